@@ -1,0 +1,1 @@
+"""What is varied: factors, arms, studies, one run and its record."""

@@ -1,0 +1,181 @@
+"""From a trained model to scores.json, samples.jsonl and probes.npz."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablations.materials import Materials, Split
+from core import scores
+from core.batches import Batch, decode_batches
+from core.config import DecodingConfig, RunConfig
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess, SpacedProcess
+from core.generation import Choice, candidates, read_out, translate
+from core.probes import nearest_recovery, one_shot, per_step
+from core.samplers import OnStep
+
+SCORE_STEPS = (2, 5, 10, 20, 50)
+"""Decoding steps K of the score-against-steps curve; a quarter of them is left out, as in the released 5 of 20."""
+PROBE_TIMES = 16
+PROBE_SENTENCES = 100
+TRAJECTORIES = 5
+DECODE_TOKENS = 4096
+
+
+class Evaluator:
+    """Decodes splits with one model. Batches are made once and shared by all decodings."""
+
+    def __init__(self, materials: Materials, config: RunConfig, device: torch.device) -> None:
+        self.materials, self.config, self.device = materials, config, device
+        self.test, self.valid = materials.test, materials.valid.head(config.training.valid_sentences)
+        self.test_head = materials.test.head(PROBE_SENTENCES)
+        self.batches: dict[int, list[tuple[list[int], Batch]]] = {}
+
+    def batched(self, split: Split) -> list[tuple[list[int], Batch]]:
+        """Decoding batches of a split that this evaluator holds."""
+        if id(split) not in self.batches:
+            made = decode_batches(split.encoded, DECODE_TOKENS)
+            self.batches[id(split)] = [(indices, batch.to(self.device)) for indices, batch in made]
+        return self.batches[id(split)]
+
+    def texts(self, model: Difformer, split: Split, decoding: DecodingConfig) -> list[str]:
+        """The translation of each sentence."""
+        process = SpacedProcess.build(self.config.diffusion, decoding)
+        batched, choose = self.batched(split), chooser(decoding)
+        return translate(model, process, batched, decoding, self.materials.tokenizer.decode, choose, self.config.seed)
+
+    def bleu(self, model: Difformer, split: Split, decoding: DecodingConfig) -> float:
+        """BLEU of a split."""
+        return scores.bleu(self.texts(model, split, decoding), split.references)
+
+
+def chooser(decoding: DecodingConfig) -> Choice:
+    """How one of a sentence's candidates is chosen."""
+    if decoding.selection == "mbr":
+        return lambda texts, log_p: scores.mbr_choice(texts)
+    return lambda texts, log_p: int(np.argmax(log_p))
+
+
+def test_scores(evaluator: Evaluator, model: Difformer) -> tuple[dict[str, Any], list[str], dict[str, float]]:
+    """scores.json, the hypotheses, and what decoding the test set cost."""
+    config, test = evaluator.config, evaluator.test
+    evaluator.batched(test)
+    wall, cpu = time.monotonic(), time.process_time()
+    hypotheses = evaluator.texts(model, test, config.decoding)
+    seconds, cpu = time.monotonic() - wall, time.process_time() - cpu
+    found = scores.score(hypotheses, test.references)
+    found |= {
+        "candidates": f"{config.decoding.length_candidates}x{config.decoding.noise_candidates}",
+        "selection": config.decoding.selection,
+        "decoding_steps": config.decoding.decoding_steps,
+        "early_stop": config.decoding.early_stop,
+        "by_steps": by_steps(evaluator, model),
+    }
+    return found, hypotheses, {"decode_s": seconds, "decode_sentences_per_cpu_s": len(hypotheses) / max(cpu, 1e-9)}
+
+
+def by_steps(evaluator: Evaluator, model: Difformer) -> list[dict[str, float]]:
+    """BLEU and seconds on the first test sentences for several K."""
+    rows = []
+    for K in SCORE_STEPS:
+        decoding = replace(evaluator.config.decoding, decoding_steps=K, early_stop=K // 4)
+        started = time.monotonic()
+        bleu = evaluator.bleu(model, evaluator.test_head, decoding)
+        rows.append({"steps": K, "calls": K - K // 4, "bleu": bleu, "seconds": time.monotonic() - started})
+    return rows
+
+
+def write_samples(path: Path, evaluator: Evaluator, model: Difformer, hypotheses: list[str]) -> None:
+    """samples.jsonl: source, reference, hypothesis of each test sentence, the first few with their decoding."""
+    paths = trajectories(evaluator, model)
+    with open(path, "w", encoding="utf-8") as file:
+        for index, ((source, reference), hypothesis) in enumerate(
+            zip(evaluator.test.pairs, hypotheses, strict=True)
+        ):
+            row: dict[str, Any] = {"id": index, "source": source, "reference": reference, "hypothesis": hypothesis}
+            row["sentence_bleu"] = scores.sentence_bleu(hypothesis, reference)
+            if index in paths:
+                row["trajectory"] = paths[index]
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def recorded(model: Difformer, steps: list[tuple[int, list[list[int]]]]) -> Callable[[Tensor], OnStep]:
+    """A hook for the sampler that notes t and the tokens of z_0_hat at each step."""
+
+    def with_mask(mask: Tensor) -> OnStep:
+        def on_step(*, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
+            steps.append((t, read_out(model, z_0_hat, mask).ids()))
+
+        return on_step
+
+    return with_mask
+
+
+def trajectories(evaluator: Evaluator, model: Difformer) -> dict[int, list[dict[str, Any]]]:
+    """For the first test sentences: what the text looks like at each t of the decoding."""
+    one = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1)
+    process = SpacedProcess.build(evaluator.config.diffusion, one)
+    decode = evaluator.materials.tokenizer.decode
+    found: dict[int, list[dict[str, Any]]] = {}
+    for indices, batch in decode_batches(evaluator.test_head.head(TRAJECTORIES).encoded, DECODE_TOKENS):
+        steps: list[tuple[int, list[list[int]]]] = []
+        candidates(model, process, batch.to(evaluator.device), one, evaluator.config.seed, recorded(model, steps))
+        for row, index in enumerate(indices):
+            found[index] = [{"t": t, "text": decode(ids[row])} for t, ids in steps]
+    return found
+
+
+def probes(evaluator: Evaluator, model: Difformer) -> dict[str, np.ndarray]:
+    """The arrays of probes.npz."""
+    materials, config = evaluator.materials, evaluator.config
+    T = config.diffusion.diffusion_steps
+    times = [round(u * (T - 1)) for u in np.linspace(0, 1, PROBE_TIMES)]
+    batched = [batch for _, batch in evaluator.batched(evaluator.test_head)]
+    process = ForwardProcess.build(config.diffusion).to(evaluator.device)
+    without = ForwardProcess.build(replace(config.diffusion, noise_factor=1.0)).to(evaluator.device)
+    space = model.embedding
+    with torch.no_grad():
+        norm = space.all_z_0().norm(dim=-1).cpu().numpy()
+        norm_raw = (space.scale * space.table).norm(dim=-1).cpu().numpy()
+    found: dict[str, Any] = {
+        "types": np.array(materials.tokenizer.types),
+        "frequency": materials.train.counts(len(materials.tokenizer)),
+        "norm": norm,
+        "norm_raw": norm_raw,
+        "t": np.array(times),
+        **per_step(model, process, batched, times, seed=config.seed),
+        "nearest_F1": nearest_recovery(model, without, batched, times, seed=config.seed),
+        **one_shot_curves(evaluator, model, times),
+        **along_curves(evaluator, model),
+    }
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def one_shot_curves(evaluator: Evaluator, model: Difformer, times: list[int]) -> dict[str, list[float]]:
+    """BLEU of the one-shot prediction from pure noise, told each t (v2 Fig. 5, dashed)."""
+    T = evaluator.config.diffusion.diffusion_steps
+    decoding = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1)
+    bleu = [evaluator.bleu(model, evaluator.test_head, one_shot(decoding, t, T)) for t in times]
+    return {"fig5_t": [float(t) for t in times], "oneshot_bleu": bleu}
+
+
+def along_curves(evaluator: Evaluator, model: Difformer) -> dict[str, list[float]]:
+    """BLEU of z_0_hat at each t of one generation run, all K steps taken (v2 Fig. 5, solid)."""
+    decoding = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1, early_stop=0)
+    process = SpacedProcess.build(evaluator.config.diffusion, decoding)
+    texts: dict[int, dict[int, str]] = {t: {} for t in reversed(process.t)}
+    for indices, batch in evaluator.batched(evaluator.test_head):
+        steps: list[tuple[int, list[list[int]]]] = []
+        candidates(model, process, batch, decoding, evaluator.config.seed, recorded(model, steps))
+        for t, ids in steps:
+            texts[t] |= dict(zip(indices, map(evaluator.materials.tokenizer.decode, ids), strict=True))
+    truth = evaluator.test_head.references
+    curve = {t: scores.bleu([found[i] for i in sorted(found)], truth) for t, found in texts.items()}
+    return {"along_t": [float(t) for t in curve], "along_bleu": list(curve.values())}

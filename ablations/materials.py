@@ -1,0 +1,91 @@
+"""What all runs of a study share: the corpus, its tokenizer and the encoded splits, made once a process."""
+
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from core import batches, corpus, tokenizer
+from core.config import DataConfig
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """A held-out split: the pairs that the model can take, as text and as tensors, row for row."""
+
+    pairs: corpus.Pairs
+    encoded: batches.Encoded
+
+    @property
+    def references(self) -> list[str]:
+        """The target side."""
+        return [target for _, target in self.pairs]
+
+    def head(self, count: int) -> "Split":
+        """The first pairs."""
+        return Split(self.pairs[:count], self.encoded.subset(range(min(count, len(self.pairs)))))
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Text and tensors of a data configuration."""
+
+    corpus: corpus.Corpus
+    tokenizer: tokenizer.Tokenizer
+    train: batches.Encoded
+    valid: Split
+    test: Split
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """{why: number} of the pairs left out of all splits."""
+        found = dict(self.corpus.dropped)
+        for part in (self.train, self.valid.encoded, self.test.encoded):
+            found |= part.dropped
+        return found
+
+    def facts(self) -> dict[str, object]:
+        """What run.json says of the data."""
+        return {
+            "name": self.corpus.name,
+            "digest": self.corpus.digest,
+            "train_pairs": len(self.train),
+            "valid_pairs": len(self.valid.pairs),
+            "test_pairs": len(self.test.pairs),
+            "dropped": self.dropped,
+            "vocab_size": len(self.tokenizer),
+            "tokenizer": self.tokenizer.name,
+        }
+
+
+@lru_cache(maxsize=2)
+def prepare(config: DataConfig) -> Materials:
+    """Read, tokenize and encode; says on stderr what was left out. Raises UserError for whatever is wrong with the text."""
+    text = corpus.load(config)
+    words = tokenizer.build(text, config.vocab_size)
+    train = batches.encode(text.train, words, config.max_length, "train")
+    valid, test = (_held_out(name, getattr(text, name), words, config) for name in ("valid", "test"))
+    materials = Materials(text, words, train, valid, test)
+    for why, number in materials.dropped.items():
+        print(f"{text.name}: dropped {number} pairs ({why})", file=sys.stderr)
+    return materials
+
+
+def _held_out(name: str, pairs: corpus.Pairs, words: tokenizer.Tokenizer, config: DataConfig) -> Split:
+    encoded = batches.encode(pairs, words, config.max_length, name)
+    return Split([pairs[i] for i in encoded.kept], encoded)
+
+
+def device_for(name: str) -> torch.device:
+    """'auto' = the GPU if there is one. Raises UserError if a GPU is asked for and there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"option device: {name!r} is not a device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("option device: torch sees no CUDA GPU here; use --device cpu")
+    return device

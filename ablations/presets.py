@@ -1,0 +1,157 @@
+"""Sizes and data recipes, each with what it is for, what it costs, what it should score, and the command."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.config import RunConfig, nearest, with_values
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of options, and the number of seeds a sweep runs it with. The texts are shown by --help."""
+
+    name: str
+    purpose: str
+    expected: str
+    command: str
+    seeds: int
+    values: Mapping[str, Any]
+
+    @property
+    def config(self) -> RunConfig:
+        """The options of a run of this preset."""
+        return with_values(RunConfig(), self.values)
+
+
+SMOKE = {
+    "model_dim": 32,
+    "latent_dim": 16,
+    "ffn_dim": 64,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "updates": 12,
+    "batch_tokens": 256,
+    "warmup": 4,
+    "lr": 2e-3,
+    "log_every": 4,
+    "valid_every": 6,
+    "valid_sentences": 8,
+    "corpus_pairs": 300,
+    "corpus_heldout": 16,
+    "corpus_lexicon": 60,
+    "vocab_size": 200,
+    "initialization": "xavier",
+}
+TINY = {
+    "model_dim": 96,
+    "latent_dim": 32,
+    "ffn_dim": 384,
+    "updates": 600,
+    "lr": 2e-3,
+    "warmup": 100,
+    "valid_every": 100,
+    "initialization": "xavier",
+}
+SMALL = {
+    "model_dim": 128,
+    "latent_dim": 64,
+    "ffn_dim": 512,
+    "updates": 3000,
+    "lr": 1e-3,
+    "warmup": 500,
+    "valid_every": 300,
+    "log_every": 50,
+    "initialization": "xavier",
+}
+IWSLT = {
+    "model_dim": 512,
+    "latent_dim": 128,
+    "ffn_dim": 1024,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "dropout": 0.3,
+    "batch_tokens": 8192,
+    "vocab_size": 10000,
+    "updates": 300000,
+    "warmup": 10000,
+    "valid_every": 5000,
+    "valid_sentences": 1000,
+    "log_every": 100,
+    "length_candidates": 7,
+    "noise_candidates": 3,
+}
+GPU = {
+    "model_dim": 512,
+    "latent_dim": 128,
+    "ffn_dim": 1024,
+    "encoder_layers": 4,
+    "decoder_layers": 4,
+    "dropout": 0.3,
+    "batch_tokens": 8192,
+    "updates": 6000,
+    "warmup": 1000,
+    "lr": 7e-4,
+    "valid_every": 500,
+    "valid_sentences": 300,
+    "log_every": 50,
+}
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "smoke",
+            "does it run at all: tests, and a first look at your own corpus",
+            "seconds a run; scores mean nothing",
+            "make sweep PRESET=smoke",
+            seeds=2,
+            values=SMOKE,
+        ),
+        Preset(
+            "tiny",
+            "the embedded corpus on a laptop: the default of make sweep",
+            "EXPECTED_TINY",
+            "make sweep",
+            seeds=2,
+            values=TINY,
+        ),
+        Preset(
+            "small",
+            "real text on two cores",
+            "EXPECTED_SMALL",
+            "make sweep DATA=path/to/multi30k SRC=de TGT=en",
+            seeds=2,
+            values=SMALL,
+        ),
+        Preset(
+            "gpu",
+            "Multi30k at full width on one GPU",
+            "not measured yet",
+            "make sweep DATA=path/to/multi30k SRC=de TGT=en PRESET=gpu SEEDS=3",
+            seeds=3,
+            values=GPU,
+        ),
+        Preset(
+            "iwslt14",
+            "the released recipe for IWSLT14 De-En (without distillation and without the autoregressive reranker)",
+            "paper: 32.1 raw, 32.2 with distillation and one candidate; not run here",
+            "make sweep DATA=path/to/iwslt14 SRC=de TGT=en PRESET=iwslt14 SEEDS=3",
+            seeds=3,
+            values=IWSLT,
+        ),
+    )
+}
+
+
+def get(name: str) -> Preset:
+    """The preset of that name. Raises UserError naming the nearest."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}.{nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def default_for(data: str | None) -> str:
+    """The preset that a sweep takes when none is named: tiny for the embedded corpus, small for a folder."""
+    return "tiny" if data is None else "small"

@@ -1,0 +1,103 @@
+"""Named studies: which factors are crossed, at which levels, and against which arm the others are held.
+
+To add an arm of your own, add a level to a factor in factors.py; to add a study, add a line to STUDIES below.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.factors import Level, factor, options_of
+from core.config import nearest
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of levels: its name in file names and figures, and the options it sets."""
+
+    name: str
+    label: str
+    toggles: Mapping[str, Level]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question: factors crossed with each other. control: the arm that others are compared with."""
+
+    name: str
+    question: str
+    factors: Mapping[str, tuple[Level, ...]]
+    control: str
+    metric: str = "bleu"
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """All combinations, the control first where it is the first of each factor's levels."""
+        names = list(self.factors)
+        return tuple(arm(dict(zip(names, row, strict=True))) for row in itertools.product(*self.factors.values()))
+
+
+def arm(toggles: Mapping[str, Level]) -> Arm:
+    """The arm for a combination of levels."""
+    parts = [factor(name).short[level] for name, level in toggles.items()]
+    parts = [part.removesuffix(".0") for part in parts]
+    return Arm("+".join(parts), " · ".join(parts), dict(toggles), options_of(toggles))
+
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        Study(
+            "modules",
+            "What does each of the paper's three ingredients buy, alone and together?",
+            {"anchor_loss": (True, False), "embedding_norm": (True, False), "noise_factor": (4.0, 1.0)},
+            control="anchor+norm+F4",
+        ),
+        Study(
+            "noise_factor",
+            "How much noise is enough?",
+            {"noise_factor": (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)},
+            control="F4",
+        ),
+        Study(
+            "token_loss",
+            "Does the embedding space collapse without the anchor loss?",
+            {"token_loss": ("anchor", "rounding", "none", "frozen")},
+            control="anchor",
+        ),
+        Study(
+            "norm",
+            "Where should the embedding layer norm stand?",
+            {"norm_placement": ("latent", "decoder_input", "none")},
+            control="norm-latent",
+        ),
+        Study(
+            "schedule",
+            "Does the noise schedule matter once the noise factor is 4?",
+            {"schedule": ("sqrt", "linear", "cosine", "edm", "cdcd")},
+            control="sqrt",
+        ),
+        Study(
+            "steps",
+            "How many sampling steps are enough? (one training per seed, shared by all arms)",
+            {"steps": (2, 5, 10, 20, 50, 100)},
+            control="K20",
+        ),
+        Study(
+            "self_conditioning",
+            "What does self-conditioning buy?",
+            {"self_conditioning": (True, False)},
+            control="selfcond-True",
+        ),
+    )
+}
+
+
+def get(name: str) -> Study:
+    """The study of that name. Raises UserError naming the nearest."""
+    if name not in STUDIES:
+        raise UserError(f"unknown study {name!r}.{nearest(name, STUDIES)}")
+    return STUDIES[name]

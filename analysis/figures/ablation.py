@@ -1,0 +1,141 @@
+"""The ablation at a glance: the score of each arm with its interval and every seed, and what each factor adds.
+
+Left, a dot matrix of the toggles and the arms' scores; right, main effects and interactions (a factorial) or the
+paired differences to the control arm (other studies). Intervals are t intervals over seeds; with one seed there are none.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.common import Missing
+from analysis.load import Study
+from analysis.results import ablation, differences, effects, on_levels
+from analysis.style import GREY, PAGE, SHORT, Look, arm_style, banner, seeds_text
+
+NAME = "ablation"
+METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
+
+
+def statistics(study: Study) -> pd.DataFrame:
+    """Rows of three kinds: seed (a result), arm (mean, interval), effect or difference (estimate, interval)."""
+    table = ablation(study)
+    metric = study.metric
+    seeds = study.scores[["arm", "label", "seed", metric]].rename(columns={metric: "estimate"}).assign(kind="seed")
+    columns = {metric: "estimate", f"{metric}_low": "low", f"{metric}_high": "high"}
+    arms = table.rename(columns=columns)[["arm", "label", "estimate", "low", "high", "n_seeds"]].assign(kind="arm")
+    tested = effects(study)
+    tested = tested if len(tested) else differences(study)
+    frames = [arms, seeds]
+    if len(tested):
+        tested = tested.rename(columns={"effect": "label", "estimate_low": "low", "estimate_high": "high"})
+        kept = ["label", "estimate", "low", "high", "n_seeds", "p_holm", "verdict", "kind"]
+        frames.append(tested[[*kept, "arm"] if "arm" in tested else kept])
+    return pd.concat(frames, ignore_index=True)
+
+
+def draw_interval(ax: Axes, y: float, row: pd.Series, look: Look, size: float = 5) -> None:
+    """A mean and its interval on line y."""
+    if np.isfinite(row["low"]):
+        ax.plot([row["low"], row["high"]], [y, y], color=look.color, linewidth=1.4, solid_capstyle="butt", zorder=2)
+    face = look.color if look.filled else "white"
+    ax.plot(row["estimate"], y, look.marker, color=look.color, markerfacecolor=face, markersize=size, zorder=3)
+
+
+def draw_arms(ax: Axes, study: Study, stats: pd.DataFrame) -> None:
+    """Mean, interval and single seeds of each arm, first arm on top."""
+    looks = arm_style(study)
+    for i, arm in enumerate(study.arms):
+        seeds = stats[(stats["kind"] == "seed") & (stats["arm"] == arm.name)]["estimate"]
+        ax.plot(seeds, [i + 0.27] * len(seeds), "|", color=GREY, markersize=5, markeredgewidth=0.9, zorder=4)
+        draw_interval(ax, i, stats[(stats["kind"] == "arm") & (stats["arm"] == arm.name)].iloc[0], looks[arm.name])
+    ax.set_ylim(len(study.arms) - 0.4, -0.6)
+    ax.set_xlim(*_limits(stats[stats["kind"].isin(["seed", "arm"])], 0, 100))
+    ax.grid(axis="y", visible=False)
+
+
+def _limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]:
+    """The range of estimates and intervals with a margin, within what the score can take."""
+    values = rows[["estimate", "low", "high"]].to_numpy(dtype=float)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.04 * max(high - low, 1.0)
+    return max(low - margin, least - margin), min(high + margin, most + margin)
+
+
+def draw_toggles(ax: Axes, study: Study) -> None:
+    """A matrix of dots, filled where an arm has the factor's "on" level."""
+    on = on_levels(study)
+    for i, arm in enumerate(study.arms):
+        for j, factor in enumerate(study.factors):
+            face = GREY if arm.toggles.get(factor) == on[factor] else "white"
+            ax.plot(j, i, "o", color=GREY, markerfacecolor=face, markersize=5)
+    ax.set_ylim(len(study.arms) - 0.4, -0.6)
+    ax.set_xlim(-0.6, len(study.factors) - 0.4)
+    names = [SHORT.get(name, name.replace("_", " ")) for name in study.factors]
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="left", rotation_mode="anchor")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+
+
+def draw_effects(ax: Axes, study: Study, rows: pd.DataFrame) -> None:
+    """Effects or differences with their intervals around 0."""
+    looks = arm_style(study)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    for i, (_, row) in enumerate(rows.iterrows()):
+        own = looks.get(str(row.get("arm")))
+        draw_interval(
+            ax, i, row, own or Look("black", "-", "o" if row["kind"] == "main" else "D", row["kind"] == "main")
+        )
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
+def effect_text(label: str) -> str:
+    """An effect's name with short factor names."""
+    return " × ".join(SHORT.get(name, name.replace("_", " ")) for name in label.split(" x "))
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """Toggles, scores and effects beside each other, on page width."""
+    if study.metric not in study.scores:
+        raise Missing(f"no result has {study.metric}")
+    stats = statistics(study)
+    tested = stats[~stats["kind"].isin(["seed", "arm"])]
+    return _arrange(study, stats, tested), stats
+
+
+def _arrange(study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> Figure:
+    """The panels that the study has something for."""
+    matrix = len(study.factors) > 1
+    widths = {"toggles": 0.33 * len(study.factors), "arms": 3.0, "effects": 2.4}
+    kept = [name for name in widths if (name != "toggles" or matrix) and (name != "effects" or len(tested))]
+    height = 0.85 + 0.24 * max(len(study.arms), len(tested), 3)
+    fig = plt.figure(figsize=(PAGE, height), layout="constrained")
+    drawn = fig.subplots(1, len(kept), width_ratios=[widths[name] for name in kept], squeeze=False)[0]
+    axes = dict(zip(kept, drawn, strict=True))
+    draw_arms(axes["arms"], study, stats)
+    name = METRIC_NAMES.get(study.metric, study.metric)
+    axes["arms"].set_xlabel(name)
+    if matrix:
+        draw_toggles(axes["toggles"], study)
+        axes["arms"].tick_params(labelleft=False)
+    left = axes["toggles" if matrix else "arms"]
+    left.set_yticks(range(len(study.arms)), [arm.label for arm in study.arms])
+    if "effects" in axes:
+        draw_effects(axes["effects"], study, tested)
+        factorial = "arm" not in tested or tested["arm"].isna().all()
+        labels = [effect_text(each) for each in tested["label"]] if factorial else _arm_labels(study, tested)
+        axes["effects"].set_yticks(range(len(tested)), labels)
+        axes["effects"].set_xlabel(
+            f"effect on {name}" if factorial else f"{name}, difference to {study.arm(str(study.control)).label}"
+        )
+    banner(fig, study, f"mean and 95% t interval over {seeds_text(study)}; |: one seed")
+    return fig
+
+
+def _arm_labels(study: Study, tested: pd.DataFrame) -> list[str]:
+    return [study.arm(str(name)).label for name in tested["arm"]]

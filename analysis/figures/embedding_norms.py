@@ -1,0 +1,112 @@
+"""Embedding norms against token frequency, per arm: the imbalance that the embedding norm is there to remove.
+
+Types are put into bands by their frequency rank in the training text (1-10, 11-30, 31-100, ...); each band
+shows median, quartiles and 5-95% of its types. Types never seen in training are excluded. Upper row: the table, |sqrt(d_e) E|; lower row: z_0.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.common import Missing
+from analysis.load import Study
+from analysis.style import PAGE, Look, arm_handle, arm_style, banner, grid, legend, panels, seeds_text
+
+NAME = "embedding_norms"
+KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}
+QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+def bands(types: int) -> list[tuple[int, int]]:
+    """Frequency ranks 1-10, 11-30, 31-100, 101-300, ... up to the number of types, both ends included.
+
+    A last band of fewer than 10 types joins the one before.
+    """
+    edges = [0]
+    for decade in range(1, 9):
+        edges += [10**decade, 3 * 10**decade]
+    kept = [edge for edge in edges if edge < types]
+    if len(kept) > 1 and types - kept[-1] < 10:
+        kept.pop()
+    return [(low + 1, high) for low, high in zip(kept, [*kept[1:], types], strict=True)]
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """A row per arm, seed, kind of norm and type seen in training: its frequency rank (1 = most frequent) and norm."""
+    frames = []
+    for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
+        probes = study.probes.get(record["run"], {})
+        for kind in KINDS:
+            if "frequency" in probes and kind in probes and probes[kind].shape == probes["frequency"].shape:
+                frame = _ranked(probes["frequency"], probes[kind])
+                frames.append(frame.assign(kind=kind, arm=record["arm"], label=record["label"], seed=record["seed"]))
+    if not frames:
+        raise Missing("no run has embedding norms in probes.npz")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _ranked(frequency: np.ndarray, norm: np.ndarray) -> pd.DataFrame:
+    order = np.argsort(-frequency.astype(float), kind="stable")
+    order = order[(frequency[order] > 0) & np.isfinite(norm[order])]
+    return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "value": norm[order].astype(float)})
+
+
+def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Quantiles of the norm in each band, over the types of all seeds together."""
+    limits = bands(int(frame["rank"].max()))
+    numbered = frame.assign(band=np.searchsorted([high for _, high in limits], frame["rank"].to_numpy()))
+    keys = ["arm", "label", "kind", "band"]
+    rows = []
+    for key, values in numbered.groupby(keys, sort=False)["value"]:
+        low, high = limits[key[3]]
+        row = dict(zip(keys, key, strict=True)) | {"rank_low": low, "rank_high": high, "types": len(values)}
+        rows.append(row | {name: float(values.quantile(q)) for name, q in QUANTILES.items()})
+    return pd.DataFrame(rows)
+
+
+def draw(ax: Axes, rows: pd.DataFrame, look: Look, shift: float, width: float) -> None:
+    """One arm's bands as boxes: median, quartiles, 5-95%."""
+    x = rows["band"].to_numpy(dtype=float) + shift
+    face = look.color if look.filled else "white"
+    ax.vlines(x, rows["p5"], rows["p95"], color=look.color, linewidth=0.8)
+    ax.bar(x, rows["p75"] - rows["p25"], width, bottom=rows["p25"], color=face, edgecolor=look.color, linewidth=0.8)
+    ax.hlines(rows["median"], x - width / 2, x + width / 2, color="white" if look.filled else look.color, linewidth=1.2)
+
+
+def _label_bands(ax: Axes, stats: pd.DataFrame) -> None:
+    limits = stats[["band", "rank_low", "rank_high"]].drop_duplicates().sort_values("band")
+    ax.set_xticks(
+        limits["band"], [f"{low}-{high}" for low, high in zip(limits["rank_low"], limits["rank_high"], strict=True)]
+    )
+    ax.tick_params(axis="x", rotation=55)
+    for tick in ax.get_xticklabels():
+        tick.set_ha("right")
+        tick.set_rotation_mode("anchor")
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """Columns: arms that differ in the embedding norm side by side; rows: norm in the table, norm of z_0."""
+    stats = statistics(tidy(study))
+    columns, looks = panels(study, within="embedding_norm", most=4), arm_style(study)
+    fig, axes = grid(2, len(columns), PAGE, 1.75, extra=0.75)
+    for row, (kind, label) in zip(axes, KINDS.items(), strict=True):
+        for ax, panel in zip(row, columns, strict=True):
+            width = 0.8 / len(panel.arms)
+            for i, arm in enumerate(panel.arms):
+                rows = stats[(stats["arm"] == arm) & (stats["kind"] == kind)]
+                draw(ax, rows, looks[arm], (i - (len(panel.arms) - 1) / 2) * width, 0.82 * width)
+            ax.set_xticks(sorted(stats["band"].unique()), [])
+            ax.sharey(row[0])
+            ax.grid(axis="x", visible=False)
+            if ax is not row[0]:
+                ax.tick_params(labelleft=False)
+        row[0].set_ylabel(label)
+        row[0].set_ylim(bottom=0)
+    for top, bottom, panel in zip(axes[0], axes[-1], columns, strict=True):
+        top.set_title(panel.title)
+        _label_bands(bottom, stats)
+        bottom.set_xlabel("frequency rank of types")
+    legend(fig, [arm_handle(study, arm.name, marker="s", linestyle="none", markersize=6) for arm in study.arms])
+    banner(fig, study, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
+    return fig, stats

@@ -1,0 +1,63 @@
+"""Loss collapse: the objective's terms and the spread of the embeddings over training, per token loss.
+
+A falling loss with shrinking or aligning embeddings (small norm, cosine near 1, low effective rank) is collapse, not
+learning.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.common import Missing, curve, facets, finish, seed_range
+from analysis.load import STEP, Study
+from analysis.style import Panel, arm_handle, arm_style
+
+NAME = "loss_collapse"
+METRICS = {
+    "train/mse": "MSE\nper dimension",
+    "train/token": "token loss\n(nats)",
+    "train/nll": "$-\\log p(y\\,|\\,\\hat z_0)$\n(nats)",
+    "diag/norm_mean": "norm of $z_0$\n(mean)",
+    "diag/cosine": "cosine\n(mean)",
+    "diag/rank": "effective\nrank",
+}
+LOG = ("train/mse",)
+FROM_ZERO = ("train/token", "train/nll", "diag/norm_mean", "diag/rank")
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """A row per arm, seed, training step and metric."""
+    present = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
+    if not present:
+        raise Missing("no run has training terms in metrics.jsonl")
+    keys = ["arm", "label", "seed", STEP]
+    return study.metrics.melt(id_vars=keys, value_vars=present, var_name="metric").dropna(subset=["value"])
+
+
+def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range over seeds at each step."""
+    return seed_range(frame, ["arm", "label", "metric", STEP])
+
+
+def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+    """One metric of a panel's arms over training."""
+    looks = arm_style(study)
+    for arm in panel.arms:
+        rows = stats[(stats["arm"] == arm) & (stats["metric"] == metric)]
+        if len(rows):
+            curve(ax, rows, STEP, looks[arm], marker="")
+    if metric in LOG and (stats.loc[stats["metric"] == metric, "mean"] > 0).all():
+        ax.set_yscale("log")
+    elif metric in FROM_ZERO:
+        ax.set_ylim(bottom=0)
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """Every metric against the training step; arms that differ in the anchor loss alone share a panel."""
+    stats = statistics(tidy(study))
+    metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
+    fig, cells = facets(study, metrics, within="anchor_loss")
+    for ax, panel, metric in cells:
+        draw(ax, study, stats, panel, metric)
+    finish(study, fig, "training step", [arm_handle(study, arm.name, marker="") for arm in study.arms])
+    return fig, stats

@@ -1,0 +1,60 @@
+"""One-shot from noise against along the trajectory (Figure 5 of the paper's second version).
+
+Dashed: the prediction z_0_hat from pure noise fed at each t. Solid: z_0_hat at each t within one generation run. Where
+dashed falls off as t -> 0 the network trusts z_t and ignores the source.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label
+from analysis.load import Study
+from analysis.style import GREY, Panel, arm_handle, arm_style
+
+NAME = "one_shot"
+METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
+MODES = {"oneshot": "one shot from noise", "along": "along trajectory"}
+LINES = {"oneshot": (0, (3, 1.2)), "along": "-"}
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """A row per arm, seed, mode (oneshot or along), metric and t; accuracy in percent."""
+    frames = []
+    for mode, x in (("oneshot", "fig5_t"), ("along", "along_t")):
+        frame = probe_curves(study, x, {f"{mode}_{metric}": metric for metric in METRICS})
+        frames.append(frame.rename(columns={x: "t"}).assign(mode=mode))
+    frame = pd.concat([each for each in frames if len(each)], ignore_index=True) if any(map(len, frames)) else None
+    if frame is None:
+        raise Missing("no run has one-shot curves in probes.npz")
+    return frame.assign(value=frame["value"].where(frame["metric"] != "accuracy", 100 * frame["value"]))
+
+
+def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range over seeds at each t."""
+    return seed_range(frame, ["arm", "label", "mode", "metric", "t"])
+
+
+def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+    """Both curves of each arm of a panel."""
+    looks = arm_style(study)
+    for arm in panel.arms:
+        for mode in MODES:
+            rows = stats[(stats["arm"] == arm) & (stats["metric"] == metric) & (stats["mode"] == mode)]
+            if len(rows):
+                curve(ax, rows, "t", looks[arm], linestyle=LINES[mode], markersize=3)
+    ax.set_ylim(bottom=0)
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """BLEU and accuracy against t; arms that differ in the noise factor alone share a panel."""
+    stats = statistics(tidy(study))
+    metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
+    fig, cells = facets(study, metrics, within="noise_factor")
+    for ax, panel, metric in cells:
+        draw(ax, study, stats, panel, metric)
+    modes = [Line2D([], [], color=GREY, linestyle=LINES[mode], label=MODES[mode]) for mode in MODES]
+    arms = [arm_handle(study, arm.name, linestyle="none", markersize=5) for arm in study.arms]
+    finish(study, fig, t_label(study), arms + modes)
+    return fig, stats

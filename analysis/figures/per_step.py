@@ -1,0 +1,58 @@
+"""Per-step loss and accuracy against t, and what the nearest embedding of z_t already gives away.
+
+Where nearest-embedding recovery is near 100% the step is not noisy enough: the denoiser can copy instead of denoising.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label
+from analysis.load import Study
+from analysis.style import Panel, arm_handle, arm_style
+
+NAME = "per_step"
+METRICS = {
+    "mse": "MSE\nper dimension",
+    "nll": "NLL\n(nats per token)",
+    "accuracy": "accuracy\n(%)",
+    "nearest": "recovered by\nnearest (%)",
+}
+PERCENT = ("accuracy", "nearest", "nearest_F1")
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """A row per arm, seed, metric and t; shares in percent. nearest_F1 stands in the CSV only."""
+    frame = probe_curves(study, "t", {name: name for name in (*METRICS, "nearest_F1")})
+    if frame.empty:
+        raise Missing("no run has per-step curves in probes.npz")
+    return frame.assign(value=frame["value"].where(~frame["metric"].isin(PERCENT), 100 * frame["value"]))
+
+
+def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range over seeds at each t."""
+    return seed_range(frame, ["arm", "label", "metric", "t"])
+
+
+def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+    """One metric of a panel's arms against t."""
+    looks = arm_style(study)
+    for arm in panel.arms:
+        rows = stats[(stats["arm"] == arm) & (stats["metric"] == metric)]
+        if len(rows):
+            curve(ax, rows, "t", looks[arm], marker="")
+    if metric in PERCENT:
+        ax.set_ylim(0, 103)
+    else:
+        ax.set_ylim(bottom=0)
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """Every metric against t; arms that differ in the noise factor alone share a panel."""
+    stats = statistics(tidy(study))
+    metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
+    fig, cells = facets(study, metrics, within="noise_factor")
+    for ax, panel, metric in cells:
+        draw(ax, study, stats, panel, metric)
+    finish(study, fig, t_label(study), [arm_handle(study, arm.name, marker="") for arm in study.arms])
+    return fig, stats

@@ -1,0 +1,58 @@
+"""Quality against decoding effort: BLEU over the number of steps K, and over the seconds it took."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from analysis.figures.common import Missing, curve, facets, finish, seed_range
+from analysis.load import Study
+from analysis.style import Panel, arm_handle, arm_style
+
+NAME = "score_steps"
+AXES = {"steps": "decoding steps K", "seconds": "decoding time (s)"}
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """A row per arm, seed and K: BLEU as value, network calls, seconds."""
+    frame = study.steps.rename(columns={"bleu": "value"}).dropna(subset=["steps", "value"])
+    if frame.empty:
+        raise Missing("no run was decoded with several numbers of steps (by_steps in scores.json)")
+    return frame
+
+
+def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range of BLEU over seeds at each K, with the mean seconds and calls."""
+    keys = ["arm", "label", "steps"]
+    cost = frame.groupby(keys, sort=False)[["calls", "seconds"]].mean().reset_index()
+    return seed_range(frame, keys).merge(cost, on=keys)
+
+
+def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> None:
+    """BLEU of a panel's arms over K or seconds, on a logarithmic axis."""
+    looks = arm_style(study)
+    for arm in panel.arms:
+        rows = stats[(stats["arm"] == arm) & (stats[x] > 0)]
+        if len(rows):
+            curve(ax, rows, x, looks[arm])
+    if (stats[x] > 0).any():
+        ax.set_xscale("log")
+    if x == "steps":
+        ax.set_xticks(sorted(stats["steps"].unique()))
+    else:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(AXES[x])
+
+
+def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+    """BLEU over K and over seconds; arms that differ in the noise factor alone share a panel."""
+    stats = statistics(tidy(study))
+    kept = {x: "BLEU" for x in AXES if (stats[x] > 0).any()}
+    fig, cells = facets(study, kept, within="noise_factor", common_x=False)
+    for ax, panel, x in cells:
+        draw(ax, study, stats, panel, x)
+    finish(study, fig, "", [arm_handle(study, arm.name) for arm in study.arms])
+    return fig, stats

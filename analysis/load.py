@@ -1,0 +1,340 @@
+"""Run folders of one study -> tidy frames, whatever state the runs were left in.
+
+`load` never fails because of a single run: one that has no result (pending, failed, killed, unreadable) is listed in
+`Study.failed` with its reason, everything odd is said in `Study.notes`. Only a study without any result is an error.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.errors import UserError
+
+RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
+STEP = "train/step"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm as the sweep described it: `label` is its name in figures, `toggles` its level of each factor."""
+
+    name: str
+    label: str
+    toggles: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study left on disk.
+
+    arms: those with at least one result, in display order. records: run name -> its run.json. All frames have the
+    columns run, arm, label, seed; `scores` adds the scores of scores.json and the costs of run.json (a row per
+    result), `steps` a row per (result, K), `metrics` a row per (result, training step), `failed` state and reason.
+    probes: run name -> arrays of probes.npz.
+    """
+
+    name: str
+    path: Path
+    info: dict[str, Any]
+    arms: tuple[Arm, ...]
+    factors: dict[str, list[Any]]
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    steps: pd.DataFrame
+    metrics: pd.DataFrame
+    failed: pd.DataFrame
+    probes: dict[str, dict[str, np.ndarray]]
+    records: dict[str, dict[str, Any]]
+    notes: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The score the study is judged by: a column of `scores`."""
+        return str(self.info.get("metric") or "bleu")
+
+    @property
+    def banner(self) -> str:
+        """The sentence that must stand wherever numbers are shown; may be empty."""
+        return str(self.info.get("banner") or "")
+
+    @property
+    def control(self) -> str | None:
+        """Name of the arm the others are compared with, if it has a result."""
+        names = [arm.name for arm in self.arms]
+        wanted = self.info.get("control")
+        return wanted if wanted in names else None
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def values(self, column: str, arm: str) -> dict[int, float]:
+        """One column of `scores` for one arm: seed -> value, by rising seed, without missing values."""
+        if column not in self.scores:
+            return {}
+        rows = self.scores[self.scores["arm"] == arm].sort_values("seed")
+        pairs = zip(rows["seed"], rows[column], strict=True)
+        return {int(seed): float(value) for seed, value in pairs if value is not None and math.isfinite(value)}
+
+
+def load(study_dir: str | Path) -> Study:
+    """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no finished run."""
+    path = Path(study_dir)
+    if not path.is_dir():
+        raise UserError(f"no study folder {path}: run the sweep first (make sweep), or name the folder under runs/")
+    described = _read_study(path / "study.json")
+    records, failures = _read_records(path)
+    if not records and not failures:
+        raise UserError(f"no runs in {path}: it holds no */run.json; is it a study folder such as runs/modules?")
+    scores = {name: _read_scores(path / name / "scores.json") for name in records}
+    chosen, left, notes = _results(records, scores, described)
+    failures += left
+    if not chosen:
+        raise UserError(f"no finished run in {path}: {_why(failures)}; start the sweep again to go on")
+    info = described or _infer(records, path.name)
+    arms = _arms(info, {records[name]["arm"] for name in chosen})
+    kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))
+    heads = {name: _head(name, records[name], arms) for name in kept}
+    probes, probe_notes = _read_probes(path, kept)
+    metrics, metric_notes = _metrics(path, heads)
+    return Study(
+        name=str(info.get("study") or path.name),
+        path=path,
+        info=info,
+        arms=arms,
+        factors={name: list(levels) for name, levels in (info.get("factors") or {}).items()},
+        runs=pd.DataFrame([_run_row(name, record) for name, record in records.items()], columns=RUN_COLUMNS),
+        scores=pd.DataFrame([heads[name] | _score_row(scores[name] or {}, records[name]) for name in kept]),
+        steps=_steps({name: heads[name] for name in kept}, scores),
+        metrics=metrics,
+        failed=pd.DataFrame(failures, columns=["run", "arm", "label", "seed", "state", "reason"]),
+        probes=probes,
+        records={name: records[name] for name in kept},
+        notes=tuple(notes + probe_notes + metric_notes + mixed_options([records[n] for n in kept], info)),
+    )
+
+
+def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
+    """Say which options differ among results although no arm of the study sets them."""
+    varied = {"seed", "data"}.union(*[arm.get("values") or {} for arm in info.get("arms") or []])
+    if not any(arm.get("values") for arm in info.get("arms") or []):
+        return []
+    notes = []
+    configs = [record.get("config") or {} for record in records]
+    for option in sorted(set().union(*configs) - varied):
+        levels = sorted({json.dumps(config.get(option)) for config in configs})
+        if len(levels) > 1:
+            notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
+    return notes
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file, or None if it is absent or unreadable."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _read_study(path: Path) -> dict[str, Any] | None:
+    """study.json; None if there is none. Raises UserError if it is there and unreadable."""
+    if not path.exists():
+        return None
+    info = _read_json(path)
+    if not isinstance(info, dict):
+        raise UserError(f"{path} is not readable JSON: delete it and start the sweep again, which writes it anew")
+    return info
+
+
+def _read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """All run.json by folder name, and the folders whose run.json cannot be used."""
+    records: dict[str, dict[str, Any]] = {}
+    broken = []
+    for file in sorted(path.glob("*/run.json")):
+        record = _read_json(file)
+        if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
+            records[file.parent.name] = record
+        else:
+            broken.append(_failure(file.parent.name, {"state": "broken"}, "run.json is unreadable or incomplete"))
+    return records, broken
+
+
+def _failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """A row of Study.failed."""
+    arm = record.get("arm", name)
+    return {
+        "run": name,
+        "arm": arm,
+        "label": record.get("label") or arm,
+        "seed": record.get("seed", -1),
+        "state": record.get("state", "unknown"),
+        "reason": reason,
+    }
+
+
+def _read_scores(path: Path) -> dict[str, Any] | None:
+    scores = _read_json(path)
+    return scores if isinstance(scores, dict) else None
+
+
+def _results(
+    records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None], info: dict[str, Any] | None
+) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+    """The runs that are results (one per arm and seed), those that are none and why, and notes about the rest."""
+    known = {arm["name"] for arm in (info or {}).get("arms") or []}
+    metric = (info or {}).get("metric") or "bleu"
+    chosen: dict[tuple[str, int], str] = {}
+    failures, notes = [], []
+    for name, record in sorted(records.items(), key=lambda item: str(item[1].get("finished") or "")):
+        if known and record["arm"] not in known:
+            notes.append(f"{name} left out: its arm is not in study.json")
+            continue
+        reason = _no_result(record, scores[name], metric)
+        if reason:
+            failures.append(_failure(name, record, reason))
+            continue
+        key = (record["arm"], record["seed"])
+        if key in chosen:
+            notes.append(f"{chosen[key]} left out: {name} is a later run of the same arm and seed")
+        chosen[key] = name
+    done = set(chosen)
+    return list(chosen.values()), [f for f in failures if (f["arm"], f["seed"]) not in done], notes
+
+
+def _no_result(record: Mapping[str, Any], scores: Mapping[str, Any] | None, metric: str) -> str | None:
+    """Why a run is not a result, or None if it is one."""
+    if record.get("state") != "finished":
+        return str(record.get("reason") or f"{record.get('state', 'unknown')}, not finished")
+    if scores is None:
+        return "finished, but scores.json is missing or unreadable"
+    value = scores.get(metric)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return f"finished, but scores.json has no finite {metric}"
+    return None
+
+
+def _why(failures: list[dict[str, Any]]) -> str:
+    """The states of the runs without a result, with one reason as an example."""
+    states = pd.Series([failure["state"] for failure in failures], dtype=object).value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return f"{counts} (such as {failures[0]['run']}: {failures[0]['reason']})" if failures else "nothing was started"
+
+
+def _infer(records: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """A study.json made up from the runs: arms by name, factors from their toggles."""
+    by_arm = {record["arm"]: record for record in records.values()}
+    arms = [
+        {"name": arm, "label": by_arm[arm].get("label") or arm, "toggles": by_arm[arm].get("toggles") or {}}
+        for arm in sorted(by_arm)
+    ]
+    factors: dict[str, list[Any]] = {}
+    for record in arms:
+        for factor, level in record["toggles"].items():
+            levels = factors.setdefault(factor, [])
+            if level not in levels:
+                levels.append(level)
+    return {"study": name, "metric": "bleu", "arms": arms, "factors": factors, "control": None, "banner": None}
+
+
+def _arms(info: Mapping[str, Any], present: Iterable[str]) -> tuple[Arm, ...]:
+    """Arms with a result, in the order of study.json."""
+    names = set(present)
+    described = [arm for arm in info.get("arms") or [] if arm["name"] in names]
+    extra = sorted(names - {arm["name"] for arm in described})
+    return tuple(
+        Arm(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {})) for arm in described
+    ) + tuple(Arm(name, name, {}) for name in extra)
+
+
+def _head(name: str, record: Mapping[str, Any], arms: tuple[Arm, ...]) -> dict[str, Any]:
+    arm = next(arm for arm in arms if arm.name == record["arm"])
+    return {"run": name, "arm": arm.name, "label": arm.label, "seed": int(record["seed"])}
+
+
+def _run_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"run": name} | {column: record.get(column) for column in RUN_COLUMNS if column != "run"}
+
+
+def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Scalars of scores.json and of run.json's cost; null becomes NaN."""
+    cost = {f"cost/{key}": value for key, value in (record.get("cost") or {}).items()}
+    row = {key: value for key, value in scores.items() if not isinstance(value, list | dict)}
+    row = {key: math.nan if value is None else value for key, value in (row | cost).items()}
+    return row | {"outcome": record.get("outcome") or "ok"}
+
+
+def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None]) -> pd.DataFrame:
+    """by_steps of every result: run, arm, label, seed, steps (K), calls, bleu, seconds."""
+    rows = [head | row for name, head in heads.items() for row in (scores[name] or {}).get("by_steps") or []]
+    columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds"]
+    return _numeric(pd.DataFrame(rows, columns=columns))
+
+
+def _metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
+    """metrics.jsonl of every result, one row per training step, and a note for each file with broken lines."""
+    frames, notes = [], []
+    for name, head in heads.items():
+        rows, broken = read_rows(path / name / "metrics.jsonl")
+        if broken:
+            notes.append(f"{name}: {broken} broken line{'s' * (broken > 1)} of metrics.jsonl left out")
+        if rows:
+            frames.append(_one_row_per_step(pd.DataFrame(rows)).assign(**head))
+    if not frames:
+        return pd.DataFrame(columns=["run", "arm", "label", "seed", STEP]), notes
+    return pd.concat(frames, ignore_index=True), notes
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a JSON-lines file and the number of broken lines (a kill leaves the last one unfinished)."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return [], 0
+    rows, broken = [], 0
+    for line in filter(str.strip, lines):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            broken += 1
+    return rows, broken
+
+
+def _one_row_per_step(frame: pd.DataFrame) -> pd.DataFrame:
+    """Join training and validation rows of a step; of a step written twice (a resumed run) the last value counts."""
+    if STEP not in frame:
+        return pd.DataFrame(columns=[STEP])
+    return _numeric(frame).dropna(subset=[STEP]).groupby(STEP, as_index=False).last().astype({STEP: int})
+
+
+def _numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    """All columns but the names as floats (null and anything unreadable: NaN)."""
+    names = {"run", "arm", "label", "seed"}
+    return frame.assign(
+        **{str(c): pd.to_numeric(frame[c], errors="coerce").astype(float) for c in frame.columns if c not in names}
+    )
+
+
+def _read_probes(path: Path, names: Iterable[str]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """probes.npz by run; runs without one are absent, unreadable ones noted."""
+    probes, notes = {}, []
+    for name in names:
+        file = path / name / "probes.npz"
+        if not file.exists():
+            continue
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                probes[name] = {key: arrays[key] for key in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            notes.append(f"{name}: probes.npz is unreadable and left out")
+    return probes, notes

@@ -1,0 +1,107 @@
+"""Where a table's numbers come from, in plain sentences: its footer.
+
+Metric and signature, data, tokenizer, decoding, seeds, device, command, tuning, and every run that failed, diverged or
+was left out.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from analysis.load import Study
+from analysis.results import factorial_cells, is_factorial
+
+
+def footer(study: Study) -> list[str]:
+    """The lines below a table, the banner first."""
+    lines = [study.banner] if study.banner else []
+    lines += [
+        f"Metric: {_scores(study, 'signature')}; {_scores(study, 'chrf_signature')}.",
+        f"Test set: {_scores(study, 'sentences')} sentences; candidates (lengths x noises): "
+        f"{_scores(study, 'candidates')}; decoding steps K: {_scores(study, 'decoding_steps')}, "
+        f"of which left out at the end: {_scores(study, 'early_stop')}.",
+        f"Data: {_records(study, _data)}. Tokenizer: {_records(study, lambda r: _of(r, 'data', 'tokenizer'))}.",
+        f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
+        f"Seeds: {_seeds(study)}. Intervals: 95%, Student's t over seeds; n/a with one seed.",
+        f"Tuning: {_tuning(study)}. Device: {_records(study, lambda r: r.get('device'))}, "
+        f"threads per run: {_records(study, lambda r: r.get('threads'))}; "
+        f"torch {_records(study, lambda r: _of(r, 'versions', 'torch'))}; "
+        f"commit {_records(study, lambda r: r.get('commit'))}.",
+        f"Command: {study.info.get('command') or _records(study, lambda r: r.get('command'))}",
+    ]
+    return lines + _exceptions(study)
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    """The distinct values that are known, in order of appearance; at most four are spelled out."""
+    seen = list(dict.fromkeys(str(value) for value in values if value is not None and str(value) != "nan"))
+    return "unknown" if not seen else " | ".join(seen[:4]) + (f" | {len(seen) - 4} more" if len(seen) > 4 else "")
+
+
+def _scores(study: Study, column: str) -> str:
+    if column not in study.scores:
+        return "unknown"
+    values = study.scores[column]
+    return _distinct(int(v) if isinstance(v, float) and v == int(v) else v for v in values.dropna())
+
+
+def _records(study: Study, read: Callable[[dict[str, Any]], Any]) -> str:
+    return _distinct(read(record) for record in study.records.values())
+
+
+def _of(record: dict[str, Any], section: str, key: str) -> Any:
+    return (record.get(section) or {}).get(key)
+
+
+def _data(record: dict[str, Any]) -> str | None:
+    data = record.get("data") or {}
+    if not data:
+        return None
+    dropped = sum((data.get("dropped") or {}).values())
+    pairs = "/".join(
+        f"{data[key]:,}" for key in ("train_pairs", "valid_pairs", "test_pairs") if data.get(key) is not None
+    )
+    vocabulary = f", {data['vocab_size']:,} types" if data.get("vocab_size") else ""
+    return f"{data.get('name')} ({data.get('digest')}), {pairs} train/valid/test pairs, {dropped} dropped{vocabulary}"
+
+
+def _training(record: dict[str, Any]) -> str | None:
+    config = record.get("config") or {}
+    if "updates" not in config:
+        return None
+    return f"{config['updates']:,} updates of {config.get('batch_tokens')} tokens"
+
+
+def _parameters(record: dict[str, Any]) -> str | None:
+    return f"{record['parameters']:,} parameters" if record.get("parameters") else None
+
+
+def _seeds(study: Study) -> str:
+    """All seeds, and which of them the effects rest on."""
+    text = " ".join(str(seed) for seed in sorted(study.scores["seed"].unique()))
+    if not is_factorial(study):
+        return text
+    complete = " ".join(str(seed) for seed in factorial_cells(study)[1]) or "none"
+    return text if complete == text else f"{text} (with a result in all arms, as effects need: {complete})"
+
+
+def _tuning(study: Study) -> str:
+    trials = [_of(record, "tuning", "trials") or 0 for record in study.records.values()]
+    if not any(trials):
+        return "none, in any arm"
+    return (
+        f"{min(trials)} to {max(trials)} trials per run"
+        if min(trials) != max(trials)
+        else f"{trials[0]} trials per run"
+    )
+
+
+def _exceptions(study: Study) -> list[str]:
+    """Diverged and collapsed results, runs without a result, and the notes of loading."""
+    odd = study.scores[study.scores["outcome"] != "ok"]
+    lines = [
+        f"{row.outcome.capitalize()}: {row.label}, seed {row.seed} (counted as a result)." for row in odd.itertuples()
+    ]
+    lines += [
+        f"No result: {row.label}, seed {row.seed} ({row.state}): {row.reason}." for row in study.failed.itertuples()
+    ]
+    return lines + [f"Note: {note}." for note in study.notes]

@@ -1,0 +1,176 @@
+"""The numbers behind the tables and the ablation figure: arms, factorial effects, differences to the control.
+
+Frames in full precision; analysis.tables formats them, analysis.figures.ablation draws them.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Study
+from analysis.stats import (
+    Interval,
+    factorial_effects,
+    holm,
+    mean_interval_bootstrap,
+    mean_interval_t,
+    paired,
+    seeds_to_separate,
+    sign_pvalue,
+    t_pvalue,
+    verdict,
+)
+
+SCORES = {
+    "chrf": "chrF",
+    "rougeL": "ROUGE-L",
+    "brevity_penalty": "BP",
+    "length_ratio": "length ratio",
+    "cost/decode_sentences_per_cpu_s": "sentences per CPU-s",
+}
+"""Columns of `Study.scores` that stand beside the study's metric, with their names in the table."""
+INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"}
+"""An interaction neither helps nor hurts: above zero the factors do more together, below zero less."""
+
+
+def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:
+    """The three columns of an interval."""
+    return {prefix: interval.estimate, f"{prefix}_low": interval.low, f"{prefix}_high": interval.high}
+
+
+def ablation(study: Study) -> pd.DataFrame:
+    """A row per arm: toggles, seeds, the metric with both intervals, other scores, difference to the control."""
+    rows = []
+    for arm in study.arms:
+        values = study.values(study.metric, arm.name)
+        scores = list(values.values())
+        row: dict[str, Any] = {"arm": arm.name, "label": arm.label}
+        row |= {f"toggle/{factor}": arm.toggles.get(factor) for factor in study.factors}
+        row |= {"n_seeds": len(values), "seeds": " ".join(str(seed) for seed in values)}
+        row |= interval_columns(study.metric, mean_interval_t(scores))
+        bootstrap = interval_columns("bootstrap", mean_interval_bootstrap(scores))
+        row |= {key: bootstrap[key] for key in ("bootstrap_low", "bootstrap_high")}
+        row |= {column: _mean(study, column, arm.name) for column in SCORES}
+        row["outcomes"] = _outcomes(study, arm.name)
+        rows.append(row | (_difference(study, arm.name, study.control) if study.control else {}))
+    return pd.DataFrame(rows)
+
+
+def _mean(study: Study, column: str, arm: str) -> float:
+    values = list(study.values(column, arm).values())
+    return float(np.mean(values)) if values else math.nan
+
+
+def _outcomes(study: Study, arm: str) -> str:
+    """'' if all results of an arm are ok, else such as '1 diverged'."""
+    outcomes = study.scores.loc[study.scores["arm"] == arm, "outcome"]
+    counts = outcomes[outcomes != "ok"].value_counts().sort_index()
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+
+
+def _difference(study: Study, arm: str, control: str) -> dict[str, Any]:
+    """Columns of an arm's difference to the control, paired by seed; NaN for the control itself."""
+    if arm == control:
+        empty = Interval(math.nan, math.nan, math.nan, 0)
+        return interval_columns("difference", empty) | {"difference_n": 0, "p": math.nan}
+    x = paired(study.values(study.metric, arm), study.values(study.metric, control))
+    return interval_columns("difference", mean_interval_t(x)) | {"difference_n": x.size, "p": t_pvalue(x)}
+
+
+def differences(study: Study) -> pd.DataFrame:
+    """A row per arm but the control: paired difference, interval, p (raw, sign test, Holm), verdict, seeds needed.
+
+    Empty without a control or without a second arm.
+    """
+    control = study.control
+    others = [arm for arm in study.arms if control and arm.name != control]
+    rows = []
+    for arm in others:
+        x = paired(study.values(study.metric, arm.name), study.values(study.metric, str(control)))
+        row = {"effect": f"{arm.label} - {study.arm(str(control)).label}", "arm": arm.name, "kind": "difference"}
+        rows.append(row | _tested(x) | {"_x": x})
+    return _finish(rows)
+
+
+def effects(study: Study) -> pd.DataFrame:
+    """A row per main effect and interaction of a complete two-level factorial; empty if the study is none.
+
+    Only seeds that have a result in all arms count. Holm's correction is made twice: for the main effects, which are
+    the study's questions, and for the interactions. pooled_*: with the pooled residual variance (`stats.Effect`).
+    """
+    names = list(study.factors)
+    cells, seeds = factorial_cells(study)
+    if not len(seeds):
+        return pd.DataFrame()
+    rows = []
+    for effect in factorial_effects(cells):
+        label = " x ".join(names[axis] for axis in effect.axes)
+        row = {"effect": label, "order": len(effect.axes), "kind": "interaction" if len(effect.axes) > 1 else "main"}
+        pooled = {"pooled_low": effect.pooled.low, "pooled_high": effect.pooled.high, "pooled_p": effect.p_pooled}
+        rows.append(row | _tested(effect.per_seed) | pooled | {"_x": effect.per_seed, "_pooled": effect.pooled})
+    split = len(names)
+    return pd.concat([_finish(rows[:split]), _finish(rows[split:])], ignore_index=True)
+
+
+def _tested(x: np.ndarray) -> dict[str, Any]:
+    """Estimate, interval and p-values of differences x, one per seed."""
+    columns = interval_columns("estimate", mean_interval_t(x))
+    return columns | {"n_seeds": x.size, "p": t_pvalue(x), "p_sign": sign_pvalue(x)}
+
+
+def _finish(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Add what needs the whole family of comparisons (Holm) or rests on it (verdicts, seeds needed)."""
+    for p, holm_p, name in (("p", "p_holm", "verdict"), ("pooled_p", "pooled_p_holm", "pooled_verdict")):
+        tested = [row for row in rows if p in row]
+        for row, adjusted in zip(tested, holm([row[p] for row in tested]), strict=True):
+            interval = mean_interval_t(row["_x"]) if p == "p" else row["_pooled"]
+            said = verdict(interval, p_adjusted=float(adjusted))
+            row[holm_p] = float(adjusted)
+            row[name] = INTERACTION[said] if row["kind"] == "interaction" else said
+    for row in rows:
+        needed = seeds_to_separate(row["_x"], level=1 - 0.05 / len(rows)) if row["verdict"] == "undecided" else None
+        row["seeds_needed"] = math.nan if needed is None else float(needed)
+    return pd.DataFrame(rows).drop(columns=["_x", "_pooled"], errors="ignore")
+
+
+def on_level(levels: list[Any], control: Any) -> Any:
+    """Which of two levels counts as "on": true, the larger number, anything but "none", else the control's."""
+    if set(map(type, levels)) == {bool}:
+        return True
+    if all(isinstance(level, int | float) for level in levels):
+        return max(levels)
+    named = [level for level in levels if level not in ("none", None, False)]
+    return named[0] if len(named) == 1 else (control if control in levels else levels[-1])
+
+
+def on_levels(study: Study) -> dict[str, Any]:
+    """The "on" level of each factor."""
+    control = study.arm(study.control).toggles if study.control else {}
+    return {name: on_level(levels, control.get(name)) for name, levels in study.factors.items()}
+
+
+def is_factorial(study: Study) -> bool:
+    """Whether the arms with results are all 2^k combinations of k >= 2 two-level factors."""
+    levels = list(study.factors.values())
+    if len(levels) < 2 or any(len(each) != 2 for each in levels):
+        return False
+    present = [tuple(arm.toggles.get(name) for name in study.factors) for arm in study.arms]
+    combinations = list(itertools.product(*levels))
+    return len(present) == len(combinations) and all(each in present for each in combinations)
+
+
+def factorial_cells(study: Study) -> tuple[np.ndarray, list[int]]:
+    """Scores [n, 2, ..., 2] (index 1 = on) of the n seeds with a result in all arms, and those seeds."""
+    if not is_factorial(study):
+        return np.zeros(0), []
+    on, k = on_levels(study), len(study.factors)
+    values = {arm.name: study.values(study.metric, arm.name) for arm in study.arms}
+    seeds = sorted(set.intersection(*[set(each) for each in values.values()]))
+    cells = np.full((len(seeds), *(2,) * k), np.nan)
+    for arm in study.arms:
+        where: tuple[Any, ...] = tuple(int(arm.toggles[name] == on[name]) for name in study.factors)
+        cells[(slice(None), *where)] = [values[arm.name][seed] for seed in seeds]
+    return cells, seeds

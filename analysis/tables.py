@@ -1,0 +1,255 @@
+"""The ablation table and the table of effects, as Markdown, CSV, LaTeX, and on the terminal.
+
+python -m analysis.tables runs/modules --out figures
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.load import Study, load
+from analysis.provenance import footer
+from analysis.results import SCORES, ablation, differences, effects, on_levels
+from core.errors import command
+
+NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
+DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
+ASCII_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    character: f"\\{character}" for character in "&%$#_{}"
+}
+MATH = {
+    "×": r"$\times$",
+    "✓": r"\checkmark{}",
+    "−": "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "|": r"$|$",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: a title, column heads and rows of cells."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    """A number with a true minus sign, or n/a."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def with_interval(row: pd.Series, column: str, sign: bool = False, digits: int = 1) -> str:
+    """ "71.2 [69.9, 72.5]", or "71.2 (n/a)" where there is no interval."""
+    mean, low, high = (number(row[c], digits, sign) for c in (column, f"{column}_low", f"{column}_high"))
+    return f"{mean} (n/a)" if low == "n/a" else f"{mean} [{low}, {high}]"
+
+
+def p_text(p: float) -> str:
+    """A p-value in three digits."""
+    return "n/a" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def toggle_text(level: Any) -> str:
+    """A level as a check mark, a dash, or its value."""
+    if isinstance(level, bool):
+        return "✓" if level else "–"
+    return f"{level:g}" if isinstance(level, int | float) else "–" if level is None else str(level)
+
+
+def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
+    """A row per arm."""
+    factors = list(study.factors) if len(study.factors) > 1 else []
+    metric = NAMES.get(study.metric, study.metric)
+    scores = [column for column in SCORES if frame[column].notna().any()]
+    difference = [f"difference to {study.arm(study.control).label}"] if study.control else []
+    heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric} [95% interval]"]
+    rows = []
+    for _, row in frame.iterrows():
+        mark = f" ({row['outcomes']})" if row["outcomes"] else ""
+        cells = [row["label"] + mark, *(toggle_text(study.arm(row["arm"]).toggles.get(name)) for name in factors)]
+        cells += [str(row["n_seeds"]), with_interval(row, study.metric)]
+        cells += [number(row[column], DIGITS.get(column, 1)) for column in scores]
+        if difference:
+            cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
+        rows.append(tuple(cells))
+    return Grid(f"Ablation: {study.name}", (*heads, *(SCORES[column] for column in scores), *difference), tuple(rows))
+
+
+def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
+    """A row per effect of a factorial, or per difference to the control."""
+    factorial = "order" in frame
+    heads = ["effect" if factorial else "difference", f"{NAMES.get(study.metric, study.metric)} [95% interval]"]
+    heads += ["[pooled]"] if factorial else []
+    heads += ["seeds", "p", "p (Holm)", "verdict", "seeds needed"]
+    rows = []
+    for _, row in frame.iterrows():
+        cells = [effect_name(study, row["effect"]) if factorial else row["effect"].replace(" - ", " − ")]
+        cells.append(with_interval(row, "estimate", sign=True))
+        if factorial:
+            low, high = number(row["pooled_low"], 1, True), number(row["pooled_high"], 1, True)
+            cells.append("n/a" if low == "n/a" else f"[{low}, {high}]")
+        needed = "" if row["verdict"] != "undecided" else seeds_text(row["seeds_needed"])
+        rows.append((*cells, str(row["n_seeds"]), p_text(row["p"]), p_text(row["p_holm"]), row["verdict"], needed))
+    return Grid(f"{'Effects' if factorial else 'Differences'}: {study.name}", tuple(heads), tuple(rows))
+
+
+def effect_name(study: Study, effect: str) -> str:
+    """ "noise factor (4 against 1)" for a main effect, "anchor loss × noise factor" for an interaction."""
+    names = effect.split(" x ")
+    if len(names) > 1:
+        return " × ".join(name.replace("_", " ") for name in names)
+    on = on_levels(study)[effect]
+    off = next(level for level in study.factors[effect] if level != on)
+    return f"{effect.replace('_', ' ')} ({level_name(on)} against {level_name(off)})"
+
+
+def level_name(level: Any) -> str:
+    """A level as a word."""
+    return ("on" if level else "off") if isinstance(level, bool) else toggle_text(level)
+
+
+def seeds_text(needed: float) -> str:
+    """Seeds that would decide, or that it is unknown."""
+    return f"about {int(needed)}" if math.isfinite(needed) else "unknown"
+
+
+def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
+    """What the columns of the second table mean."""
+    if tested.empty:
+        return ["No effects: they need at least two arms, and a control arm with a result."]
+    lines = []
+    if "order" in tested:
+        lines += [
+            "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: half of "
+            "what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap).",
+            "Interval: t over the seeds' own contrasts. [pooled]: with the residual variance of all contrasts together; narrower, but only "
+            "right if seeds scatter alike in all arms. p and verdict belong to the first.",
+        ]
+    lines.append(
+        "Verdict: helps or hurts only if the whole interval lies on one side of 0 and p stays below 0.05 after Holm's correction for the "
+        f"{len(tested)} comparisons of this table. Seeds needed: for a power of 80% if this difference and spread were the true ones."
+    )
+    if tested["n_seeds"].max() < 5:
+        lines.append(
+            f"With {tested['n_seeds'].max()} seed(s) the intervals are wide: undecided does not mean no effect."
+        )
+    return lines
+
+
+def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
+    """The tables, the lines below them, and the frames behind them."""
+    arms, tested = ablation(study), effects(study)
+    tested = tested if len(tested) else differences(study)
+    tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
+    return tables, how_to_read(study, tested) + footer(study), arms, tested
+
+
+def markdown(tables: list[Grid], lines: list[str]) -> str:
+    """Tables and footer as GitHub Markdown."""
+    parts = []
+    for table in tables:
+        body = [table.heads, tuple("---" if i == 0 else "---:" for i in range(len(table.heads))), *table.rows]
+        rows = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body)
+        parts.append(f"**{table.title}**\n\n{rows}")
+    return "\n\n".join([*parts, "\n".join(f"- {_escape_markdown(line)}" for line in lines)]) + "\n"
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_<|])", r"\\\1", text)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    escapes = ASCII_ESCAPES | MATH
+    return "".join(escapes.get(character, character) for character in text)
+
+
+def latex(tables: list[Grid], lines: list[str]) -> str:
+    """Tables as LaTeX with the footer as comments (a caption is the author's); needs booktabs and amssymb."""
+    parts = ["% needs \\usepackage{booktabs,amssymb}"]
+    for table in tables:
+        head = " & ".join(escape_latex(cell) for cell in table.heads)
+        rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in table.rows]
+        body = [
+            rf"% {table.title}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
+            r"\toprule",
+            head + r" \\",
+        ]
+        parts.append("\n".join([*body, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]))
+    return "\n\n".join([*parts, "\n".join(f"% {line}" for line in lines)]) + "\n"
+
+
+def write(study: Study, out: Path) -> list[Path]:
+    """Write table.md, table.tex, table.csv and, if there are any, effects.csv (full precision) into out."""
+    tables, lines, arms, tested = grids(study)
+    out.mkdir(parents=True, exist_ok=True)
+    texts: dict[str, Callable[[], str]] = {
+        "table.md": lambda: markdown(tables, lines),
+        "table.tex": lambda: latex(tables, lines),
+        "table.csv": lambda: arms.to_csv(index=False, lineterminator="\n"),
+        "effects.csv": lambda: tested.to_csv(index=False, lineterminator="\n"),
+    }
+    if tested.empty:
+        texts.pop("effects.csv")
+    for name, text in texts.items():
+        (out / name).write_text(text(), encoding="utf-8")
+    return [out / name for name in texts]
+
+
+def narrow(study: Study, grid: Grid) -> Grid:
+    """The columns that a terminal of 80 characters has room for; the files have all."""
+    left_out = {"chrF", "ROUGE-L", "length ratio", SCORES["cost/decode_sentences_per_cpu_s"], "[pooled]", "p"}
+    left_out |= {name.replace("_", " ") for name in study.factors}
+    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
+    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
+    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+
+
+def show(study: Study, console: Console | None = None) -> None:
+    """Print both tables and the footer on the terminal."""
+    console = console or Console()
+    tables, lines, _, _ = grids(study)
+    for grid in tables if console.width >= 150 else [narrow(study, each) for each in tables]:
+        table = Table(title=grid.title, title_justify="left", show_edge=False, pad_edge=False)
+        for i, head in enumerate(grid.heads):
+            table.add_column(Text(head), justify="right" if i else "left", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*map(Text, row))
+        console.print(table, "")
+    for line in lines:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+@command
+def main() -> None:
+    """Write and print the tables of one or more studies."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Tables of a study.")
+    parser.add_argument("study_dir", nargs="+", type=Path, help="folder of a study, such as runs/modules")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
+    options = parser.parse_args()
+    for study in [load(path) for path in options.study_dir]:
+        show(study)
+        for path in write(study, options.out / study.name):
+            print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

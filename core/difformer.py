@@ -1,0 +1,123 @@
+"""The network of paper.md's section 3: encoder, denoiser with self-conditioning, length head."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.config import ModelConfig
+from core.embedding import EmbeddingSpace, placed_norm
+from core.kernels import Dropout
+from core.transformer import Layer, Memory, Positions, feed_forward
+
+LENGTH_CLASSES = 256
+LENGTH_CENTRE = 128
+
+
+class Difformer(nn.Module):
+    """Predicts z_0 from z_t, t, the source and (self-conditioning) its own last prediction."""
+
+    def __init__(self, config: ModelConfig, vocab: int, max_positions: int, diffusion_steps: int) -> None:
+        super().__init__()
+        self.config, self.vocab, self.max_positions, self.diffusion_steps = config, vocab, max_positions, diffusion_steps
+        d, d_e, decoder = config.model_dim, config.latent_dim, config.decoder()
+        self.embedding = EmbeddingSpace(config, vocab)
+        self.encoder_in = _projection(d_e, d)
+        self.decoder_in = self.encoder_in if config.share_projection else _projection(d_e, d)
+        self.decoder_out = _projection(d, d_e)
+        self.encoder_positions = Positions(max_positions, d, config.learned_positions)
+        self.decoder_positions = Positions(max_positions, d, decoder.learned_positions)
+        self.encoder_layers = nn.ModuleList(Layer(config, cross=False) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(Layer(decoder, cross=True) for _ in range(config.decoder_layers))
+        self.encoder_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
+        self.embedding_norm = placed_norm(config, "decoder_input", d)
+        width = d_e if config.self_conditioning_before_projection else d
+        self.self_condition = feed_forward(2 * width, width, width, config.activation) if config.self_conditioning else None
+        self.time = feed_forward(d, 4 * d, d, config.activation)
+        self.length_table = nn.Parameter(torch.empty(LENGTH_CLASSES, d))
+        self.dropout = Dropout(config.dropout)
+        self.time_scale = 1000.0 / diffusion_steps if config.rescale_timesteps else 1.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Initial weights (config.initialization); biases zero."""
+        nn.init.normal_(self.length_table, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                if self.config.initialization == "bert":
+                    nn.init.normal_(module.weight, std=0.02)
+                else:
+                    nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def encode(self, source: Tensor, mask: Tensor) -> Memory:
+        """Source tokens [B, S] and mask [B, S] (true at real tokens) -> what decoding needs of them."""
+        x = self.encoder_in(self.embedding.source(source)) + self.encoder_positions(source.shape[1])
+        x = self.dropout(x)
+        keys_mask = mask[:, None, None, :]
+        for layer in self.encoder_layers:
+            x = layer(x, keys_mask)
+        x = self.encoder_norm(x)
+        pooled = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return Memory(
+            layers=tuple(layer.cross.memory(x) for layer in self.decoder_layers),
+            mask=keys_mask,
+            lengths=mask.sum(1),
+            length_logits=functional.linear(pooled, self.length_table),
+            encoded=x,
+        )
+
+    def denoise(self, z_t: Tensor, t: Tensor, mask: Tensor, memory: Memory, z_0_prev: Tensor | None = None) -> Tensor:
+        """z_0_hat [B C, L, d_e] from z_t of the same shape, t [B C] or [1], mask [B C, L].
+
+        C candidates per sentence of the memory, adjacent. z_0_prev: the last prediction; None stands for zeros.
+        """
+        h = self.joined(z_t, z_0_prev)
+        h = h + self.time(timestep_embedding(t * self.time_scale, self.config.model_dim))[:, None]
+        h = self.dropout(self.embedding_norm(h + self.decoder_positions(z_t.shape[1])))
+        self_mask = mask[:, None, None, :]
+        for layer, keys in zip(self.decoder_layers, memory.layers, strict=True):
+            h = layer(h, self_mask, keys, memory.mask)
+        return self.decoder_out(self.decoder_norm(h))
+
+    def joined(self, z_t: Tensor, z_0_prev: Tensor | None) -> Tensor:
+        """The decoder's input before time and position, [B, L, d]: z_t alone, or joined with the last prediction."""
+        if self.self_condition is None:
+            return self.decoder_in(z_t)
+        if self.config.self_conditioning_before_projection:
+            return self.decoder_in(self.dropout(_join(self.self_condition, z_t, z_0_prev)))
+        previous = None if z_0_prev is None else self.decoder_in(z_0_prev)
+        return self.dropout(_join(self.self_condition, self.decoder_in(z_t), previous))
+
+    def length_target(self, source_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+        """Class of the target length, [B]: offset from the source length + 128, clamped to 0..255."""
+        offset = LENGTH_CENTRE - source_lengths if self.config.length_offset else 0
+        return (target_lengths + offset).clamp(0, LENGTH_CLASSES - 1)
+
+    def predicted_lengths(self, memory: Memory) -> Tensor:
+        """Most likely target length of each sentence, [B], BOS and EOS included."""
+        lengths = memory.length_logits.argmax(-1)
+        return lengths + memory.lengths - LENGTH_CENTRE if self.config.length_offset else lengths
+
+
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+    """[cos, sin] of t [B] at dim / 2 wavelengths, period 10000 (Ho et al. 2020), [B, dim]."""
+    half = dim // 2
+    rates = torch.exp(-math.log(10000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t[:, None].float() * rates
+    return functional.pad(torch.cat([angles.cos(), angles.sin()], -1), (0, dim % 2))
+
+
+def _projection(dim: int, out: int) -> nn.Module:
+    return nn.Identity() if dim == out else nn.Linear(dim, out, bias=False)
+
+
+def _join(mlp: nn.Sequential, a: Tensor, b: Tensor | None) -> Tensor:
+    """mlp([a; b]); with b = None (zeros) the half of the first matrix that would meet zeros is left out."""
+    if b is not None:
+        return mlp(torch.cat([a, b], -1))
+    first = mlp[0]
+    return mlp[2](mlp[1](functional.linear(a, first.weight[:, : a.shape[-1]], first.bias)))

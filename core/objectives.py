@@ -1,0 +1,102 @@
+"""The terms of the objective, unreduced, and their one reduction (paper.md's section 3).
+
+A token loss is a choice of the point whose logits are scored: z_0_hat (anchor), z_0 (rounding), or none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core.batches import Batch
+from core.config import ObjectiveConfig
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess
+from core.kernels import log_normaliser
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one training step: t [B], standard-normal eps [B, L, d_e], the self-conditioning coin."""
+
+    t: Tensor
+    eps: Tensor
+    coin: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network made of a batch. z_0, z_t, z_0_hat: [B, L, d_e]; z_0_hat_first: the pass before, if any."""
+
+    z_0: Tensor
+    z_t: Tensor
+    z_0_hat: Tensor
+    z_0_hat_first: Tensor | None
+    length_logits: Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Unreduced terms. mse, token, nll: per real target token [N]; length: per sentence [B].
+
+    mse is a mean over dimensions; token is label-smoothed and what is trained on; nll is that of the same logits,
+    unsmoothed. sentence [N] tells which sentence (and so which t) a token belongs to.
+    """
+
+    mse: Tensor
+    token: Tensor
+    nll: Tensor
+    length: Tensor
+    sentence: Tensor
+
+
+TokenPoint = Callable[[Tensor, Tensor], Tensor | None]
+TOKEN_LOSSES: dict[str, TokenPoint] = {
+    "anchor": lambda z_0, z_0_hat: z_0_hat,
+    "rounding": lambda z_0, z_0_hat: z_0,
+    "none": lambda z_0, z_0_hat: None,
+}
+
+
+def predict(model: Difformer, process: ForwardProcess, batch: Batch, draws: Draws) -> Prediction:
+    """Encode, diffuse and denoise a batch; the encoder and its keys and values are used by both passes."""
+    memory = model.encode(batch.source, batch.source_mask)
+    z_0 = model.embedding(batch.target)
+    z_t = process.sample(z_0, draws.t, draws.eps)
+    first = None
+    if draws.coin and model.config.self_conditioning:
+        with torch.no_grad():
+            first = model.denoise(z_t, draws.t, batch.target_mask, memory.detach())
+    z_0_hat = model.denoise(z_t, draws.t, batch.target_mask, memory, first)
+    return Prediction(z_0, z_t, z_0_hat, first, memory.length_logits)
+
+
+def token_terms(model: Difformer, z: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Label-smoothed cross-entropy and plain -log p(y | z), each [N], for z [N, d_e] and tokens y [N].
+
+    (1 - s) nll + s mean_V(-log p) = logsumexp - (1 - s) z E_y - s z mean(E): one pass over the [N, V] logits.
+    """
+    table = model.embedding.output()
+    normaliser = log_normaliser(z, table)
+    correct = (z.float() * functional.embedding(y, table)).sum(-1)
+    smoothed = (1.0 - smoothing) * correct + smoothing * (z.float() @ table.mean(0))
+    return normaliser - smoothed, normaliser - correct
+
+
+def terms(model: Difformer, prediction: Prediction, batch: Batch, config: ObjectiveConfig) -> Terms:
+    """All terms of a batch, unreduced. Gradients of mse reach both z_0_hat and z_0 (the table)."""
+    z_0, z_0_hat = batch.real(prediction.z_0).float(), batch.real(prediction.z_0_hat).float()
+    y = batch.real(batch.target)
+    mse = (z_0_hat - z_0).square().mean(-1)
+    point = TOKEN_LOSSES[config.token_loss](z_0, z_0_hat)
+    token, nll = (torch.zeros_like(mse),) * 2 if point is None else token_terms(model, point, y, config.label_smoothing)
+    target = model.length_target(batch.source_mask.sum(1), batch.target_mask.sum(1))
+    length = functional.cross_entropy(prediction.length_logits.float(), target, reduction="none")
+    return Terms(mse, token, nll, length, batch.sentence)
+
+
+def reduce(terms: Terms, config: ObjectiveConfig) -> Tensor:
+    """L = mean(mse) + mean(token) + length_loss_factor * mean(length)."""
+    return terms.mse.mean() + terms.token.mean() + config.length_loss_factor * terms.length.mean()

@@ -1,0 +1,99 @@
+"""What the paper's diagnostics look at: the embedding space, the loss at each t, what the nearest embedding recovers."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from core.batches import Batch
+from core.config import DecodingConfig
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess
+from core.embedding import EmbeddingSpace
+from core.objectives import Draws, predict, token_terms
+from core.randomness import generator
+
+
+@torch.no_grad()
+def embedding_spread(space: EmbeddingSpace) -> dict[str, float]:
+    """How far the types' z_0 stand apart: norm, mean pairwise cosine, effective rank, root mean square per dimension.
+
+    mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy of
+    the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance).
+    """
+    z_0 = space.all_z_0().double()
+    norm = z_0.norm(dim=-1)
+    unit = z_0 / norm.clamp_min(1e-12)[:, None]
+    count = len(z_0)
+    cosine = (unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1))
+    centred = z_0 - z_0.mean(0)
+    spectrum = torch.linalg.eigvalsh(centred.T @ centred).clamp_min(0)
+    share = spectrum / spectrum.sum().clamp_min(1e-300)
+    rank = torch.exp(-(share * share.clamp_min(1e-300).log()).sum())
+    values = torch.stack([norm.mean(), norm.std(), cosine, rank, z_0.square().mean().sqrt()]).tolist()
+    names = ("norm_mean", "norm_std", "cosine", "rank", "scale")
+    return {f"diag/{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def nearest_types(z: Tensor, table: Tensor) -> Tensor:
+    """Index of the row of table [V, d_e] nearest to each z [N, d_e] (Euclidean), [N]."""
+    return (z @ table.T - 0.5 * table.square().sum(-1)).argmax(-1)
+
+
+@torch.no_grad()
+def per_step(
+    model: Difformer, process: ForwardProcess, batches: list[Batch], times: list[int], seed: int
+) -> dict[str, list[float]]:
+    """mse, nll, accuracy and nearest-embedding recovery over the batches' tokens at each t of times.
+
+    Self-conditioned as in decoding's later steps (one pass first). Lists as long as times.
+    """
+    curves: dict[str, list[float]] = {"mse": [], "nll": [], "accuracy": [], "nearest": []}
+    table = model.embedding.all_z_0()
+    for t in times:
+        total = torch.zeros(5, dtype=torch.float64)
+        for index, batch in enumerate(batches):
+            total += _step_sums(model, process, batch, t, generator(table.device, seed, "probe", index), table)
+        for name, value in zip(curves, (total[:4] / total[4]).tolist(), strict=True):
+            curves[name].append(value)
+    return curves
+
+
+def _step_sums(
+    model: Difformer, process: ForwardProcess, batch: Batch, t: int, noise: torch.Generator, table: Tensor
+) -> Tensor:
+    """Sums over a batch's tokens of mse, nll, correct and nearest-correct, and the number of tokens: [5]."""
+    shape = (*batch.target.shape, table.shape[1])
+    eps = torch.randn(shape, generator=noise, device=table.device)
+    times = torch.full((len(batch.target),), t, device=table.device)
+    prediction = predict(model, process, batch, Draws(times, eps, coin=True))
+    z_0, z_t, z_0_hat = (batch.real(z) for z in (prediction.z_0, prediction.z_t, prediction.z_0_hat))
+    y = batch.real(batch.target)
+    correct = model.embedding.logits(z_0_hat).argmax(-1) == y
+    recovered = nearest_types(z_t, table) == y
+    nll = token_terms(model, z_0_hat, y, 0.0)[1]
+    mse = (z_0_hat - z_0).square().mean(-1)
+    sums = [mse.sum(), nll.sum(), correct.sum(), recovered.sum(), torch.tensor(len(y), device=y.device)]
+    return torch.stack([value.double() for value in sums]).cpu()
+
+
+@torch.no_grad()
+def nearest_recovery(
+    model: Difformer, process: ForwardProcess, batches: Iterable[Batch], times: list[int], seed: int
+) -> list[float]:
+    """Share of tokens that the embedding nearest to z_t alone recovers, at each t: how little noise there is."""
+    table = model.embedding.all_z_0()
+    z_0 = torch.cat([batch.real(model.embedding(batch.target)) for batch in batches])
+    y = torch.cat([batch.real(batch.target) for batch in batches])
+    eps = torch.randn(z_0.shape, generator=generator(table.device, seed, "nearest"), device=table.device)
+    shares = []
+    for t in times:
+        z_t = process.signal[t] * z_0 + process.noise[t] * eps
+        shares.append(float((nearest_types(z_t, table) == y).float().mean()))
+    return shares
+
+
+def one_shot(config: DecodingConfig, t: int, T: int) -> DecodingConfig:
+    """The decoding that predicts z_0 once, from pure noise, telling the network t (v2 Fig. 5, dashed)."""
+    return replace(config, decoding_steps=1, early_stop=0, fixed_t=t / T, clamping=False)

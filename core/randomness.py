@@ -1,0 +1,29 @@
+"""Random numbers as a function of (seed, purpose, step): a resumed run needs no generator state to draw the same.
+
+Arms with the same seed draw the same t, noise and coins, so their differences are paired.
+"""
+
+import hashlib
+
+import torch
+
+from core.objectives import Draws
+
+
+def mixed(*key: int | str) -> int:
+    """A 63-bit integer from a key."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little") >> 1
+
+
+def generator(device: torch.device, *key: int | str) -> torch.Generator:
+    """A generator of its own for a key."""
+    return torch.Generator(device).manual_seed(mixed(*key))
+
+
+def training_draws(seed: int, step: int, shape: tuple[int, int, int], T: int, device: torch.device) -> Draws:
+    """t ~ U{0..T-1} per sentence, eps ~ N(0, I), coin ~ Bernoulli(0.5) per batch, for a batch of shape [B, L, d_e]."""
+    host = generator(torch.device("cpu"), seed, "step", step)
+    t = torch.randint(0, T, (shape[0],), generator=host)
+    coin = bool(torch.rand((), generator=host) < 0.5)
+    source = host if device.type == "cpu" else generator(device, seed, "eps", step)
+    return Draws(t.to(device, non_blocking=True), torch.randn(shape, generator=source, device=device), coin)

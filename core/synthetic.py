@@ -1,0 +1,323 @@
+"""The embedded corpus: sentence pairs in two invented languages, written by a small probabilistic grammar.
+
+A test bench, not natural language. A sentence is drawn as a meaning (who does what to whom, how, where, when), which
+is then spoken in both languages. The source is subject-verb-object; the target is verb-final, has adjectives after
+nouns and postpositions. Target articles, adjectives and the closing auxiliary agree with the noun's gender, which the
+source does not mark; the auxiliary agrees over the whole sentence. A past particle and its verb become one word, some
+source phrases of two words become one, some words become two. Word frequencies are Zipfian in each word class.
+Some target words have a synonym: each sentence has a style, A or B, that chooses among them all. The source does not
+tell the style, so several translations are right and a mixture of them is not.
+The `compress` variant keeps the source's language and word order and drops all modifiers.
+
+All randomness comes from random.Random(text).random(), the same on every platform and Python version. Sentences,
+styles and languages have streams of their own: more training pairs leave the held-out pairs as they are, another
+ambiguity leaves the source sentences as they are.
+"""
+
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+
+from core.config import DataConfig
+from core.errors import UserError
+
+Pairs = list[tuple[str, str]]
+Words = tuple[str, ...]
+
+SOURCE_SOUNDS = ("p", "t", "k", "b", "d", "g", "m", "n", "l", "s")
+TARGET_SOUNDS = ("f", "v", "z", "r", "h", "w", "j", "sh", "ch", "th")
+CLASSES = {"noun": 0.5, "verb": 0.25, "adjective": 0.15, "adverb": 0.1}
+PHRASES = 0.1  # share of the lexicon that is two words in the source, and share that is two in the target
+PLURAL, DEFINITE, ADJECTIVE, ADVERB, PLACE, PAST = 0.35, 0.6, 0.35, 0.3, 0.3, 0.4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A meaning and its words: in the source, in the target in styles A and B, in a compression in styles A and B."""
+
+    source: Words
+    target: tuple[Words, Words]
+    compressed: tuple[Words, Words]
+    gender: int
+
+
+@dataclass(frozen=True)
+class WordClass:
+    """The entries of one class, most frequent first, and the running sum of their weights."""
+
+    entries: tuple[Entry, ...]
+    cumulative: tuple[float, ...]
+
+    def draw(self, rng: Random) -> Entry:
+        """An entry, by its frequency."""
+        place = bisect(self.cumulative, rng.random() * self.cumulative[-1])
+        return self.entries[min(place, len(self.entries) - 1)]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Both languages. Function words are indexed: articles [definite][plural], target ones [..][gender] as well."""
+
+    classes: dict[str, WordClass]
+    articles: list[list[str]]
+    past: str
+    target_articles: list[list[list[str]]]
+    auxiliaries: list[list[str]]
+    places: WordClass
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A noun phrase."""
+
+    entry: Entry
+    plural: bool
+    definite: bool
+    adjective: Entry | None
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a sentence says. place: preposition and its noun phrase."""
+
+    subject: Noun
+    verb: Entry
+    past: bool
+    object: Noun
+    adverb: Entry | None
+    place: tuple[Entry, Noun] | None
+
+
+class Coiner:
+    """Makes up words, each once: stems of 2 or 3 open syllables, function words of one."""
+
+    def __init__(self, rng: Random, onsets: Words) -> None:
+        self.rng, self.known = rng, set[str]()
+        self.syllables = [onset + vowel for onset in onsets for vowel in "aeiou"]
+
+    def word(self, syllables: int) -> str:
+        """A new word; a syllable longer each time a hundred drawn words are all taken."""
+        for attempt in range(10**6):
+            length = syllables + attempt // 100
+            word = "".join(self.syllables[int(self.rng.random() * len(self.syllables))] for _ in range(length))
+            if word not in self.known:
+                self.known.add(word)
+                return word
+        raise AssertionError("no word left")
+
+
+def zipf(count: int, exponent: float) -> list[float]:
+    """Weights rank ** -exponent."""
+    return [rank**-exponent for rank in range(1, count + 1)]
+
+
+def spread(weights: Sequence[float], share: float) -> list[bool]:
+    """Marks that hold about `share` of the weight among the frequent and among the rare alike."""
+    marks, marked, total = [], 0.0, 0.0
+    for weight in weights:
+        total += weight
+        marks.append(marked + weight / 2 <= share * total)
+        marked += weight * marks[-1]
+    return marks
+
+
+def word_class(
+    rng: Random, coiners: tuple[Coiner, Coiner], particles: tuple[Words, Words], size: int, config: DataConfig
+) -> WordClass:
+    """A class of `size` entries; the rarer 70% have longer words."""
+    weights, entries = zipf(size, config.corpus_zipf), list[Entry]()
+    for rank, ambiguous in enumerate(spread(weights, config.corpus_ambiguity)):
+        long = 2 + (rank >= 0.3 * size)
+        words: list[Words] = [(coiners[side].word(long),) for side in (0, 1, 1, 0)]
+        source, target, synonym, paraphrase = words
+        kind, particle = rng.random(), rng.random()
+        if rank >= 3 and kind < PHRASES:  # a phrase of two source words: another entry's word and a particle
+            source = (entries[rank - 1].source[0], particles[0][int(particle * len(particles[0]))])
+        elif rank >= 3 and kind > 1 - PHRASES:
+            first = particles[1][int(particle * len(particles[1]))]
+            target, synonym = (first, *target), (first, *synonym)
+        styles = (target, synonym if ambiguous else target), (source, paraphrase if ambiguous else source)
+        entries.append(Entry(source, *styles, gender=int(rng.random() < 0.5)))
+    return WordClass(tuple(entries), tuple(accumulate(weights)))
+
+
+@lru_cache(maxsize=8)
+def grammar(config: DataConfig) -> Grammar:
+    """The two languages of a configuration (corpus_seed, corpus_lexicon, corpus_zipf, corpus_ambiguity)."""
+    rng = Random(f"{config.corpus_seed} languages")
+    one, two = coiners = Coiner(rng, SOURCE_SOUNDS), Coiner(rng, TARGET_SOUNDS)
+    particles = tuple(one.word(1) for _ in range(6)), tuple(two.word(1) for _ in range(6))
+    articles = [[one.word(1) for _ in range(2)] for _ in range(2)]
+    target_articles = [[[two.word(1) for _ in range(2)] for _ in range(2)] for _ in range(2)]
+    auxiliaries = [[two.word(1) for _ in range(2)] for _ in range(2)]
+    pairs = [((one.word(1),), (two.word(1),)) for _ in range(4)]
+    places = WordClass(tuple(Entry(s, (t, t), (s, s), 0) for s, t in pairs), tuple(accumulate(zipf(4, 1.0))))
+    past = one.word(1)
+    sizes = {name: max(2, round(share * config.corpus_lexicon)) for name, share in CLASSES.items()}
+    classes = {name: word_class(rng, coiners, particles, size, config) for name, size in sizes.items()}
+    return Grammar(classes, articles, past, target_articles, auxiliaries, places)
+
+
+def draw_noun(rng: Random, language: Grammar) -> Noun:
+    """A noun phrase."""
+    entry = language.classes["noun"].draw(rng)
+    plural, definite, described = rng.random() < PLURAL, rng.random() < DEFINITE, rng.random() < ADJECTIVE
+    return Noun(entry, plural, definite, language.classes["adjective"].draw(rng) if described else None)
+
+
+def draw_meaning(rng: Random, language: Grammar) -> Meaning:
+    """What one sentence says."""
+    subject, verb, past = draw_noun(rng, language), language.classes["verb"].draw(rng), rng.random() < PAST
+    object_ = draw_noun(rng, language)
+    adverb = language.classes["adverb"].draw(rng) if rng.random() < ADVERB else None
+    place = (language.places.draw(rng), draw_noun(rng, language)) if rng.random() < PLACE else None
+    return Meaning(subject, verb, past, object_, adverb, place)
+
+
+def source_noun(language: Grammar, noun: Noun) -> list[str]:
+    """Article, adjective, noun."""
+    adjective = noun.adjective.source if noun.adjective else ()
+    return [language.articles[noun.definite][noun.plural], *adjective, *noun.entry.source]
+
+
+def source_sentence(language: Grammar, said: Meaning) -> str:
+    """Subject, adverb, past particle, verb, object, preposition and place."""
+    words = source_noun(language, said.subject) + list(said.adverb.source if said.adverb else ())
+    words += [language.past] * said.past + [*said.verb.source, *source_noun(language, said.object)]
+    if said.place:
+        words += [*said.place[0].source, *source_noun(language, said.place[1])]
+    return " ".join(words)
+
+
+def target_noun(language: Grammar, noun: Noun, style: int) -> list[str]:
+    """Article, noun, adjective; article and adjective agree with the noun's gender."""
+    words = [language.target_articles[noun.definite][noun.plural][noun.entry.gender], *noun.entry.target[style]]
+    if noun.adjective:
+        words += noun.adjective.target[style]
+        words[-1] += "s" * noun.entry.gender
+    return words
+
+
+def target_sentence(language: Grammar, said: Meaning, style: int) -> str:
+    """Subject, place and postposition, adverb, object, verb (one form a tense), auxiliary agreeing with the subject."""
+    words = target_noun(language, said.subject, style)
+    if said.place:
+        words += [*target_noun(language, said.place[1], style), *said.place[0].target[style]]
+    words += [*(said.adverb.target[style] if said.adverb else ()), *target_noun(language, said.object, style)]
+    words += said.verb.target[style]
+    words[-1] += "n" * said.past
+    return " ".join([*words, language.auxiliaries[said.subject.plural][said.subject.entry.gender]])
+
+
+def compressed_sentence(language: Grammar, said: Meaning, style: int) -> str:
+    """Subject, past particle, verb, object in the source's words, without adjectives, adverb and place."""
+    subject, object_ = (
+        [language.articles[noun.definite][noun.plural], *noun.entry.compressed[style]]
+        for noun in (said.subject, said.object)
+    )
+    return " ".join([*subject, *[language.past] * said.past, *said.verb.compressed[style], *object_])
+
+
+def reference(config: DataConfig, said: Meaning, style: int) -> str:
+    """The target sentence of a meaning in style 0 (A) or 1 (B)."""
+    speak = compressed_sentence if config.corpus_variant == "compress" else target_sentence
+    return speak(grammar(config), said, style)
+
+
+def check(config: DataConfig) -> None:
+    """UserError naming the option if the corpus cannot be written with these values."""
+    least = {"corpus_pairs": 1, "corpus_heldout": 1, "corpus_lexicon": 20, "corpus_zipf": 0, "corpus_ambiguity": 0}
+    for name, value in least.items():
+        if not getattr(config, name) >= value:
+            raise UserError(f"option {name}: {getattr(config, name)} is too small; at least {value}")
+    if config.corpus_ambiguity > 1:
+        raise UserError(f"option corpus_ambiguity: {config.corpus_ambiguity} is not a share; at most 1")
+
+
+def sentences(config: DataConfig, split: str, count: int, taken: set[str], unique: bool) -> Pairs:
+    """`count` pairs whose sources are not in `taken`; with `unique`, none twice, and `taken` grows by them."""
+    language, pairs = grammar(config), Pairs()
+    rng, styles = Random(f"{config.corpus_seed} {split} sentences"), Random(f"{config.corpus_seed} {split} styles")
+    for _ in range(100 * count + 1000):
+        said = draw_meaning(rng, language)
+        source = source_sentence(language, said)
+        if source not in taken:
+            pairs.append((source, reference(config, said, int(styles.random() < 0.5))))
+            if unique:
+                taken.add(source)
+        if len(pairs) == count:
+            return pairs
+    raise UserError(
+        f"option corpus_heldout: the language has too few different sentences for {config.corpus_heldout}; "
+        "ask for fewer, or for a larger corpus_lexicon or a smaller corpus_zipf"
+    )
+
+
+def generate(config: DataConfig) -> tuple[Pairs, Pairs, Pairs]:
+    """Training, validation and test pairs; no held-out source occurs twice or in training.
+
+    Raises UserError on options the corpus cannot be written with.
+    """
+    check(config)
+    heldout: set[str] = set()
+    valid = sentences(config, "valid", config.corpus_heldout, heldout, unique=True)
+    test = sentences(config, "test", config.corpus_heldout, heldout, unique=True)
+    return sentences(config, "train", config.corpus_pairs, heldout, unique=False), valid, test
+
+
+class Parser:
+    """Reads a source sentence back into its meaning, left to right, longest phrase first."""
+
+    def __init__(self, language: Grammar, source: str) -> None:
+        self.language, self.words, self.at = language, source.split(), 0
+        self.known = {name: {e.source: e for e in c.entries} for name, c in language.classes.items()}
+        self.known["place"] = {e.source: e for e in language.places.entries}
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of a class that stands here, if one does."""
+        for length in (2, 1):
+            found = self.known[name].get(tuple(self.words[self.at : self.at + length]))
+            if found:
+                self.at += length
+                return found
+        return None
+
+    def noun(self) -> Noun:
+        """The noun phrase that stands here."""
+        article = self.words[self.at]
+        self.at += 1
+        definite, plural = next((d, p) for d in (0, 1) for p in (0, 1) if self.language.articles[d][p] == article)
+        adjective, entry = self.entry("adjective"), self.entry("noun")
+        assert entry, f"no noun at {self.words[self.at :]}"
+        return Noun(entry, bool(plural), bool(definite), adjective)
+
+    def meaning(self) -> Meaning:
+        """The whole sentence."""
+        subject, adverb = self.noun(), self.entry("adverb")
+        past = self.words[self.at] == self.language.past
+        self.at += past
+        verb, object_, place = self.entry("verb"), self.noun(), self.entry("place")
+        assert verb, f"no verb in {self.words}"
+        return Meaning(subject, verb, past, object_, adverb, (place, self.noun()) if place else None)
+
+
+def oracle(config: DataConfig, source: str, style: int) -> str:
+    """The right target of any sentence of the source language, in style 0 (A) or 1 (B): what a perfect model says."""
+    return reference(config, Parser(grammar(config), source).meaning(), style)
+
+
+def describe(config: DataConfig) -> str:
+    """One paragraph on what this corpus is, for reports."""
+    task = {
+        "translate": "from a subject-verb-object into a verb-final language with agreement, phrases and synonyms",
+        "compress": "from whole sentences to the same without modifiers",
+    }[config.corpus_variant]
+    return (
+        f"Embedded corpus: a test bench, not natural language. {config.corpus_pairs} training pairs (and twice "
+        f"{config.corpus_heldout} held out) of invented words, {task}; {config.corpus_lexicon} content words a "
+        f"language, Zipf exponent {config.corpus_zipf:g}, {config.corpus_ambiguity:.0%} of a text's content words with a "
+        f"synonym that is chosen once per sentence and that the source does not tell; seed {config.corpus_seed}."
+    )

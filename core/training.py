@@ -1,0 +1,238 @@
+"""One training loop: validation, the k best checkpoints, exact resume.
+
+Everything random in a step is a function of (seed, step), and a batch is a function of (seed, step), so the state to
+resume from is the weights, the optimizer's moments and the step. A run killed at any moment and resumed ends with the
+same weights, bit for bit on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core import checkpoints
+from core.batches import Batch, BatchStream
+from core.config import RunConfig, TrainingConfig
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess
+from core.objectives import Draws, Prediction, Terms, predict, reduce, terms, token_terms
+from core.probes import embedding_spread
+from core.randomness import mixed, training_draws
+
+Log = Callable[[dict[str, Any]], None]
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What training needs: where to write, what to learn from, whom to tell.
+
+    validate(model) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
+    metrics. Both are called from the loop and must not draw from torch's global generator.
+    """
+
+    config: RunConfig
+    folder: Path
+    stream: BatchStream
+    validate: Callable[[Difformer], dict[str, float]]
+    log: Log
+
+
+@dataclass
+class State:
+    """What a resumed run needs to know. best: [score, step] of the kept checkpoints, best first."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended. diverged: the loss was not finite, and training stopped there."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    averaged: int
+    diverged: bool
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear from warmup_init_lr to lr over the warm-up, then lr * sqrt(warmup / step); step counts from 1."""
+    if step < config.warmup:
+        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * step / config.warmup
+    return config.lr * math.sqrt(max(config.warmup, 1) / max(step, 1))
+
+
+def optimizer_for(model: Difformer, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW over the parameters that learn."""
+    learned = [p for p in model.parameters() if p.requires_grad]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(learned, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
+
+
+def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """bfloat16 where asked for, or where 'auto' finds a GPU that has it."""
+    automatic = config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=automatic or config.precision == "bfloat16")
+
+
+def train(model: Difformer, job: Job) -> Outcome:
+    """Train to config.training.updates, from the last checkpoint in the folder if there is one.
+
+    Leaves the mean of the best checkpoints in model and in folder/model.safetensors.
+    """
+    loop = Loop(model, job)
+    try:
+        loop.run()
+    finally:
+        loop.save_if_ahead()
+    averaged = finish(model, job, loop.state)
+    return Outcome(loop.state.step, loop.state.tokens, loop.state.seconds, averaged, loop.diverged)
+
+
+class Loop:
+    """The loop and its state."""
+
+    def __init__(self, model: Difformer, job: Job) -> None:
+        self.model, self.job, self.training = model, job, job.config.training
+        self.device = next(model.parameters()).device
+        self.process = ForwardProcess.build(job.config.diffusion).to(self.device)
+        self.optimizer = optimizer_for(model, self.training)
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.diverged = False
+        self.state = self.resumed()
+        self.saved_step, self.saved_at, self.between_updates = self.state.step, time.monotonic(), True
+
+    def resumed(self) -> State:
+        """The state of the last checkpoint, its tensors put back; or a fresh one."""
+        path = self.job.folder / STATE
+        if not path.exists():
+            return State()
+        tensors, facts = checkpoints.load(path)
+        self.model.load_state_dict(checkpoints.unprefixed("model", tensors))
+        checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
+        best = [(score, step) for score, step in facts["best"]]
+        return State(facts["step"], facts["tokens"], facts["seconds"], best)
+
+    def save(self) -> None:
+        """Write the resumable checkpoint."""
+        tensors = checkpoints.prefixed("model", self.model.state_dict())
+        moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
+        checkpoints.save(self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state))
+        self.saved_step, self.saved_at = self.state.step, time.monotonic()
+
+    def save_if_ahead(self) -> None:
+        """On the way out: write a checkpoint unless it stands, or an exception cut an update in two."""
+        if self.between_updates and not self.diverged and self.state.step > self.saved_step:
+            self.save()
+
+    def run(self) -> None:
+        """All remaining updates."""
+        self.model.train()
+        while self.state.step < self.training.updates and not self.diverged:
+            started, self.between_updates = time.monotonic(), False
+            batch = self.job.stream.at(self.state.step).to(self.device)
+            row = self.update(batch)
+            self.state.step += 1
+            self.state.tokens += batch.target_tokens
+            self.state.seconds += time.monotonic() - started
+            self.between_updates = True
+            self.report(row)
+
+    def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
+        """One optimizer step; returns how to make its row of metrics, should it be logged."""
+        config, step = self.job.config, self.state.step
+        shape = (*batch.target.shape, config.model.latent_dim)
+        draws = training_draws(config.seed, step, shape, self.process.steps, self.device)
+        torch.manual_seed(mixed(config.seed, "dropout", step))
+        with autocast(self.training, self.device):
+            prediction = predict(self.model, self.process, batch, draws)
+            parts = terms(self.model, prediction, batch, config.objective)
+            loss = reduce(parts, config.objective)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm, foreach=True)
+        lr = learning_rate(self.training, step + 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return lambda: self.row(loss, parts, norm, batch, prediction) | {"train/lr": lr}
+
+    def row(self, loss: Tensor, parts: Terms, norm: Tensor, batch: Batch, prediction: Prediction) -> dict[str, float]:
+        """The row of metrics of the update just made."""
+        nll = parts.nll
+        if self.job.config.objective.token_loss != "anchor":
+            with torch.no_grad():
+                nll = token_terms(self.model, batch.real(prediction.z_0_hat), batch.real(batch.target), 0.0)[1]
+        values = {"loss": loss, "mse": parts.mse, "token": parts.token, "nll": nll, "length": parts.length, "grad_norm": norm}
+        row = {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
+        self.diverged = not math.isfinite(row["train/loss"])
+        return row
+
+    def report(self, row: Callable[[], dict[str, float]]) -> None:
+        """Log, validate and save when it is time to."""
+        step, config = self.state.step, self.training
+        last = step == config.updates
+        if step % config.log_every == 0 or last or step == 1:
+            facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
+            self.job.log(facts | row() | embedding_spread(self.model.embedding))
+        if (step % config.valid_every == 0 or last) and not self.diverged:
+            self.validate()
+        elif time.monotonic() - self.saved_at > config.checkpoint_seconds:
+            self.save()
+
+    def validate(self) -> None:
+        """Validate, keep the checkpoint if it is among the best, save the state."""
+        self.model.eval()
+        scores = self.job.validate(self.model)
+        self.model.train()
+        self.job.log({"train/step": self.state.step} | scores)
+        ranked = sorted([*self.state.best, (scores["val/bleu"], self.state.step)], key=lambda pair: (-pair[0], -pair[1]))
+        keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
+        if (scores["val/bleu"], self.state.step) in keep:
+            checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
+        self.state.best = keep
+        self.save()
+        for _, step in drop:
+            best_path(self.job.folder, step).unlink(missing_ok=True)
+
+
+def best_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands if it is among the best."""
+    return folder / f"best-{step:06d}.safetensors"
+
+
+def finish(model: Difformer, job: Job, state: State) -> int:
+    """Average the best checkpoints into model and model.safetensors; their number (0 = the last weights as they are)."""
+    paths = [best_path(job.folder, step) for _, step in state.best]
+    if paths:
+        model.load_state_dict(checkpoints.average(paths))
+    checkpoints.save(job.folder / "model.safetensors", model.state_dict(), {"step": state.step, "averaged": len(paths)})
+    return len(paths)
+
+
+def validation_loss(
+    model: Difformer, process: ForwardProcess, batches: Iterable[Batch], config: RunConfig
+) -> dict[str, float]:
+    """mse and nll of the validation set with dropout off, t on an even grid, the same noise at every call."""
+    device = next(model.parameters()).device
+    sums = torch.zeros(3, device=device, dtype=torch.float64)
+    with torch.no_grad(), autocast(config.training, device):
+        for index, batch in enumerate(batches):
+            shape = (*batch.target.shape, config.model.latent_dim)
+            drawn = training_draws(0, -1 - index, shape, process.steps, device)
+            t = torch.linspace(0, process.steps - 1, len(batch.target), device=device).long()
+            prediction = predict(model, process, batch, Draws(t, drawn.eps, coin=False))
+            nll = token_terms(model, batch.real(prediction.z_0_hat), batch.real(batch.target), 0.0)[1]
+            mse = (batch.real(prediction.z_0_hat) - batch.real(prediction.z_0)).float().square().mean(-1)
+            sums += torch.stack([mse.sum(), nll.sum(), torch.tensor(len(nll), device=device)]).double()
+    mse_sum, nll_sum, count = sums.tolist()
+    return {"val/mse": mse_sum / count, "val/nll": nll_sum / count}

@@ -1,0 +1,141 @@
+"""Attention and layers, post-norm by default. Keys and values of cross-attention are computed once per sentence."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.config import ModelConfig
+from core.kernels import Dropout
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, each [B, heads, S, d / heads]."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the denoiser needs of a source sentence, computed once however many steps and candidates follow.
+
+    layers: keys and values of each decoder layer. mask: [B, 1, 1, S], true at real positions.
+    lengths: source lengths [B]. length_logits: [B, 256].
+    """
+
+    layers: tuple[KeysValues, ...]
+    mask: Tensor
+    lengths: Tensor
+    length_logits: Tensor
+    encoded: Tensor
+
+    def detach(self) -> Self:
+        """The same, cut off from the graph."""
+        layers = tuple((k.detach(), v.detach()) for k, v in self.layers)
+        return type(self)(layers, self.mask, self.lengths, self.length_logits.detach(), self.encoded.detach())
+
+
+def feed_forward(dim: int, inner: int, out: int, activation: str) -> nn.Sequential:
+    """Linear, non-linearity, linear."""
+    return nn.Sequential(nn.Linear(dim, inner), ACTIVATIONS[activation](), nn.Linear(inner, out))
+
+
+class SelfAttention(nn.Module):
+    """Bidirectional multi-head attention within a sentence; one matrix product for queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, L, d], mask [B, 1, 1, L] (true at real positions) -> [B, L, d]."""
+        B, L, d = x.shape
+        q, k, v = self.qkv(x).view(B, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).reshape(B, L, d))
+
+
+class CrossAttention(nn.Module):
+    """Attention to the source. C candidates of a sentence share its keys and values without a copy."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def memory(self, encoded: Tensor) -> KeysValues:
+        """Keys and values of encoded [B, S, d]."""
+        B, S, d = encoded.shape
+        k, v = self.kv(encoded).view(B, S, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return k, v
+
+    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
+        """x [B C, L, d] against keys of B sentences -> [B C, L, d]."""
+        BC, L, d = x.shape
+        B = len(memory[0])
+        q = self.q(x).view(B, BC // B * L, self.heads, d // self.heads).transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(q, *memory, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).reshape(BC, L, d))
+
+
+class Layer(nn.Module):
+    """Self-attention, cross-attention (decoder only) and feed-forward, each with residual and norm."""
+
+    def __init__(self, config: ModelConfig, cross: bool) -> None:
+        super().__init__()
+        d = config.model_dim
+        self.pre_norm = config.pre_norm
+        self.attention, self.attention_norm = SelfAttention(d, config.heads), nn.LayerNorm(d)
+        self.cross = CrossAttention(d, config.heads) if cross else None
+        self.cross_norm = nn.LayerNorm(d) if cross else None
+        self.ffn = feed_forward(d, config.ffn_dim, d, config.activation)
+        self.ffn_norm = nn.LayerNorm(d)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, keys: KeysValues | None = None, keys_mask: Tensor | None = None) -> Tensor:
+        """x [B, L, d] -> [B, L, d]; masks [B, 1, 1, L] and [B, 1, 1, S]."""
+        x = self.attend(x, mask)
+        if self.cross is not None and self.cross_norm is not None:
+            assert keys is not None and keys_mask is not None
+            inner = self.cross_norm(x) if self.pre_norm else x
+            x = x + self.dropout(self.cross(inner, keys, keys_mask))
+            x = x if self.pre_norm else self.cross_norm(x)
+        inner = self.ffn_norm(x) if self.pre_norm else x
+        x = x + self.dropout(self.ffn(inner))
+        return x if self.pre_norm else self.ffn_norm(x)
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The self-attention block."""
+        inner = self.attention_norm(x) if self.pre_norm else x
+        x = x + self.dropout(self.attention(inner, mask))
+        return x if self.pre_norm else self.attention_norm(x)
+
+
+class Positions(nn.Module):
+    """Learned or sinusoidal position vectors, [L, d] for the first L positions."""
+
+    def __init__(self, count: int, dim: int, learned: bool) -> None:
+        super().__init__()
+        self.count = count
+        if learned:
+            self.table: Tensor = nn.Parameter(torch.empty(count, dim))
+            nn.init.normal_(self.table, std=0.02)
+        else:
+            self.register_buffer("table", sinusoids(torch.arange(2.0, count + 2.0), dim), persistent=False)
+
+    def forward(self, length: int) -> Tensor:
+        """The first `length` rows."""
+        return self.table[:length]
+
+
+def sinusoids(positions: Tensor, dim: int) -> Tensor:
+    """[sin, cos] of positions [N] at dim / 2 wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al. 2017), [N, dim]."""
+    half = dim // 2
+    rates = torch.exp(torch.arange(half) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
+    angles = positions[:, None] * rates
+    return functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, dim % 2))

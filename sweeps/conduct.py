@@ -1,0 +1,150 @@
+"""The loop of a sweep: bring Optuna into line with the run folders, keep workers at work, show how it goes."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from ablations import records
+from sweeps.display import Display, display
+from sweeps.plan import Job
+from sweeps.pool import Pool
+from sweeps.progress import View, Watcher, facts_of
+from sweeps.storage import open_storage
+from sweeps.trials import Queue, job_from, reconcile
+
+ATTEMPTS = 2
+"""A failed arm is tried once more."""
+POLL_SECONDS = 1.0
+RECONCILE_SECONDS = 5.0
+STOP_SECONDS = 10.0
+"""How long workers may take to close their runs when the sweep is interrupted."""
+CLOSE_SECONDS = 90.0
+"""How long workers may take to end once all runs are done (W&B may be sending)."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to run, where, by how many workers. facts: the content of study.json."""
+
+    jobs: tuple[Job, ...]
+    arms: tuple[str, ...]
+    runs: Path
+    storage: str
+    queue: str
+    metric: str
+    workers: int
+    devices: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.worker")
+    poll_seconds: float = POLL_SECONDS
+
+    @cached_property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return self.runs / self.jobs[0].study
+
+    @property
+    def heading(self) -> str:
+        """One line that says what this is."""
+        workers = f"{self.workers} worker" + "s" * (self.workers > 1)
+        parts = [self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder)]
+        return " · ".join(parts + [self.facts["banner"]] * bool(self.facts.get("banner")))
+
+    @property
+    def command(self) -> list[str]:
+        """The command of a worker."""
+        where = ["--storage", self.storage, "--queue", self.queue, "--study", self.jobs[0].study]
+        return [*self.worker, *where, "--runs", str(self.runs), "--metric", self.metric, "--wanted", "-"]
+
+
+class Attempts:
+    """Which runs may be tried (again): each has ATTEMPTS in one sweep, whatever happened to it before."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        folders = [(job.key, job.folder(sweep.runs)) for job in sweep.jobs]
+        self.before = {key: records.read(f)["attempts"] for key, f in folders if (f / "run.json").exists()}
+
+    def left(self, key: str, attempts: int, refused: bool) -> bool:
+        """Whether a run may be tried, after so many attempts in all; a refusal (a user's mistake) is final."""
+        now = attempts - self.before.get(key, 0)
+        return now < ATTEMPTS and not (refused and now > 0)
+
+    def again(self, job: Job, record: dict[str, Any]) -> bool:
+        """The same for a job and its record."""
+        return self.left(job.key, record["attempts"], record["refused"])
+
+    def settled(self, view: View) -> bool:
+        """Whether nothing more will happen to a run in this sweep."""
+        if view.state == "failed":
+            return not self.left(view.job.key, view.attempts, view.refused)
+        return view.state == "finished"
+
+
+def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
+    """Run all that is missing; returns the runs as they stand at the end, failed ones included.
+
+    Raises KeyboardInterrupt (Ctrl-C) and SystemExit (SIGTERM) after the workers have been ended.
+    """
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    attempts = Attempts(sweep)
+    queue = line_up(sweep, attempts)
+    watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
+    wanted = [job.key for job in sweep.jobs]
+    workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices)
+    try:
+        with shown or display(sweep.heading, sweep.workers, sweep.metric) as screen:
+            views = _watch(sweep, queue, attempts, watcher, workers, screen)
+            workers.wait(CLOSE_SECONDS)
+        _align(sweep, queue, attempts)
+    except (KeyboardInterrupt, SystemExit):
+        workers.stop(STOP_SECONDS)
+        done = facts_of(watcher.look())["finished"]
+        print(
+            f"{done} of {len(sweep.jobs)} runs are done; the others go on from their last checkpoint", file=sys.stderr
+        )
+        raise
+    finally:
+        workers.stop(STOP_SECONDS)
+    return views
+
+
+def line_up(sweep: Sweep, attempts: Attempts) -> Queue:
+    """Make the Optuna study and write study.json; one sweep at a time does this."""
+    with records.exclusive(sweep.folder / "sweep.lock"):
+        records.write_json(sweep.folder / "study.json", sweep.facts)
+        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms)
+        reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again)
+    return queue
+
+
+def _align(sweep: Sweep, queue: Queue, attempts: Attempts) -> int:
+    """Bring Optuna into line with the folders; returns how many of our runs wait for a worker."""
+    with records.exclusive(sweep.folder / "sweep.lock"):
+        reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again)
+        ours = {job.key for job in sweep.jobs}
+        return sum(job_from(t.user_attrs).key in ours for t in queue.trials(TrialState.WAITING))
+
+
+def _watch(
+    sweep: Sweep, queue: Queue, attempts: Attempts, watcher: Watcher, workers: Pool, screen: Display
+) -> list[View]:
+    """Until every run is settled: look, show, replace the dead."""
+    states: Sequence[str] = ()
+    due = 0.0
+    while True:
+        views = watcher.look()
+        screen.show(views)
+        if all(attempts.settled(v) for v in views):
+            return views
+        busy = {v.pid: v.job.key for v in views if v.pid is not None}
+        ended = workers.tend(0, busy)
+        if ended or states != [v.state for v in views] or time.monotonic() > due:
+            workers.tend(_align(sweep, queue, attempts), busy)
+            states, due = [v.state for v in views], time.monotonic() + RECONCILE_SECONDS
+        time.sleep(sweep.poll_seconds)

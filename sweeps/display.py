@@ -1,0 +1,186 @@
+"""What a sweep shows while it runs: a live screen on a terminal, one line an event anywhere else."""
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.progress import View, facts_of, standings, time_left
+
+REMINDER_SECONDS = 120.0
+"""Longest silence of the plain display."""
+
+
+class Display(Protocol):
+    """Shown the runs again and again; to be used in a `with`."""
+
+    def __enter__(self) -> "Display": ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def show(self, views: Sequence[View]) -> None:
+        """The runs as they stand now."""
+
+
+# Words
+
+
+def duration(seconds: float) -> str:
+    """About how long: '40 s', '12 min', '3 h 05 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A value, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def summary(views: Sequence[View], workers: int) -> str:
+    """'3 of 16 done, 1 failed, about 4 min left'."""
+    counts, left = facts_of(views), time_left(views, workers)
+    parts = [f"{counts['finished']} of {len(views)} done"]
+    parts += [f"{counts['failed']} failed"] * bool(counts["failed"])
+    if counts["pending"] + counts["running"]:
+        parts.append("time left not known yet" if left is None else f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def progress(view: View) -> str:
+    """'300/600', or what comes after training."""
+    return f"{view.step}/{view.updates}" if view.step < view.updates else "decoding"
+
+
+def name(view: View) -> str:
+    """'anchor+norm+F4 seed 1'."""
+    return f"{view.job.arm} seed {view.job.seed}"
+
+
+# Plain lines
+
+
+class Lines:
+    """One line an event, no control characters: for logs, pipes and continuous integration."""
+
+    def __init__(self, workers: int, metric: str, stream: TextIO | None = None) -> None:
+        self.workers, self.metric, self.stream = workers, metric, stream or sys.stdout
+        self.before: dict[str, View] = {}
+        self.spoke = time.monotonic()
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def _say(self, text: str) -> None:
+        print(time.strftime("%H:%M:%S"), text, file=self.stream, flush=True)
+        self.spoke = time.monotonic()
+
+    def show(self, views: Sequence[View]) -> None:
+        """Say what has changed since the last time, or that it goes on."""
+        for view in views:
+            old = self.before.get(view.job.key)
+            if old is not None and (old.state, old.attempts) != (view.state, view.attempts):
+                self._event(view, views)
+            self.before[view.job.key] = view
+        if time.monotonic() - self.spoke > REMINDER_SECONDS:
+            running = [f"{name(v)} {progress(v)}" for v in views if v.state == "running"]
+            self._say(f"running   {', '.join(running)}; {summary(views, self.workers)}")
+
+    def _event(self, view: View, views: Sequence[View]) -> None:
+        if view.state == "running":
+            self._say(f"started   {name(view)}" + f", attempt {view.attempts}" * (view.attempts > 1))
+        elif view.state == "finished":
+            score = f"{self.metric.upper()} {number(view.score, 2)} in {duration(view.seconds)}"
+            self._say(f"finished  {name(view)}: {score}; {summary(views, self.workers)}")
+        else:
+            self._say(f"{'failed' if view.state == 'failed' else 'stopped':9} {name(view)}: {view.reason}")
+
+
+# The live screen
+
+
+class Screen:
+    """A live screen: what runs, what is done, time left, best so far."""
+
+    def __init__(self, heading: str, workers: int, metric: str, console: Console | None = None) -> None:
+        self.heading, self.workers, self.metric = heading, workers, metric
+        self.console = console or Console()
+        self.live = Live(console=self.console, auto_refresh=False, transient=False)
+
+    def __enter__(self) -> "Screen":
+        self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def show(self, views: Sequence[View]) -> None:
+        """Draw the runs as they stand now."""
+        self.live.update(self.draw(views), refresh=True)
+
+    def draw(self, views: Sequence[View]) -> RenderableType:
+        """The screen as lines and tables, no higher than the terminal."""
+        running = [v for v in views if v.state == "running"]
+        room = max(3, self.console.height - 9)
+        shown = running[: max(1, room // 2)]
+        best = standings(views)[: max(1, room - len(shown))]
+        failed = [v for v in views if v.state == "failed"][-2:]
+        parts: list[RenderableType] = [Text(self.heading, style="bold", overflow="ellipsis", no_wrap=True)]
+        parts += [self._overall(views), Text()]
+        parts += [self._running(shown)] * bool(shown)
+        parts += [
+            Text(f"failed: {name(v)}: {v.reason}", style="red", no_wrap=True, overflow="ellipsis") for v in failed
+        ]
+        parts += [self._best(best)] * bool(best)
+        return Group(*parts)
+
+    def _failed(self, view: View) -> RenderableType:
+        return Text(f"failed: {name(view)}: {view.reason}", style="red", no_wrap=True, overflow="ellipsis")
+
+    def _overall(self, views: Sequence[View]) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        counts = facts_of(views)
+        grid.add_row(
+            ProgressBar(len(views), counts["finished"] + counts["failed"], width=24), summary(views, self.workers)
+        )
+        return grid
+
+    def _running(self, views: Sequence[View]) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("running", no_wrap=True, overflow="ellipsis")
+        for title in ("seed", "", "updates", "loss", f"val {self.metric.upper()}", "time"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for v in views:
+            bar = ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)
+            cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
+            table.add_row(v.job.label, str(v.job.seed), bar, progress(v), *cells)
+        return table
+
+    def _best(self, rows: Sequence[tuple[str, float, int]]) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("best so far", no_wrap=True, overflow="ellipsis")
+        table.add_column(f"mean {self.metric.upper()}", justify="right", no_wrap=True)
+        table.add_column("seeds", justify="right", no_wrap=True)
+        for label, score, seeds in rows:
+            table.add_row(label, number(score, 2), str(seeds))
+        return table
+
+
+def display(heading: str, workers: int, metric: str) -> Display:
+    """The screen if this is a terminal that can show it, else plain lines."""
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty():
+        return Screen(heading, workers, metric, console)
+    print(heading, flush=True)
+    return Lines(workers, metric)

@@ -1,0 +1,63 @@
+"""What W&B shows of a run that is through: scores, histograms, curves and texts, read from its folder."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+
+from ablations import records
+
+SAMPLES = 50
+BINS = 64
+BANDS = ("rare", "middle", "frequent")
+CURVES = ("mse", "nll", "accuracy", "nearest", "nearest_F1")
+
+
+def show(run: Any, folder: Path) -> None:
+    """Log what is there of scores.json, probes.npz and samples.jsonl; the whole record goes into the configuration."""
+    run.config.update({"record": records.read(folder)}, allow_val_change=True)
+    if (folder / "scores.json").exists():
+        scores = records.read_json(folder / "scores.json")
+        run.summary.update({f"test/{name}": value for name, value in scores.items() if name != "by_steps"})
+        for row in scores.get("by_steps", []):
+            run.log({f"by_steps/{name}": value for name, value in row.items() if value is not None})
+    if (folder / "probes.npz").exists():
+        with np.load(folder / "probes.npz") as probes:
+            for row in per_step(probes):
+                run.log(row)
+            run.log(histograms(probes))
+    run.log(texts(records.read_rows(folder / "samples.jsonl")[:SAMPLES]))
+
+
+def per_step(probes: Mapping[str, np.ndarray]) -> Iterator[dict[str, float]]:
+    """Rows of the curves against t: {'per_step/t', 'per_step/mse', ...}; not a number is left out."""
+    if "t" not in probes:
+        return
+    curves = {name: probes[name] for name in CURVES if name in probes}
+    for i, t in enumerate(probes["t"].tolist()):
+        row = {f"per_step/{name}": float(curve[i]) for name, curve in curves.items() if np.isfinite(curve[i])}
+        yield {"per_step/t": t, **row}
+
+
+def histograms(probes: Mapping[str, np.ndarray]) -> dict[str, wandb.Histogram]:
+    """Distributions of the embedding norm: all types, and thirds of them by training frequency."""
+    if "norm" not in probes:
+        return {}
+    norm = probes["norm"]
+    parts = {"all": norm}
+    if "frequency" in probes and len(norm) >= len(BANDS):
+        order = np.argsort(probes["frequency"], kind="stable")
+        parts |= dict(zip(BANDS, np.array_split(norm[order], len(BANDS)), strict=True))
+    finite = {name: part[np.isfinite(part)] for name, part in parts.items()}
+    return {f"norms/{k}": wandb.Histogram(np_histogram=np.histogram(v, BINS)) for k, v in finite.items() if len(v)}
+
+
+def texts(rows: list[dict[str, Any]]) -> dict[str, wandb.Table]:
+    """Tables of sample translations, and of how the first few came about step by step."""
+    columns: list[str | int] = ["id", "source", "reference", "hypothesis", "sentence_bleu"]
+    data = [[row.get(str(name)) for name in columns] for row in rows]
+    steps = [[r.get("id"), s["t"], s["text"]] for r in rows for s in r.get("trajectory", [])]
+    tables = {"samples": wandb.Table(columns=columns, data=data)} if data else {}
+    return tables | ({"trajectories": wandb.Table(columns=["id", "t", "text"], data=steps)} if steps else {})

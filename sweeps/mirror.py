@@ -1,0 +1,53 @@
+"""Write the W&B runs of a study anew from its run folders: python -m sweeps.mirror runs/modules
+
+For when W&B failed, was off, or its files were lost. Finished and failed runs are written, with all their rows.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ablations import records
+from core.errors import UserError, command
+from sweeps import tracking
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write the W&B runs of a study anew from its run folders."""
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """The study's folder, e.g. runs/modules."""
+
+
+def mirror(folder: Path, mode: str) -> None:
+    """One run: its rows, its results, its end."""
+    tracker = tracking.WandbTracker(folder, mode)
+    for row in records.read_rows(folder / "metrics.jsonl"):
+        tracker.log(row)
+    tracker.results(folder)
+    tracker.finish(records.read(folder)["state"])
+
+
+def main() -> int:
+    """The command."""
+    study = tyro.cli(Options, description=__doc__).study
+    folders = sorted(path.parent for path in study.glob("*/run.json"))
+    folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
+    if not folders:
+        raise UserError(f"{study}: no finished or failed runs here; give the folder of a study, e.g. runs/modules")
+    mode = tracking.mode()
+    if mode == "disabled":
+        raise UserError("WANDB_MODE=disabled turns W&B off; unset it, or use WANDB_MODE=offline")
+    for folder in folders:
+        print(folder.name, flush=True)
+        mirror(folder, mode)
+    print(f"{len(folders)} runs written ({mode}) to {tracking.home(folders[0]) / 'wandb'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command(main)())

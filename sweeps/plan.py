@@ -1,0 +1,133 @@
+"""What a sweep has to run: every arm of a study with every seed, each with its run folder."""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations import records
+from ablations.studies import Study
+from core.config import RunConfig, flat, nearest, with_values
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed; all that a worker anywhere needs to run it, and plain enough for JSON."""
+
+    study: str
+    arm: str
+    label: str
+    seed: int
+    hash8: str
+    config: dict[str, Any]
+    toggles: dict[str, Any]
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Its name within the study: the name of its run folder."""
+        return f"{self.arm}-s{self.seed}-{self.hash8}"
+
+    def folder(self, runs: Path) -> Path:
+        """Its run folder under the folder of all runs."""
+        return records.folder_for(runs, self.study, self.arm, self.seed, self.hash8)
+
+    def create(self, runs: Path) -> Path:
+        """Make its run folder (pending), or leave the one that is there."""
+        fields = asdict(self)
+        del fields["values"]
+        folder = self.folder(runs)
+        records.create(folder, **fields)
+        return folder
+
+
+def job_from(attributes: Mapping[str, Any]) -> Job:
+    """The job in the user attributes of an Optuna trial."""
+    return Job(**attributes["job"])
+
+
+def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Mapping[str, Any]) -> str:
+    """The name of the study's folder: what differs from the plain study is part of it, so results never mix.
+
+    `<study>[-<name of the data folder>][-<preset, if not the usual one>][-<option>=<value>...]`
+    """
+    data = config.data.data
+    parts = [study] + ([Path(data).resolve().name] if data else []) + ([preset] if preset != usual else [])
+    parts += [f"{name}={value}" for name, value in sorted(overrides.items())]
+    return "".join(c if c.isalnum() or c in "_.=+-" else "_" for c in "-".join(parts))
+
+
+def parse(assignment: str) -> tuple[str, Any]:
+    """'updates=300' -> ('updates', 300); values as in JSON, else words; none, true and false in any case.
+
+    Raises UserError if there is no '='.
+    """
+    name, sign, text = assignment.partition("=")
+    if not sign:
+        raise UserError(f"--set {assignment}: expected name=value, e.g. --set updates=300")
+    words = {"none": None, "true": True, "false": False}
+    try:
+        return name.strip(), words[text.lower()] if text.lower() in words else json.loads(text)
+    except ValueError:
+        return name.strip(), text
+
+
+def overrides_for(study: Study, assignments: Sequence[str]) -> dict[str, Any]:
+    """The options given by --set. Raises UserError for the seed and for what the study itself varies."""
+    values = dict(parse(assignment) for assignment in assignments)
+    varied = {name for arm in study.arms for name in arm.values}
+    for name in values:
+        if name == "seed":
+            raise UserError("--set seed: a sweep runs each arm with seeds 1..N; use --seeds N")
+        if name in varied:
+            raise UserError(f"--set {name}: study {study.name} varies it itself; choose arms with --only")
+    return values
+
+
+def jobs_for(
+    study: Study, folder: str, config: RunConfig, seeds: int, identify: Callable[[RunConfig], str]
+) -> list[Job]:
+    """All arms x seeds 1..N, seed by seed, so that what is there at any moment compares all arms.
+
+    `identify` gives the hash8 of a configuration (it knows the corpus).
+    """
+    jobs = []
+    for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
+        ours = with_values(config, {**arm.values, "seed": seed})
+        hash8 = identify(ours)
+        jobs.append(Job(folder, arm.name, arm.label, seed, hash8, flat(ours), dict(arm.toggles), dict(arm.values)))
+    return jobs
+
+
+def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
+    """The jobs of some arms. Raises UserError naming the nearest arm for one that is not in the study."""
+    arms = list(dict.fromkeys(job.arm for job in jobs))
+    for name in only:
+        if name not in arms:
+            raise UserError(f"--only {name}: no such arm.{nearest(name, arms)}")
+    return [job for job in jobs if not only or job.arm in only]
+
+
+def describe(
+    study: Study, jobs: Sequence[Job], preset: str, command: str, banner: str | None, queue: str
+) -> dict[str, Any]:
+    """The content of study.json: what analysis needs to know, and which run folders belong to it."""
+    arms = [
+        {"name": a.name, "label": a.label, "toggles": dict(a.toggles), "values": dict(a.values)} for a in study.arms
+    ]
+    return {
+        "study": jobs[0].study,
+        "metric": study.metric,
+        "seeds": sorted({job.seed for job in jobs}),
+        "arms": arms,
+        "factors": {name: list(levels) for name, levels in study.factors.items()},
+        "control": study.control,
+        "command": command,
+        "preset": preset,
+        "banner": banner,
+        "runs": [job.key for job in jobs],
+        "optuna_study": queue,
+    }

@@ -1,0 +1,194 @@
+"""Run a study: every arm with every seed, on as many workers as there are cores. The command behind `make sweep`.
+
+    python -m sweeps.study                                        # the 2x2x2 of the paper's modules, embedded corpus
+    python -m sweeps.study --study noise_factor --seeds 5
+    python -m sweeps.study --data path/to/multi30k --src de --tgt en --preset small
+    python -m sweeps.study --only anchor+norm+F4 --set updates=50 --dry-run
+
+Started again, however it ended, it does only what is missing. What is done lies in runs/<study>/, a folder a run.
+"""
+
+import errno
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ablations import presets, records, studies
+from core import corpus
+from core.config import DataConfig, RunConfig, flat, with_values
+from core.errors import UserError, command
+from sweeps import plan, pool
+from sweeps.conduct import Sweep, conduct
+from sweeps.display import duration
+from sweeps.progress import View, view
+from sweeps.trials import queue_name
+
+_SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
+BANNER = "Embedded corpus: a test bench, not natural language"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a sweep."""
+
+    study: str = "modules"
+    """Which study (ablations/studies.py lists them)."""
+    preset: str | None = None
+    """Sizes and data recipe (ablations/presets.py); none = tiny for the embedded corpus, small for a folder."""
+    data: str | None = None
+    """Folder of {train,valid,test}.{src,tgt}[.gz]; none = the embedded corpus."""
+    src: str = "de"
+    """Suffix of the source files in the folder."""
+    tgt: str = "en"
+    """Suffix of the target files in the folder."""
+    seeds: int | None = None
+    """Number of seeds: each arm runs with seeds 1 to N; none = as the preset says."""
+    workers: int | None = None
+    """Worker processes; none = one a core, or one a GPU."""
+    runs: Path = Path("runs")
+    """Folder for the run folders: runs/<study>/<arm>-s<seed>-<hash>/."""
+    figures: Path = Path("figures")
+    """Folder for the figures and the table."""
+    storage: str | None = None
+    """Optuna storage: path of a journal file, or a URL (sqlite:///, postgresql://, mysql://, redis://, grpc://); none =
+    optuna.journal in the study's folder."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """List what would run, and stop."""
+    only: tuple[str, ...] = ()
+    """Run these arms alone."""
+    overrides: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE"), tyro.conf.UseAppendAction
+    ] = ()
+    """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
+
+
+def main() -> int:
+    """The command."""
+    options = tyro.cli(Options, description=__doc__)
+    sweep, preset = prepare(options)
+    if options.dry_run:
+        return dry_run(sweep, preset)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        views = conduct(sweep)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(f"{sweep.runs}: the disk is full; make room and start the same command again") from error
+    failed = report(sweep, views)
+    analyse(sweep, options.figures)
+    return 1 if failed else 0
+
+
+def _terminated(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
+
+
+# What to run
+
+
+@lru_cache
+def corpus_digest(config: DataConfig) -> str:
+    """The digest of the text, read once. Raises UserError for whatever is wrong with it."""
+    return corpus.load(config).digest
+
+
+def identify(config: RunConfig) -> str:
+    """hash8 of a run."""
+    return records.identity(flat(config), corpus_digest(config.data))
+
+
+def positive(name: str, value: int) -> int:
+    """The value. Raises UserError if it is below 1."""
+    if value < 1:
+        raise UserError(f"--{name} {value}: must be at least 1")
+    return value
+
+
+def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
+    """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
+    study = studies.get(options.study)
+    usual = presets.default_for(options.data)
+    preset = presets.get(options.preset or usual)
+    seeds = positive("seeds", preset.seeds if options.seeds is None else options.seeds)
+    overrides = plan.overrides_for(study, options.overrides)
+    data = {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
+    config = with_values(preset.config, {**data, **overrides})
+    folder = plan.title(study.name, preset.name, config, usual, overrides)
+    jobs = plan.jobs_for(study, folder, config, seeds, identify)
+    wanted = plan.chosen(jobs, options.only)
+    devices = pool.gpus()
+    queue = queue_name(folder, study.arms, {**flat(config), "data": corpus_digest(config.data)})
+    banner = None if config.data.data else BANNER
+    line = "python -m sweeps.study " + shlex.join(sys.argv[1:])
+    sweep = Sweep(
+        jobs=tuple(wanted),
+        arms=tuple(arm.name for arm in study.arms),
+        runs=options.runs,
+        storage=options.storage or str(options.runs / folder / "optuna.journal"),
+        queue=queue,
+        metric=study.metric,
+        workers=min(positive("workers", options.workers or len(devices) or pool.cores()), len(wanted)),
+        devices=tuple(devices),
+        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue),
+    )
+    return sweep, preset
+
+
+def dry_run(sweep: Sweep, preset: presets.Preset) -> int:
+    """Print what would run; nothing is written."""
+    print(f"{sweep.heading}\npreset {preset.name}: {preset.purpose}; {preset.expected}")
+    views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
+    for v in views:
+        print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
+    missing = sum(v.state != "finished" for v in views)
+    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {sweep.storage}")
+    return 0
+
+
+def standing(v: View) -> str:
+    """What a sweep would do with a run."""
+    if v.state == "finished":
+        return "done"
+    if v.state == "failed":
+        return "to do again (failed)"
+    return f"to go on with ({v.step}/{v.updates})" if v.step else "to do"
+
+
+# What came out
+
+
+def report(sweep: Sweep, views: Sequence[View]) -> int:
+    """Say what is done and what failed, with the end of its log; returns the number of failures."""
+    failed = [v for v in views if v.state == "failed"]
+    for v in failed:
+        log = v.job.folder(sweep.runs) / "log.txt"
+        print(f"failed: {v.job.arm} seed {v.job.seed} ({v.attempts} attempts): {v.reason}\n  {log}", file=sys.stderr)
+        print("".join(f"  | {line}\n" for line in pool.tail(log).splitlines()), end="", file=sys.stderr)
+    spent = sum(v.seconds for v in views)
+    done = f"{len(views) - len(failed)} of {len(views)} runs done ({duration(spent)} of work)"
+    print(f"{done} in {sweep.folder}" + f", {len(failed)} failed" * bool(failed), flush=True)
+    return len(failed)
+
+
+def analyse(sweep: Sweep, figures: Path) -> None:
+    """Draw the figures and print the table, by the same command as `make figures`."""
+    line = [sys.executable, "-m", "analysis.figures", str(sweep.folder), "--out", str(figures)]
+    if subprocess.run(line, check=False).returncode:
+        print(
+            f"the figures were not drawn; the runs are done. Try: make figures STUDY={sweep.folder.name}",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(command(main)())

@@ -1,0 +1,208 @@
+"""W&B or nothing, with the same three methods: log(row), results(folder), finish(state).
+
+Without WANDB_MODE and without a key, runs are written offline beside the run folders (`wandb sync` sends them later,
+`python -m sweeps.mirror` writes them anew). WANDB_MODE=disabled turns it off. W&B is a mirror of the run folder: when
+it fails, that is reported once and the run goes on.
+"""
+
+import netrc
+import os
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+
+from ablations import records
+from ablations.records import NullTracker, Tracker
+from core.config import digest
+from sweeps import media
+
+PROJECT = "embedding-diffusion"
+CONNECT_SECONDS = 3.0
+INIT_SECONDS = 20.0
+FINISH_SECONDS = 60.0
+"""Longest wait for a server that does not answer: on connecting, at the start, and at the end of a run."""
+
+STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
+STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
+"""Which metric is the horizontal axis of which (never W&B's own counter)."""
+
+
+# Online or not
+
+
+def server() -> str:
+    """The address of the W&B server that would be used."""
+    return str(wandb.Settings().base_url)
+
+
+def has_key(url: str) -> bool:
+    """Whether there is a key for the server: in WANDB_API_KEY, or in the netrc file where `wandb login` puts it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = os.environ.get("NETRC") or Path.home() / ".netrc"
+    with suppress(OSError, netrc.NetrcParseError):
+        return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
+    return False
+
+
+def reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
+    """Whether the server (or the proxy on the way to it) takes a connection."""
+    scheme = urlsplit(url).scheme
+    target = urlsplit(urllib.request.getproxies().get(scheme, url))
+    port = target.port or {"http": 80}.get(target.scheme, 443)
+    with suppress(OSError), socket.create_connection((target.hostname or "", port), timeout=seconds):
+        return True
+    return False
+
+
+def mode() -> str:
+    """WANDB_MODE if it is set; else online if there is a key and the server answers; else offline."""
+    if chosen := os.environ.get("WANDB_MODE"):
+        return chosen
+    url = server()
+    if not has_key(url):
+        return "offline"
+    if reachable(url):
+        return "online"
+    _report(f"{url} does not answer; runs are written offline (`wandb sync` sends them later)")
+    os.environ["WANDB_MODE"] = "offline"  # asked once a process
+    return "offline"
+
+
+def _report(message: str) -> None:
+    print(f"W&B: {message}", file=sys.stderr, flush=True)
+
+
+# The tracker
+
+
+def run_id(record: Mapping[str, Any]) -> str:
+    """W&B's id of a run: its hash8, and four digits for the study and arm it belongs to."""
+    return f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
+
+
+def settings_for(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run is filed: group = study, tags = toggles, the options and the toggles flat in the configuration."""
+    keys = ("study", "arm", "label", "seed", "hash")
+    return {
+        "id": run_id(record),
+        "name": f"{record['arm']}-s{record['seed']}",
+        "group": record["study"],
+        "job_type": "train",
+        "tags": [f"{name}={level}"[:64] for name, level in record["toggles"].items()],
+        "config": {**record["config"], **record["toggles"], **{key: record[key] for key in keys}},
+    }
+
+
+def _settings(online: bool) -> wandb.Settings:
+    values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
+    if online:
+        values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
+    else:
+        values |= {"x_disable_stats": True}
+    known = wandb.Settings.model_fields  # older versions wait without a limit
+    return wandb.Settings(**{name: value for name, value in values.items() if name in known})
+
+
+def home(folder: Path) -> Path:
+    """Where W&B writes for a run folder; its staging and caches go there too, not into the user's home."""
+    place = Path(os.environ.get("WANDB_DIR") or folder.parent)
+    for name in ("DATA", "CACHE", "ARTIFACT"):
+        os.environ.setdefault(f"WANDB_{name}_DIR", str((place / "wandb" / name.lower()).resolve()))
+    (place / "wandb").mkdir(parents=True, exist_ok=True)
+    return place
+
+
+class WandbTracker(AbstractContextManager["WandbTracker"]):
+    """One run in W&B, online or offline. No method raises: a failure is reported once and ends the mirroring."""
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        self.folder, self.seen = folder, -1
+        self.run: Any = None
+        self._safely(lambda: self._start(mode))
+
+    def _start(self, mode: str) -> None:
+        record = records.read(self.folder)
+        place, online = home(self.folder), mode == "online"
+        if not online:  # this run will hold all rows, also those before an interruption
+            for old in (place / "wandb").glob(f"offline-run-*-{run_id(record)}"):
+                shutil.rmtree(old, ignore_errors=True)
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        try:
+            run = wandb.init(
+                project=project,
+                dir=str(place),
+                mode=mode,  # type: ignore[arg-type]
+                resume="allow" if online else None,
+                settings=_settings(online),
+                **settings_for(record),
+            )
+        except Exception as error:
+            if not online:
+                raise
+            _report(f"{_line(error)}; writing offline instead (`wandb sync` sends it later)")
+            os.environ["WANDB_MODE"] = "offline"
+            return self._start("offline")
+        self.run = run
+        self.seen = run.summary.get("train/step", -1) if online and run.resumed else -1
+        for pattern, step in STEPS.items():
+            run.define_metric(step, hidden=True)
+            run.define_metric(pattern, step_metric=step)
+        run.define_metric("val/bleu", step_metric="train/step", summary="max")
+        return None
+
+    def _safely(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self.run = None
+            _report(f"{_line(error)}; the run goes on (`python -m sweeps.mirror {self.folder.parent}` writes it anew)")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One row of metrics.jsonl; rows that the server has from before an interruption are left out."""
+        run = self.run
+        if run is not None and row.get("train/step", 0) >= self.seen:
+            present = {name: value for name, value in row.items() if value is not None}
+            self._safely(lambda: run.log(present))
+
+    def results(self, folder: Path) -> None:
+        """Scores into the summary; norm histograms, per-step losses, scores by steps and sample texts."""
+        if (run := self.run) is not None:
+            self._safely(lambda: media.show(run, folder))
+
+    def finish(self, state: str) -> None:
+        """Close the run: failed in W&B unless it is finished."""
+        run, self.run = self.run, None
+        if run is not None:
+            self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
+
+    def __exit__(self, *error: object) -> None:
+        self.finish("finished" if error[0] is None else "failed")
+
+
+class Nowhere(NullTracker, AbstractContextManager["Nowhere"]):
+    """The tracker of WANDB_MODE=disabled."""
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def tracker(folder: Path) -> WandbTracker | Nowhere:
+    """The tracker of a run folder (which has its run.json), to be used in a `with`: it closes the run at the end."""
+    where = mode()
+    return Nowhere() if where == "disabled" else WandbTracker(folder, where)
+
+
+__all__ = ["NullTracker", "Tracker", "WandbTracker", "tracker"]
