@@ -43,16 +43,22 @@ SMOKE = {
     "corpus_lexicon": 60,
     "vocab_size": 200,
     "initialization": "xavier",
+    "embedding_std": None,
 }
 TINY = {
     "model_dim": 96,
     "latent_dim": 32,
     "ffn_dim": 384,
-    "updates": 600,
-    "lr": 2e-3,
+    "dropout": 0.0,
+    "updates": 800,
+    "batch_tokens": 512,
+    "lr": 4e-3,
     "warmup": 100,
-    "valid_every": 100,
+    "valid_every": 160,
+    "keep_best": 1,
     "initialization": "xavier",
+    "embedding_std": None,
+    "corpus_lexicon": 150,
 }
 SMALL = {
     "model_dim": 128,

@@ -80,8 +80,8 @@ class Study:
         if column not in self.scores:
             return {}
         rows = self.scores[self.scores["arm"] == arm].sort_values("seed")
-        pairs = zip(rows["seed"], rows[column], strict=True)
-        return {int(seed): float(value) for seed, value in pairs if value is not None and math.isfinite(value)}
+        pairs = zip(rows["seed"], pd.to_numeric(rows[column], errors="coerce").astype(float), strict=True)
+        return {int(seed): float(value) for seed, value in pairs if math.isfinite(value)}
 
 
 def load(study_dir: str | Path) -> Study:
@@ -211,7 +211,8 @@ def _results(
 def _no_result(record: Mapping[str, Any], scores: Mapping[str, Any] | None, metric: str) -> str | None:
     """Why a run is not a result, or None if it is one."""
     if record.get("state") != "finished":
-        return str(record.get("reason") or f"{record.get('state', 'unknown')}, not finished")
+        state = record.get("state", "unknown")
+        return f"{state}: {record['reason']}" if record.get("reason") else f"{state}, not finished"
     if scores is None:
         return "finished, but scores.json is missing or unreadable"
     value = scores.get(metric)
@@ -272,7 +273,8 @@ def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
 
 def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None]) -> pd.DataFrame:
     """by_steps of every result: run, arm, label, seed, steps (K), calls, bleu, seconds."""
-    rows = [head | row for name, head in heads.items() for row in (scores[name] or {}).get("by_steps") or []]
+    by_steps = {name: (scores[name] or {}).get("by_steps") or [] for name in heads}
+    rows = [head | row for name, head in heads.items() for row in by_steps[name] if isinstance(row, dict)]
     columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds"]
     return _numeric(pd.DataFrame(rows, columns=columns))
 

@@ -15,7 +15,7 @@ def footer(study: Study) -> list[str]:
     """The lines below a table, the banner first."""
     lines = [study.banner] if study.banner else []
     lines += [
-        f"Metric: {_scores(study, 'signature')}; {_scores(study, 'chrf_signature')}.",
+        f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}.",
         f"Test set: {_scores(study, 'sentences')} sentences; candidates (lengths x noises): "
         f"{_scores(study, 'candidates')}; decoding steps K: {_scores(study, 'decoding_steps')}, "
         f"of which left out at the end: {_scores(study, 'early_stop')}.",
@@ -101,7 +101,7 @@ def _exceptions(study: Study) -> list[str]:
     lines = [
         f"{row.outcome.capitalize()}: {row.label}, seed {row.seed} (counted as a result)." for row in odd.itertuples()
     ]
-    lines += [
-        f"No result: {row.label}, seed {row.seed} ({row.state}): {row.reason}." for row in study.failed.itertuples()
-    ]
+    for row in study.failed.itertuples():
+        who = f"{row.label}, seed {row.seed}" if row.seed >= 0 else row.run
+        lines.append(f"No result: {who}: {row.reason}.")
     return lines + [f"Note: {note}." for note in study.notes]

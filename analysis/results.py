@@ -35,6 +35,22 @@ SCORES = {
 INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"}
 """An interaction neither helps nor hurts: above zero the factors do more together, below zero less."""
 
+SHORT = {"anchor_loss": "anchor", "embedding_norm": "norm", "noise_factor": "F", "token_loss": "token loss"}
+"""Names of factors where room is short."""
+
+
+def short(factor: str) -> str:
+    """A factor in a few letters."""
+    return SHORT.get(factor, factor.replace("_", " "))
+
+
+def level_text(factor: str, level: Any) -> str:
+    """A factor at a level in a few letters: "anchor", "no anchor", "F = 4"."""
+    name = short(factor)
+    if isinstance(level, bool):
+        return name if level else f"no {name}"
+    return f"{name} = {level:g}" if isinstance(level, int | float) else f"{name}: {level}"
+
 
 def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:
     """The three columns of an interval."""

@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from analysis.load import Study
-from analysis.results import on_levels
+from analysis.results import level_text, on_levels
 
 COLUMN, PAGE = 3.35, 6.9
 """Widths in inches of a column and of a page."""
@@ -61,7 +62,6 @@ PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"),
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-SHORT = {"anchor_loss": "anchor", "embedding_norm": "norm", "noise_factor": "F", "token_loss": "token loss"}
 
 
 class Look(NamedTuple):
@@ -83,7 +83,7 @@ def arm_style(study: Study) -> dict[str, Look]:
     """Arm name -> look, the same in every figure of a study and whichever arms have results.
 
     2x2x2: hue and marker by the first two toggles, lightness, line style and filling by the third. One numeric
-    factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours in display order.
+    factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours, so too.
     """
     described = study.info.get("arms") or [{"name": a.name, "toggles": a.toggles} for a in study.arms]
     toggles = {arm["name"]: arm.get("toggles") or {} for arm in described}
@@ -109,14 +109,6 @@ def _cube_look(study: Study, toggles: Mapping[str, Any]) -> Look:
     on = [toggles.get(name) == level for name, level in on_levels(study).items()]
     pair = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}[on[0], on[1]]
     return Look(PAIRS[pair][0 if on[2] else 1], "-" if on[2] else LINES[1], MARKERS[pair], on[2])
-
-
-def level_text(factor: str, level: Any) -> str:
-    """A factor at a level in a few letters: "anchor", "no anchor", "F = 4"."""
-    name = SHORT.get(factor, factor.replace("_", " "))
-    if isinstance(level, bool):
-        return name if level else f"no {name}"
-    return f"{name} = {level:g}" if isinstance(level, int | float) else f"{name}: {level}"
 
 
 class Panel(NamedTuple):
@@ -164,9 +156,13 @@ def arm_handle(study: Study, name: str, **changes: Any) -> Line2D:
 def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     """One legend for the whole figure, below the panels, in as many columns as fit."""
     handles = list(handles)
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    fit = max(1, int(figure.get_figwidth() / (0.45 + 0.052 * longest)))
-    rows = -(-len(handles) // fit)
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    fits = [
+        count
+        for count in range(1, len(handles) + 1)
+        if sum(0.45 + 0.052 * max(part) for part in np.array_split(lengths, count)) <= figure.get_figwidth()
+    ]
+    rows = -(-len(handles) // max(fits, default=1))
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.2)
 
 
@@ -192,8 +188,13 @@ def range_text(study: Study) -> str:
 
 
 def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = ("pdf", "png")) -> list[Path]:
-    """Write the figure in each format and the frame it was drawn from as CSV; the same input gives the same bytes."""
+    """Write the figure in each format and the frame it was drawn from as CSV; the same input gives the same bytes.
+
+    The layout is made once, so that all formats have the same.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     written = []
     for form in formats:
         path = stem.with_suffix(f".{form}")

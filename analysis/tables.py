@@ -18,7 +18,7 @@ from rich.text import Text
 
 from analysis.load import Study, load
 from analysis.provenance import footer
-from analysis.results import SCORES, ablation, differences, effects, on_levels
+from analysis.results import SCORES, ablation, differences, effects, on_levels, short
 from core.errors import command
 
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
@@ -36,6 +36,13 @@ MATH = {
     "±": r"$\pm$",
     "|": r"$|$",
 }
+FACTORIAL = (
+    "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: "
+    "half of what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap).",
+    "Interval, p and verdict: t over the seeds' own contrasts. Pooled: with the residual variance of all contrasts "
+    "together (score = arm + seed + residual); narrower, and right only if residuals scatter alike in all arms.",
+)
+"""How to read the table of effects."""
 
 
 @dataclass(frozen=True)
@@ -96,33 +103,32 @@ def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
     """A row per effect of a factorial, or per difference to the control."""
     factorial = "order" in frame
     heads = ["effect" if factorial else "difference", f"{NAMES.get(study.metric, study.metric)} [95% interval]"]
-    heads += ["[pooled]"] if factorial else []
     heads += ["seeds", "p", "p (Holm)", "verdict", "seeds needed"]
+    heads += ["pooled interval", "pooled p (Holm)", "pooled verdict"] if factorial else []
     rows = []
     for _, row in frame.iterrows():
         cells = [effect_name(study, row["effect"]) if factorial else row["effect"].replace(" - ", " − ")]
         cells.append(with_interval(row, "estimate", sign=True))
+        needed = "" if row["verdict"] != "undecided" else seeds_text(row["seeds_needed"])
+        cells += [str(row["n_seeds"]), p_text(row["p"]), p_text(row["p_holm"]), row["verdict"], needed]
         if factorial:
             low, high = number(row["pooled_low"], 1, True), number(row["pooled_high"], 1, True)
-            cells.append("n/a" if low == "n/a" else f"[{low}, {high}]")
-        needed = "" if row["verdict"] != "undecided" else seeds_text(row["seeds_needed"])
-        rows.append((*cells, str(row["n_seeds"]), p_text(row["p"]), p_text(row["p_holm"]), row["verdict"], needed))
+            pooled = "n/a" if low == "n/a" else f"[{low}, {high}]"
+            cells += [pooled, p_text(row["pooled_p_holm"]), row["pooled_verdict"]]
+        rows.append(tuple(cells))
     return Grid(f"{'Effects' if factorial else 'Differences'}: {study.name}", tuple(heads), tuple(rows))
 
 
 def effect_name(study: Study, effect: str) -> str:
-    """ "noise factor (4 against 1)" for a main effect, "anchor loss × noise factor" for an interaction."""
+    """ "anchor loss" or "noise factor 4 vs 1" for a main effect, "anchor × F" for an interaction."""
     names = effect.split(" x ")
     if len(names) > 1:
-        return " × ".join(name.replace("_", " ") for name in names)
-    on = on_levels(study)[effect]
+        return " × ".join(short(name) for name in names)
+    name, on = effect.replace("_", " "), on_levels(study)[effect]
+    if isinstance(on, bool):
+        return name
     off = next(level for level in study.factors[effect] if level != on)
-    return f"{effect.replace('_', ' ')} ({level_name(on)} against {level_name(off)})"
-
-
-def level_name(level: Any) -> str:
-    """A level as a word."""
-    return ("on" if level else "off") if isinstance(level, bool) else toggle_text(level)
+    return f"{name} {toggle_text(on)} vs {toggle_text(off)}"
 
 
 def seeds_text(needed: float) -> str:
@@ -134,23 +140,23 @@ def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
     """What the columns of the second table mean."""
     if tested.empty:
         return ["No effects: they need at least two arms, and a control arm with a result."]
-    lines = []
-    if "order" in tested:
-        lines += [
-            "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: half of "
-            "what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap).",
-            "Interval: t over the seeds' own contrasts. [pooled]: with the residual variance of all contrasts together; narrower, but only "
-            "right if seeds scatter alike in all arms. p and verdict belong to the first.",
-        ]
+    factorial = "order" in tested
+    lines = list(FACTORIAL) if factorial else []
+    levels = study.factors.values()
+    if not factorial and len(levels) > 1 and all(len(each) == 2 for each in levels):
+        lines.append("No main effects and interactions: they need a seed with a result in every combination of levels.")
+    words = "helps or hurts (interactions: reinforce or overlap)" if factorial else "helps or hurts"
+    family = "main effects, and for the interactions" if factorial else f"{len(tested)} differences"
     lines.append(
-        "Verdict: helps or hurts only if the whole interval lies on one side of 0 and p stays below 0.05 after Holm's correction for the "
-        f"{len(tested)} comparisons of this table. Seeds needed: for a power of 80% if this difference and spread were the true ones."
+        f"Verdict: {words} only if the whole interval lies on one side of 0 and p is at most 0.05 after Holm's "
+        f"correction for the {family}. Seeds needed: for a power of 80% if this difference and spread were the true "
+        "ones (Bonferroni level)."
     )
-    if tested["n_seeds"].max() < 5:
-        lines.append(
-            f"With {tested['n_seeds'].max()} seed(s) the intervals are wide: undecided does not mean no effect."
-        )
-    return lines
+    seeds = int(tested["n_seeds"].max())
+    if seeds < 2:
+        return [*lines, "One seed: no interval, no p and no verdict; start at least two."]
+    wide = f"With {seeds} seeds intervals are wide: undecided does not mean no effect."
+    return lines if seeds > 4 else [*lines, wide]
 
 
 def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
@@ -216,7 +222,8 @@ def write(study: Study, out: Path) -> list[Path]:
 
 def narrow(study: Study, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
-    left_out = {"chrF", "ROUGE-L", "length ratio", SCORES["cost/decode_sentences_per_cpu_s"], "[pooled]", "p"}
+    left_out = {"chrF", "ROUGE-L", "length ratio", SCORES["cost/decode_sentences_per_cpu_s"], "p"}
+    left_out |= {"seeds", "seeds needed", "pooled interval", "pooled p (Holm)"}
     left_out |= {name.replace("_", " ") for name in study.factors}
     kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
     rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)

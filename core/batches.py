@@ -16,6 +16,8 @@ from core.corpus import Pairs
 from core.errors import UserError
 from core.tokenizer import BOS, EOS, PAD, Tokenizer
 
+BANDS = (1, 2, 4, 6, 8, 12, 16, 32, 64, 128)
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -145,15 +147,21 @@ def encode(pairs: Pairs, tokenizer: Tokenizer, max_length: int, split: str = "tr
 
 
 def permutation(count: int, *key: int) -> np.ndarray:
-    """A random order of 0..count - 1 from a key of non-negative integers; the same with every version of numpy."""
-    drawn = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
+    """A random order of 0..count - 1 from a key; the same with every version of numpy."""
+    drawn = np.random.PCG64(np.random.SeedSequence([part % 2**64 for part in key])).random_raw(count)
     return np.argsort(drawn, kind="stable")
 
 
-def by_length(encoded: Encoded, order: np.ndarray) -> np.ndarray:
-    """The order, sorted by target length, then source length: up and down in turn, so that neighbours stay alike."""
+def bands(lengths: np.ndarray, count: int) -> np.ndarray:
+    """Band of each length, the lengths cut into about `count` bands of about equal numbers."""
+    return np.searchsorted(np.sort(lengths), lengths) * count // len(lengths)
+
+
+def by_length(encoded: Encoded, order: np.ndarray, count: int) -> np.ndarray:
+    """The order, sorted by band of target length, then source length, up and down in turn, then target length."""
     target, source = encoded.target.lengths[order], encoded.source.lengths[order]
-    return order[np.lexsort((np.where(target % 2, source, -source), target))]
+    band = bands(target, count)
+    return order[np.lexsort((target, np.where(band % 2, source, -source), band))]
 
 
 def packed(lengths: Sequence[np.ndarray], batch_tokens: int) -> list[int]:
@@ -171,27 +179,39 @@ def packed(lengths: Sequence[np.ndarray], batch_tokens: int) -> list[int]:
     return starts
 
 
+def padded_tokens(encoded: Encoded, batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Tokens of the batches on the source and on the target side, padding included."""
+    sides = (encoded.source.lengths, encoded.target.lengths)
+    return np.array([sum(len(batch) * int(lengths[batch].max()) for batch in batches) for lengths in sides])
+
+
 class BatchStream:
     """The batches of training: `at(step)` for any step. An epoch holds every pair once, in len(stream) batches.
 
     The sorted lengths are the same in each epoch, hence so are the cuts between batches; which of the pairs of equal
-    lengths fall together, and the order of the batches, are drawn anew from (seed, epoch).
+    lengths fall together, and the order of the batches, are drawn anew from (seed, epoch). Many narrow bands of target
+    length pad the sources, few wide ones the targets: the number that pads least is found by trying.
     """
 
     def __init__(self, encoded: Encoded, batch_tokens: int, seed: int) -> None:
         if batch_tokens < 1:
             raise UserError(f"option batch_tokens: {batch_tokens} is not a number of tokens; at least 1")
         self.encoded, self.seed = encoded, seed
-        order = by_length(encoded, np.arange(len(encoded)))
-        self.cuts = packed([encoded.target.lengths[order], encoded.source.lengths[order]], batch_tokens)
+        self.cost, self.bands, self.cuts = min(self.trial(count, batch_tokens) for count in BANDS)
         self.planned, self.plan = -1, list[np.ndarray]()
+
+    def trial(self, count: int, batch_tokens: int) -> tuple[int, int, list[int]]:
+        """(padded tokens of both sides, count, first places of the batches) with `count` bands."""
+        order = by_length(self.encoded, np.arange(len(self.encoded)), count)
+        cuts = packed([self.encoded.target.lengths[order], self.encoded.source.lengths[order]], batch_tokens)
+        return int(padded_tokens(self.encoded, np.split(order, cuts[1:])).sum()), count, cuts
 
     def __len__(self) -> int:
         return len(self.cuts)
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """Indices of the pairs of each batch of an epoch."""
-        order = by_length(self.encoded, permutation(len(self.encoded), self.seed, epoch, 0))
+        order = by_length(self.encoded, permutation(len(self.encoded), self.seed, epoch, 0), self.bands)
         batches = np.split(order, self.cuts[1:])
         return [batches[i] for i in permutation(len(batches), self.seed, epoch, 1)]
 
@@ -204,11 +224,9 @@ class BatchStream:
 
     def padding(self) -> dict[str, float]:
         """Share of padding among the tokens of an epoch, for each side."""
-        shares = {}
-        for name, side in (("source", self.encoded.source), ("target", self.encoded.target)):
-            padded = sum(len(batch) * int(side.lengths[batch].max()) for batch in self.epoch(0))
-            shares[name] = 1 - int(side.lengths.sum()) / padded
-        return shares
+        real = np.array([len(self.encoded.source.values), len(self.encoded.target.values)])
+        source, target = (1 - real / padded_tokens(self.encoded, self.epoch(0))).tolist()
+        return {"source": source, "target": target}
 
 
 def epoch_batches(encoded: Encoded, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:

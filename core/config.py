@@ -106,7 +106,10 @@ class ModelConfig:
     """The decoder's own learned_positions; none = as in the encoder (the released switch is one per side)."""
     initialization: Literal["bert", "xavier"] = "bert"
     """Start of the linear layers: N(0, 0.02) as in BERT (released decoder), or Xavier-uniform (learns faster when
-    narrow). Embeddings start at N(0, 0.02) either way: their scale is what the ablations are about."""
+    narrow)."""
+    embedding_std: float | None = 0.02
+    """Start of the embedding tables: 0.02 as in BERT (released scripts); none = 1 / sqrt(d_e), so that z_0 starts at
+    unit variance (the released code without its BERT switch)."""
 
     def decoder(self) -> "ModelConfig":
         """The configuration as the decoder's layers see it: its own choices in place of the encoder's."""

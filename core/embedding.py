@@ -22,13 +22,13 @@ class EmbeddingSpace(nn.Module):
         self.norm = placed_norm(config, "latent", d_e)
         self.source_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
         self.output_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
-        self.reset()
+        self.reset(config.embedding_std or d_e**-0.5)
 
-    def reset(self) -> None:
-        """N(0, 0.02), zeros for padding (BERT)."""
+    def reset(self, std: float) -> None:
+        """N(0, std^2), zeros for padding."""
         for table in (self.table, self.source_table, self.output_table):
             if table is not None:
-                nn.init.normal_(table, std=0.02)
+                nn.init.normal_(table, std=std)
                 table.data[PAD] = 0.0
 
     def source(self, tokens: Tensor) -> Tensor:

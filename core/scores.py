@@ -70,7 +70,7 @@ def _grouped(hypotheses: Sequence[str], references: References) -> list[list[str
 
 
 def _streams(grouped: list[list[str]]) -> list[list[Any]]:
-    """References as sacreBLEU takes them: every sentence's first, every sentence's second (None where it has none), ..."""
+    """References as sacreBLEU takes them: all first ones, all second ones (None where there is none), ..."""
     most = max(map(len, grouped))
     return [[group[i] if i < len(group) else None for group in grouped] for i in range(most)]
 

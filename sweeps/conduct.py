@@ -53,8 +53,8 @@ class Sweep:
     def heading(self) -> str:
         """One line that says what this is."""
         workers = f"{self.workers} worker" + "s" * (self.workers > 1)
-        parts = [self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder)]
-        return " · ".join(parts + [self.facts["banner"]] * bool(self.facts.get("banner")))
+        parts = [self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder), self.facts.get("banner")]
+        return " · ".join(part for part in parts if part)
 
     @property
     def command(self) -> list[str]:
@@ -105,9 +105,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     except (KeyboardInterrupt, SystemExit):
         workers.stop(STOP_SECONDS)
         done = facts_of(watcher.look())["finished"]
-        print(
-            f"{done} of {len(sweep.jobs)} runs are done; the others go on from their last checkpoint", file=sys.stderr
-        )
+        print(f"{done} of {len(sweep.jobs)} runs are done; others go on from their last checkpoint", file=sys.stderr)
         raise
     finally:
         workers.stop(STOP_SECONDS)
@@ -146,5 +144,6 @@ def _watch(
         ended = workers.tend(0, busy)
         if ended or states != [v.state for v in views] or time.monotonic() > due:
             workers.tend(_align(sweep, queue, attempts), busy)
-            states, due = [v.state for v in views], time.monotonic() + RECONCILE_SECONDS
+            retry = any(v.state == "failed" and not attempts.settled(v) for v in views)
+            states, due = [v.state for v in views], time.monotonic() + (0 if retry else RECONCILE_SECONDS)
         time.sleep(sweep.poll_seconds)

@@ -139,9 +139,7 @@ class Screen:
         parts: list[RenderableType] = [Text(self.heading, style="bold", overflow="ellipsis", no_wrap=True)]
         parts += [self._overall(views), Text()]
         parts += [self._running(shown)] * bool(shown)
-        parts += [
-            Text(f"failed: {name(v)}: {v.reason}", style="red", no_wrap=True, overflow="ellipsis") for v in failed
-        ]
+        parts += [self._failed(v) for v in failed]
         parts += [self._best(best)] * bool(best)
         return Group(*parts)
 
@@ -150,10 +148,8 @@ class Screen:
 
     def _overall(self, views: Sequence[View]) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
-        counts = facts_of(views)
-        grid.add_row(
-            ProgressBar(len(views), counts["finished"] + counts["failed"], width=24), summary(views, self.workers)
-        )
+        done = sum(v.state in ("finished", "failed") for v in views)
+        grid.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
         return grid
 
     def _running(self, views: Sequence[View]) -> RenderableType:

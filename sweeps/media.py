@@ -16,8 +16,7 @@ CURVES = ("mse", "nll", "accuracy", "nearest", "nearest_F1")
 
 
 def show(run: Any, folder: Path) -> None:
-    """Log what is there of scores.json, probes.npz and samples.jsonl; the whole record goes into the configuration."""
-    run.config.update({"record": records.read(folder)}, allow_val_change=True)
+    """Log what is there of scores.json, probes.npz and samples.jsonl."""
     if (folder / "scores.json").exists():
         scores = records.read_json(folder / "scores.json")
         run.summary.update({f"test/{name}": value for name, value in scores.items() if name != "by_steps"})

@@ -34,7 +34,7 @@ def mirror(folder: Path, mode: str) -> None:
 
 def main() -> int:
     """The command."""
-    study = tyro.cli(Options, description=__doc__).study
+    study = tyro.cli(Options, prog="python -m sweeps.mirror", description=__doc__).study
     folders = sorted(path.parent for path in study.glob("*/run.json"))
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:

@@ -115,9 +115,7 @@ def describe(
     study: Study, jobs: Sequence[Job], preset: str, command: str, banner: str | None, queue: str
 ) -> dict[str, Any]:
     """The content of study.json: what analysis needs to know, and which run folders belong to it."""
-    arms = [
-        {"name": a.name, "label": a.label, "toggles": dict(a.toggles), "values": dict(a.values)} for a in study.arms
-    ]
+    arms = [{"name": a.name, "label": a.label, "toggles": a.toggles, "values": a.values} for a in study.arms]
     return {
         "study": jobs[0].study,
         "metric": study.metric,

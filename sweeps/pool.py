@@ -74,8 +74,7 @@ class Pool:
         return bool(ended)
 
     def _bury(self, worker: subprocess.Popen[bytes]) -> None:
-        with contextlib.suppress(OSError):
-            worker.stdin.close()  # type: ignore[union-attr]
+        _close(worker)
         fruitless = worker.returncode != 0 and worker.pid not in self.fruitful
         self.stillborn = self.stillborn + 1 if fruitless else 0
         if self.stillborn >= STILLBORN:
@@ -110,12 +109,18 @@ class Pool:
             if worker.poll() is None:
                 _signal(worker, signal.SIGKILL)
             worker.wait()
+            _close(worker)
         self.workers.clear()
 
 
 def _signal(worker: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         worker.send_signal(number)
+
+
+def _close(worker: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        worker.stdin.close()  # type: ignore[union-attr]
 
 
 def _wait(workers: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:

@@ -64,15 +64,13 @@ class Options:
     """List what would run, and stop."""
     only: tuple[str, ...] = ()
     """Run these arms alone."""
-    overrides: Annotated[
-        tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE"), tyro.conf.UseAppendAction
-    ] = ()
+    overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
     """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
 
 
 def main() -> int:
     """The command."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, prog="python -m sweeps.study", description=__doc__)
     sweep, preset = prepare(options)
     if options.dry_run:
         return dry_run(sweep, preset)
@@ -184,10 +182,7 @@ def analyse(sweep: Sweep, figures: Path) -> None:
     """Draw the figures and print the table, by the same command as `make figures`."""
     line = [sys.executable, "-m", "analysis.figures", str(sweep.folder), "--out", str(figures)]
     if subprocess.run(line, check=False).returncode:
-        print(
-            f"the figures were not drawn; the runs are done. Try: make figures STUDY={sweep.folder.name}",
-            file=sys.stderr,
-        )
+        print(f"no figures; the runs are done. Draw them by: {shlex.join(line)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,14 @@ import socket
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import wandb
-
 from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
-from sweeps import media
 
 PROJECT = "embedding-diffusion"
 CONNECT_SECONDS = 3.0
@@ -38,9 +35,16 @@ STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
 # Online or not
 
 
+def client() -> Any:
+    """The wandb package, imported when it is first needed: that takes a second."""
+    import wandb
+
+    return wandb
+
+
 def server() -> str:
     """The address of the W&B server that would be used."""
-    return str(wandb.Settings().base_url)
+    return str(client().setup().settings.base_url)
 
 
 def has_key(url: str) -> bool:
@@ -102,14 +106,14 @@ def settings_for(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _settings(online: bool) -> wandb.Settings:
+def _settings(online: bool) -> Any:
     values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
     if online:
         values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
     else:
         values |= {"x_disable_stats": True}
-    known = wandb.Settings.model_fields  # older versions wait without a limit
-    return wandb.Settings(**{name: value for name, value in values.items() if name in known})
+    known = client().Settings.model_fields  # older versions wait without a limit
+    return client().Settings(**{name: value for name, value in values.items() if name in known})
 
 
 def home(folder: Path) -> Path:
@@ -121,11 +125,11 @@ def home(folder: Path) -> Path:
     return place
 
 
-class WandbTracker(AbstractContextManager["WandbTracker"]):
+class WandbTracker:
     """One run in W&B, online or offline. No method raises: a failure is reported once and ends the mirroring."""
 
     def __init__(self, folder: Path, mode: str) -> None:
-        self.folder, self.seen = folder, -1
+        self.folder, self.seen, self.well = folder, -1, True
         self.run: Any = None
         self._safely(lambda: self._start(mode))
 
@@ -137,11 +141,12 @@ class WandbTracker(AbstractContextManager["WandbTracker"]):
                 shutil.rmtree(old, ignore_errors=True)
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         try:
-            run = wandb.init(
+            run = client().init(
                 project=project,
                 dir=str(place),
-                mode=mode,  # type: ignore[arg-type]
+                mode=mode,
                 resume="allow" if online else None,
+                reinit="finish_previous",
                 settings=_settings(online),
                 **settings_for(record),
             )
@@ -159,50 +164,48 @@ class WandbTracker(AbstractContextManager["WandbTracker"]):
         run.define_metric("val/bleu", step_metric="train/step", summary="max")
         return None
 
-    def _safely(self, action: Callable[[], None]) -> None:
+    def _safely(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except Exception as error:
-            self.run = None
-            _report(f"{_line(error)}; the run goes on (`python -m sweeps.mirror {self.folder.parent}` writes it anew)")
+            if self.well:
+                again = f"python -m sweeps.mirror {self.folder.parent}"
+                _report(f"{_line(error)}; the run goes on, its folder has everything (`{again}` writes it anew)")
+            self.well = False
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One row of metrics.jsonl; rows that the server has from before an interruption are left out."""
-        run = self.run
-        if run is not None and row.get("train/step", 0) >= self.seen:
+        if self.run is not None and self.well and row.get("train/step", 0) >= self.seen:
             present = {name: value for name, value in row.items() if value is not None}
-            self._safely(lambda: run.log(present))
+            self._safely(lambda: self.run.log(present))
 
     def results(self, folder: Path) -> None:
         """Scores into the summary; norm histograms, per-step losses, scores by steps and sample texts."""
-        if (run := self.run) is not None:
-            self._safely(lambda: media.show(run, folder))
+        if self.run is not None and self.well:
+            from sweeps import media  # imports wandb
+
+            self._safely(lambda: media.show(self.run, folder))
 
     def finish(self, state: str) -> None:
-        """Close the run: failed in W&B unless it is finished."""
-        run, self.run = self.run, None
-        if run is not None:
+        """Close the run: failed in W&B unless it is finished. The whole record goes into its configuration."""
+        if (run := self.run) is not None:
+            self._safely(lambda: run.config.update({"record": records.read(self.folder)}, allow_val_change=True))
             self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
-
-    def __exit__(self, *error: object) -> None:
-        self.finish("finished" if error[0] is None else "failed")
-
-
-class Nowhere(NullTracker, AbstractContextManager["Nowhere"]):
-    """The tracker of WANDB_MODE=disabled."""
-
-    def __exit__(self, *error: object) -> None:
-        pass
+            self.run = None
 
 
 def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def tracker(folder: Path) -> WandbTracker | Nowhere:
-    """The tracker of a run folder (which has its run.json), to be used in a `with`: it closes the run at the end."""
-    where = mode()
-    return Nowhere() if where == "disabled" else WandbTracker(folder, where)
+def tracker(folder: Path) -> Tracker:
+    """The tracker of a run folder (which has its run.json). Whoever asks for it calls its `finish`, come what may."""
+    try:
+        where = mode()
+    except Exception as error:  # a broken installation of wandb, say
+        _report(f"{_line(error)}; the run goes on without it")
+        return NullTracker()
+    return NullTracker() if where == "disabled" else WandbTracker(folder, where)
 
 
 __all__ = ["NullTracker", "Tracker", "WandbTracker", "tracker"]

@@ -105,19 +105,16 @@ def by_run(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     return found
 
 
-def reconcile(
-    queue: Queue, jobs: Iterable[Job], runs: Path, metric: str, again: Again
-) -> None:
+def reconcile(queue: Queue, jobs: Iterable[Job], runs: Path, metric: str, again: Again) -> None:
     """Bring the study into line with the run folders; to be called under the sweep's lock.
 
     Each run that a living process holds is left alone. A finished one gets its completed trial. Any other one gets one
     waiting trial if `again(job, record)` allows another attempt, and none if not; trials of dead workers fail.
     """
-    known = by_run(queue.trials())
-    for job in jobs:
-        folder = job.create(runs)
-        if not records.busy(folder):
-            _settle(queue, job, folder, known.get(job.key, []), metric, again)
+    free = [(job, folder) for job in jobs if not records.busy(folder := job.create(runs))]
+    known = by_run(queue.trials())  # after the look at the locks: a worker ends its trial, then lets go of the folder
+    for job, folder in free:
+        _settle(queue, job, folder, known.get(job.key, []), metric, again)
 
 
 def _settle(
@@ -160,9 +157,7 @@ def _finished(queue: Queue, job: Job, value: float, unfinished: list[FrozenTrial
         queue.add(job, TrialState.COMPLETE, value)
 
 
-def _died(
-    folder: Path, job: Job, record: dict[str, Any], again: Again
-) -> dict[str, Any]:
+def _died(folder: Path, job: Job, record: dict[str, Any], again: Again) -> dict[str, Any]:
     """Mark a run whose process vanished: pending if it may be tried again, else failed."""
     reason = "its process died (killed, or out of memory)"
     if again(job, record):

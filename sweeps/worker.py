@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from optuna.trial import FrozenTrial, TrialState
@@ -64,7 +65,7 @@ def real(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
 
 def main(execute: Execute = real) -> int:
     """The command. `execute` runs one arm into its claimed folder, and finishes it."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, prog="python -m sweeps.worker", description=__doc__)
     wanted = _follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, _end)
     queue = Queue.load(open_storage(options.storage), options.queue)
@@ -79,7 +80,9 @@ def main(execute: Execute = real) -> int:
 def _end(signum: int, frame: object) -> None:
     """SIGTERM: leave through every `with` and `finally`; a second one finds that under way."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Timer(GRACE_SECONDS, os._exit, args=(128 + signum,)).start()
+    timer = threading.Timer(GRACE_SECONDS, os._exit, args=(128 + signum,))
+    timer.daemon = True
+    timer.start()
     raise SystemExit(128 + signum)
 
 
@@ -92,7 +95,8 @@ def _follow_parent() -> frozenset[str]:
 
 
 def _watch() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):  # not sys.stdin: its lock would be held when the interpreter ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -125,8 +129,8 @@ def run(queue: Queue, trial: FrozenTrial, job: Job, options: Options, execute: E
     """Execute one arm, write down how it ended, tell Optuna, and let go of its folder."""
     folder = job.folder(options.runs)
     try:
-        with output_to(folder / "log.txt"), tracking.tracker(folder) as tracker:
-            attempt(job, folder, tracker, execute)
+        with output_to(folder / "log.txt"):
+            attempt(job, folder, execute)
     except BaseException as error:
         _note(queue, trial, folder, error)
         if not isinstance(error, Exception):
@@ -138,9 +142,11 @@ def run(queue: Queue, trial: FrozenTrial, job: Job, options: Options, execute: E
         records.release(folder)
 
 
-def attempt(job: Job, folder: Path, tracker: tracking.Tracker, execute: Execute) -> None:
+def attempt(job: Job, folder: Path, execute: Execute) -> None:
     """Run the arm; its end, whatever it is, is in run.json and in the tracker before it is raised."""
+    tracker: records.Tracker = records.NullTracker()
     try:
+        tracker = tracking.tracker(folder)
         execute(with_values(RunConfig(), job.config), folder, tracker)
     except Exception as error:
         traceback.print_exc()

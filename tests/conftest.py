@@ -4,15 +4,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ["WANDB_MODE"] = "offline"
-os.environ["WANDB_SILENT"] = "true"
-os.environ["MPLBACKEND"] = "Agg"
-for name in ("WANDB_API_KEY", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
-    os.environ.pop(name, None)  # a developer's own settings must not leak into what is tested
-
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+for name in ("WANDB_API_KEY", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
+    os.environ.pop(name, None)  # a developer's own settings must not leak into what is tested
 
 torch.set_num_threads(1)
 

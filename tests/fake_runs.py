@@ -38,7 +38,11 @@ def modules_arms() -> list[Spec]:
 def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
     """Arms, factors and control of a study by name."""
     if kind == "modules":
-        factors = {"anchor_loss": [True, False], "embedding_norm": [True, False], "noise_factor": [4.0, 1.0]}
+        factors: dict[str, list[Any]] = {
+            "anchor_loss": [True, False],
+            "embedding_norm": [True, False],
+            "noise_factor": [4.0, 1.0],
+        }
         return modules_arms(), factors, "anchor+norm+F4"
     if kind == "noise_factor":
         levels: list[Any] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]

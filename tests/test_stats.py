@@ -1,0 +1,229 @@
+"""The statistics against hand-computed numbers, scipy and statsmodels."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from analysis import stats, student
+
+finite = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 7, 14, 29, 100])
+def test_student_agrees_with_scipy(df: int) -> None:
+    for t in (0.0, 0.1, 1.0, 2.5, -4.0, 30.0):
+        assert student.two_sided_p(t, df) == pytest.approx(2 * reference.t.sf(abs(t), df), abs=1e-13)
+    for level in (0.5, 0.9, 0.95, 0.99, 0.9999):
+        assert student.critical(level, df) == pytest.approx(reference.t.ppf((1 + level) / 2, df), rel=1e-9)
+
+
+def test_student_refuses_what_is_undefined() -> None:
+    with pytest.raises(ValueError, match="degrees of freedom"):
+        student.central_probability(1.0, 0)
+    with pytest.raises(ValueError, match="level"):
+        student.critical(1.0, 3)
+
+
+def test_t_interval_by_hand() -> None:
+    """10, 12, 14: mean 12, s = 2, t_(2) = 4.302653, half width 4.302653 * 2 / sqrt(3)."""
+    interval = stats.mean_interval_t([10, 12, 14])
+    assert (interval.estimate, interval.n) == (12.0, 3)
+    assert interval.high - 12 == pytest.approx(4.968275, abs=1e-6)
+    assert 12 - interval.low == pytest.approx(4.968275, abs=1e-6)
+
+
+@given(st.lists(finite, min_size=2, max_size=12))
+def test_t_interval_and_p_agree_with_scipy(values: list[float]) -> None:
+    interval = stats.mean_interval_t(values)
+    spread = reference.sem(values)
+    if spread > 1e-9:
+        low, high = reference.t.interval(0.95, len(values) - 1, np.mean(values), spread)
+        assert (interval.low, interval.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
+        assert stats.t_pvalue(values) == pytest.approx(reference.ttest_1samp(values, 0).pvalue, abs=1e-12)
+
+
+def test_one_seed_has_no_interval_and_no_verdict() -> None:
+    for interval in (stats.mean_interval_t([71.0]), stats.mean_interval_bootstrap([71.0])):
+        assert interval.estimate == 71.0
+        assert not interval.defined
+        assert stats.verdict(interval) == "undecided"
+    assert math.isnan(stats.t_pvalue([5.0]))
+    assert stats.seeds_to_separate([5.0]) is None
+    assert math.isnan(stats.mean_interval_t([]).estimate)
+
+
+def test_bootstrap_of_two_seeds_is_their_range_and_repeats() -> None:
+    interval = stats.mean_interval_bootstrap([70.0, 74.0])
+    assert (interval.low, interval.high) == (70.0, 74.0)
+    assert interval == stats.mean_interval_bootstrap([70.0, 74.0])
+
+
+def test_bootstrap_agrees_with_scipy() -> None:
+    values = np.random.default_rng(5).normal(30, 4, 40)
+    ours = stats.mean_interval_bootstrap(values)
+    rng = np.random.default_rng(1)
+    theirs = reference.bootstrap((values,), np.mean, method="percentile", n_resamples=20000, rng=rng)
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.06)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.06)
+
+
+def test_t_covers_and_bootstrap_undercovers_with_three_seeds() -> None:
+    """The reason why t is the default: 95% against about 75% at three seeds."""
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    for values in rng.normal(0, 1, (400, 3)):
+        for i, interval in enumerate(
+            (stats.mean_interval_t(values), stats.mean_interval_bootstrap(values, resamples=400))
+        ):
+            covered[i] += interval.low <= 0 <= interval.high
+    assert covered[0] / 400 == pytest.approx(0.95, abs=0.04)
+    assert covered[1] / 400 < 0.85
+
+
+def test_paired_takes_common_seeds_in_order() -> None:
+    assert stats.paired({3: 9.0, 1: 5.0, 2: 7.0}, {1: 4.0, 3: 6.0, 7: 0.0}).tolist() == [1.0, 3.0]
+    assert stats.paired({1: 1.0}, {2: 1.0}).size == 0
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 2.0]), min_size=1, max_size=12))
+def test_sign_test_agrees_with_scipy(values: list[float]) -> None:
+    n, above = sum(v != 0 for v in values), sum(v > 0 for v in values)
+    expected = reference.binomtest(above, n).pvalue if n else 1.0
+    assert stats.sign_pvalue(values) == pytest.approx(expected)
+
+
+def test_differences_without_spread() -> None:
+    assert stats.t_pvalue([0.0, 0.0]) == 1.0
+    assert stats.t_pvalue([2.0, 2.0]) == 0.0
+
+
+def test_holm_by_hand() -> None:
+    """0.01 * 4, 0.02 * 3, 0.03 * 2, then never below the one before."""
+    assert stats.holm([0.02, 0.01, 0.05, 0.03]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holm_agrees_with_statsmodels(pvalues: list[float]) -> None:
+    assert stats.holm(pvalues) == pytest.approx(multipletests(pvalues, method="holm")[1])
+
+
+def test_holm_does_not_count_undefined_comparisons() -> None:
+    adjusted = stats.holm([math.nan, 0.03, 0.02])
+    assert math.isnan(adjusted[0])
+    assert adjusted[1:].tolist() == pytest.approx([0.04, 0.04])
+
+
+@given(finite, st.floats(0, 50), st.floats(0, 10))
+def test_verdict_never_says_more_than_the_interval(estimate: float, half: float, margin: float) -> None:
+    interval = stats.Interval(estimate, estimate - half, estimate + half, 3)
+    said = stats.verdict(interval, margin)
+    assert (said == "helps") == (interval.low > margin)
+    assert (said == "hurts") == (interval.high < -margin)
+    assert stats.verdict(interval, margin, p_adjusted=0.2) == "undecided"
+    assert stats.verdict(interval, margin, p_adjusted=math.nan) == "undecided"
+    assert stats.verdict(interval, margin, p_adjusted=0.05) == said
+
+
+def test_effects_of_a_2x2_by_hand() -> None:
+    """Off/off 10, off/on 14, on/off 20, on/on 30: main 13 and 7, interaction half of (30 - 20) - (14 - 10) = 3."""
+    cells = np.array([[[10.0, 14.0], [20.0, 30.0]]])
+    effects = {effect.axes: effect for effect in stats.factorial_effects(cells)}
+    assert {axes: effect.interval.estimate for axes, effect in effects.items()} == {(0,): 13, (1,): 7, (0, 1): 3}
+    assert not effects[0,].interval.defined
+    assert not effects[0,].pooled.defined
+    assert math.isnan(effects[0,].p_pooled)
+
+
+def cube(seeds: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(8)
+    return rng.normal(60, 3, (seeds, 2, 2, 2)) + rng.normal(0, 4, (seeds, 1, 1, 1)) + 5 * np.arange(2).reshape(2, 1, 1)
+
+
+def long(cells: np.ndarray) -> pd.DataFrame:
+    """Effects coded -1/+1: a regression coefficient is half a Yates contrast."""
+    index = itertools.product(range(len(cells)), range(2), range(2), range(2))
+    rows = [(*key, cells[key]) for key in index]
+    frame = pd.DataFrame(rows, columns=["seed", "a", "b", "c", "y"])
+    return frame.assign(a=2 * frame["a"] - 1, b=2 * frame["b"] - 1, c=2 * frame["c"] - 1)
+
+
+def test_pooled_effects_agree_with_a_blocked_regression() -> None:
+    cells = cube()
+    fit = smf.ols("y ~ a * b * c + C(seed)", long(cells)).fit()
+    bounds = 2 * fit.conf_int()
+    for effect in stats.factorial_effects(cells):
+        name = ":".join("abc"[axis] for axis in effect.axes)
+        assert effect.pooled.estimate == pytest.approx(2 * fit.params[name])
+        assert (effect.pooled.low, effect.pooled.high) == pytest.approx(tuple(bounds.loc[name]))
+        assert effect.p_pooled == pytest.approx(fit.pvalues[name], abs=1e-12)
+
+
+def test_seed_effects_agree_with_regressions_within_each_seed() -> None:
+    cells = cube()
+    for effect in stats.factorial_effects(cells):
+        name = ":".join("abc"[axis] for axis in effect.axes)
+        per_seed = [2 * smf.ols("y ~ a * b * c", part).fit().params[name] for _, part in long(cells).groupby("seed")]
+        assert effect.per_seed == pytest.approx(per_seed)
+        assert effect.p == pytest.approx(reference.ttest_1samp(per_seed, 0).pvalue)
+
+
+def test_seed_offsets_do_not_touch_effects() -> None:
+    cells = cube()
+    moved = cells + np.array([0.0, 100.0, -7.0]).reshape(3, 1, 1, 1)
+    for one, other in zip(stats.factorial_effects(cells), stats.factorial_effects(moved), strict=True):
+        assert one.interval.low == pytest.approx(other.interval.low)
+        assert one.pooled.low == pytest.approx(other.pooled.low)
+
+
+def test_paired_bootstrap_over_sentences() -> None:
+    rng = np.random.default_rng(2)
+    b = rng.uniform(0, 100, 300)
+    better, same = b + 3 + rng.normal(0, 5, 300), b + rng.normal(0, 5, 300)
+    clear, none = stats.paired_bootstrap(better, b), stats.paired_bootstrap(same, b)
+    assert clear.interval.estimate == pytest.approx((better - b).mean())
+    assert stats.verdict(clear.interval) == "helps"
+    assert clear.p < 0.002
+    assert none.p > 0.05
+    theirs = reference.t.interval(0.95, 299, (better - b).mean(), reference.sem(better - b))
+    assert (clear.interval.low, clear.interval.high) == pytest.approx(theirs, abs=0.08)
+    assert clear == stats.paired_bootstrap(better, b)
+
+
+def test_paired_bootstrap_of_a_corpus_score() -> None:
+    """A ratio of sums (as BLEU's precisions are), not a mean of ratios."""
+    a = np.array([[9.0, 10.0], [1.0, 90.0], [5.0, 10.0]])
+    b = np.array([[5.0, 10.0], [1.0, 90.0], [5.0, 10.0]])
+    found = stats.paired_bootstrap(a, b, score=lambda s: 100 * s[..., 0] / s[..., 1])
+    assert found.interval.estimate == pytest.approx(100 * (15 / 110 - 11 / 110))
+    assert found.interval.low == 0
+    with pytest.raises(ValueError, match="equally long"):
+        stats.paired_bootstrap(a, b[:2])
+
+
+@pytest.mark.parametrize("effect", [0.6, 1.0, 2.0, 4.0])
+def test_seeds_to_separate_agrees_with_statsmodels(effect: float) -> None:
+    """The t + t rule against the noncentral t: at most two seeds apart, never fewer."""
+    x = np.array([-1.0, 0.0, 1.0]) + effect
+    exact = math.ceil(TTestPower().solve_power(effect_size=effect, alpha=0.05, power=0.8))
+    found = stats.seeds_to_separate(x)
+    assert found is not None
+    assert exact <= found <= exact + 2
+
+
+def test_seeds_to_separate_has_limits() -> None:
+    assert stats.seeds_to_separate([1.0, -1.0]) is None
+    assert stats.seeds_to_separate([1.001, -1.0], limit=50) is None
+    x = [5.0, 8.0, 2.0]
+    strict, plain = stats.seeds_to_separate(x, level=0.99), stats.seeds_to_separate(x)
+    assert strict is not None
+    assert plain is not None
+    assert strict > plain

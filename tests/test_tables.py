@@ -1,0 +1,255 @@
+"""Run folders, whole and broken, into frames; frames into tables."""
+
+import json
+import re
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import BANNER, SIGNATURE, edit, score_row, write_study
+from rich.console import Console
+
+from analysis import results, tables
+from analysis.load import load, read_rows
+from analysis.stats import mean_interval_t
+from core.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2, 3))
+
+
+def runs(path: Path) -> list[Path]:
+    return sorted(path.glob("*/run.json"))
+
+
+def test_a_whole_study_is_read(modules: Path) -> None:
+    study = load(modules)
+    assert len(study.runs) == len(study.scores) == 24
+    assert [arm.name for arm in study.arms][0] == "anchor+norm+F4"
+    assert study.control == "anchor+norm+F4"
+    assert study.failed.empty
+    assert not study.notes
+    assert set(study.probes) == set(study.scores["run"])
+    assert len(study.metrics) == 24 * 35
+    assert study.metrics["val/bleu"].notna().sum() == 24 * 3
+    assert len(study.steps) == 24 * 5
+    assert study.values("bleu", "anchor+norm+F4").keys() == {1, 2, 3}
+
+
+def test_no_folder_no_runs_no_results(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no study folder .*nowhere"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no runs in .*run\.json"):
+        load(tmp_path)
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    for run in runs(path):
+        edit(run, state="failed", reason="out of memory")
+    with pytest.raises(UserError, match="no finished run .*4 failed.*out of memory"):
+        load(path)
+    (path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json is not readable"):
+        load(path)
+
+
+def test_broken_runs_are_listed_and_the_rest_is_read(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2))
+    folders = [run.parent for run in runs(path)]
+    edit(folders[0] / "run.json", state="failed", reason="out of memory")
+    edit(folders[1] / "run.json", state="running")
+    (folders[2] / "scores.json").unlink()
+    edit(folders[3] / "scores.json", bleu=None)
+    (folders[4] / "run.json").write_text("{")
+    (folders[5] / "probes.npz").write_bytes(b"PK")
+    (folders[6] / "probes.npz").unlink()
+    edit(folders[7] / "scores.json", by_steps=None, chrf=None)
+    study = load(path)
+    reasons = dict(zip(study.failed["run"], study.failed["reason"], strict=True))
+    assert reasons[folders[0].name] == "failed: out of memory"
+    assert reasons[folders[1].name] == "running, not finished"
+    assert "scores.json is missing" in reasons[folders[2].name]
+    assert "no finite bleu" in reasons[folders[3].name]
+    assert "unreadable" in reasons[folders[4].name]
+    assert len(study.scores) == 11
+    assert any(folders[5].name in note and "probes.npz" in note for note in study.notes)
+    assert len(study.probes) == 9
+    footer = "\n".join(tables.grids(study)[1])
+    assert "out of memory" in footer
+    assert folders[4].name in footer
+
+
+def test_rows_cut_short_by_a_kill_are_dropped(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    file = runs(path)[0].parent / "metrics.jsonl"
+    text = file.read_text()
+    file.write_text(text[: text.rindex("{") + 17])
+    rows, broken = read_rows(file)
+    assert (len(rows), broken) == (text.count("\n") - 1, 1)
+    study = load(path)
+    assert any("1 broken line of" in note for note in study.notes)
+
+
+def test_a_step_written_twice_by_a_resumed_run_counts_once(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    name = runs(path)[0].parent.name
+    with (path / name / "metrics.jsonl").open("a") as file:
+        file.write('{"train/step": 700, "train/mse": 0.125, "train/nll": null}\n')
+    rows = load(path).metrics
+    row = rows[(rows["run"] == name) & (rows["train/step"] == 700)]
+    assert row["train/mse"].tolist() == [0.125]
+    assert row["train/nll"].notna().all()
+
+
+def test_of_two_runs_of_an_arm_and_seed_the_later_counts(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2))
+    first = next(run.parent for run in runs(path) if run.parent.name.startswith("anchor-s1"))
+    again = path / "anchor-s1-ffffffff"
+    again.mkdir()
+    for name in ("run.json", "scores.json"):
+        (again / name).write_text((first / name).read_text())
+    edit(again / "run.json", finished="2026-12-01T00:00:00")
+    edit(again / "scores.json", bleu=12.5)
+    study = load(path)
+    assert study.values("bleu", "anchor")[1] == 12.5
+    assert any(first.name in note for note in study.notes)
+    edit(again / "run.json", state="failed", reason="stopped")
+    assert load(path).failed.empty
+
+
+def test_options_that_differ_without_an_arm_setting_them_are_told(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "noise_factor", seeds=(1, 2))
+    run = runs(path)[3]
+    edit(run, config=json.loads(run.read_text())["config"] | {"updates": 350})
+    assert [note for note in load(path).notes if "updates" in note and "350, 700" in note]
+
+
+def test_a_study_without_its_description_is_read_from_the_runs(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2))
+    (path / "study.json").unlink()
+    study = load(path)
+    assert results.is_factorial(study)
+    assert study.control is None
+    assert len(results.effects(study)) == 7
+    assert "difference" not in results.ablation(study)
+
+
+def test_the_ablation_frame_is_what_the_runs_say(modules: Path) -> None:
+    study = load(modules)
+    frame = results.ablation(study).set_index("arm")
+    toggles = {"anchor_loss": True, "embedding_norm": True, "noise_factor": 1.0}
+    scores = [score_row(toggles, np.random.default_rng([seed, 1]), seed)["bleu"] for seed in (1, 2, 3)]
+    row, full = frame.loc["anchor+norm+F1"], list(study.values("bleu", "anchor+norm+F4").values())
+    assert row["bleu"] == pytest.approx(np.mean(scores))
+    assert row["bleu_low"] == pytest.approx(mean_interval_t(scores).low)
+    assert row["difference"] == pytest.approx(np.mean(scores) - np.mean(full))
+    assert row["difference_high"] == pytest.approx(mean_interval_t(np.subtract(scores, full)).high)
+    assert (row["n_seeds"], row["seeds"], row["toggle/noise_factor"]) == (3, "1 2 3", 1.0)
+    assert np.isnan(frame.loc["anchor+norm+F4", "difference"])
+
+
+def test_effects_by_arithmetic(modules: Path) -> None:
+    study = load(modules)
+    frame = results.effects(study).set_index("effect")
+    mean = results.ablation(study).set_index("arm")["bleu"]
+    on = mean[[name.startswith("anchor") for name in mean.index]].mean()
+    off = mean[[name.startswith("rounding") for name in mean.index]].mean()
+    assert frame.loc["anchor_loss", "estimate"] == pytest.approx(on - off)
+    assert list(frame["order"]) == [1, 1, 1, 2, 2, 2, 3]
+    assert frame.loc["anchor_loss", "verdict"] == "helps"
+    assert set(frame["verdict"][3:]) <= {"reinforce", "overlap", "undecided"}
+
+
+def test_effects_use_complete_seeds_only(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2, 3))
+    before = results.effects(load(path))
+    edit(next(path.glob("anchor+norm+F1-s3-*/run.json")), state="failed", reason="killed")
+    study = load(path)
+    after = results.effects(study)
+    assert list(before["n_seeds"]) == [3] * 7
+    assert list(after["n_seeds"]) == [2] * 7
+    assert "as effects need: 1 2)" in "\n".join(tables.grids(study)[1])
+
+
+def test_an_incomplete_factorial_falls_back_to_differences(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2))
+    for run in path.glob("rounding+nonorm+F1-*/run.json"):
+        edit(run, state="failed", reason="killed")
+    study = load(path)
+    assert results.effects(study).empty
+    shown, lines, arms, tested = tables.grids(study)
+    assert len(arms) == 7
+    assert set(tested["kind"]) == {"difference"}
+    assert any("every combination" in line for line in lines)
+
+
+def test_a_study_of_one_factor_has_differences(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "noise_factor", seeds=(1, 2, 3)))
+    frame = results.differences(study)
+    assert list(frame["arm"]) == ["F1", "F2", "F3", "F6", "F8"]
+    assert (frame["p_holm"] >= frame["p"]).all()
+    undecided = frame["verdict"] == "undecided"
+    assert (frame["seeds_needed"][undecided] > 3).all()
+    assert frame["seeds_needed"][~undecided].isna().all()
+
+
+def test_one_seed_gives_numbers_but_no_interval(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "modules", seeds=(4,)))
+    shown, lines, arms, tested = tables.grids(study)
+    assert arms["bleu"].notna().all()
+    assert arms["bleu_low"].isna().all()
+    assert set(tested["verdict"]) == {"undecided"}
+    text = tables.markdown(shown, lines)
+    assert "(n/a)" in text
+    assert "[" not in text.split("Effects:")[1].split("\n\n")[1].replace("[95% interval]", "")
+    assert "One seed: no interval" in text
+
+
+def test_markdown_has_provenance_and_whole_rows(modules: Path) -> None:
+    shown, lines, _, _ = tables.grids(load(modules))
+    text = tables.markdown(shown, lines)
+    for needed in (
+        BANNER,
+        "make sweep STUDY=modules",
+        "1x1",
+        "20,000/400/400",
+        "Tuning: none",
+        "Seeds: 1 2 3",
+        "2.13.0",
+    ):
+        assert needed in text
+    assert SIGNATURE.replace("|", "\\|") in text
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
+
+
+def test_latex_is_escaped(modules: Path) -> None:
+    shown, lines, _, _ = tables.grids(load(modules))
+    text = tables.latex(shown, lines)
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert r"BLEU [95\% interval]" in body
+    assert not re.search(r"(?<!\\)[%_#]", body)
+    assert body.isascii()
+    assert body.count(r"\toprule") == body.count(r"\bottomrule") == 2
+    assert tables.escape_latex("a_b & 5% of {x}\\") == r"a\_b \& 5\% of \{x\}\textbackslash{}"
+
+
+def test_csv_keeps_full_precision_and_is_rewritten_identically(modules: Path, tmp_path: Path) -> None:
+    study = load(modules)
+    files = tables.write(study, tmp_path)
+    assert {file.name for file in files} == {"table.md", "table.tex", "table.csv", "effects.csv"}
+    read = pd.read_csv(tmp_path / "table.csv", float_precision="round_trip")
+    assert read["bleu"].tolist() == results.ablation(study)["bleu"].tolist()
+    before = {file: file.read_bytes() for file in files}
+    tables.write(load(modules), tmp_path)
+    assert before == {file: file.read_bytes() for file in files}
+
+
+def test_the_terminal_table_fits_80_columns(modules: Path) -> None:
+    out = StringIO()
+    tables.show(load(modules), Console(file=out, width=80))
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    assert "[95%" in out.getvalue()
+    assert BANNER in out.getvalue()

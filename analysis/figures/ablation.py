@@ -1,7 +1,8 @@
 """The ablation at a glance: the score of each arm with its interval and every seed, and what each factor adds.
 
 Left, a dot matrix of the toggles and the arms' scores; right, main effects and interactions (a factorial) or the
-paired differences to the control arm (other studies). Intervals are t intervals over seeds; with one seed there are none.
+paired differences to the control arm (other studies). Intervals are t intervals over seeds; with one seed there are
+none.
 """
 
 import matplotlib.pyplot as plt
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.common import Missing
 from analysis.load import Study
-from analysis.results import ablation, differences, effects, on_levels
-from analysis.style import GREY, PAGE, SHORT, Look, arm_style, banner, seeds_text
+from analysis.results import ablation, differences, effects, on_levels, short
+from analysis.style import GREY, PAGE, Look, arm_style, banner, seeds_text
 
 NAME = "ablation"
 METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
@@ -73,7 +75,7 @@ def draw_toggles(ax: Axes, study: Study) -> None:
             ax.plot(j, i, "o", color=GREY, markerfacecolor=face, markersize=5)
     ax.set_ylim(len(study.arms) - 0.4, -0.6)
     ax.set_xlim(-0.6, len(study.factors) - 0.4)
-    names = [SHORT.get(name, name.replace("_", " ")) for name in study.factors]
+    names = [short(name) for name in study.factors]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="left", rotation_mode="anchor")
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
@@ -81,22 +83,29 @@ def draw_toggles(ax: Axes, study: Study) -> None:
     ax.grid(visible=False)
 
 
-def draw_effects(ax: Axes, study: Study, rows: pd.DataFrame) -> None:
-    """Effects or differences with their intervals around 0."""
-    looks = arm_style(study)
+def draw_effects(ax: Axes, rows: pd.DataFrame) -> None:
+    """Main effects (dots) and interactions (diamonds) with their intervals around 0."""
     ax.axvline(0, color=GREY, linewidth=0.8)
     for i, (_, row) in enumerate(rows.iterrows()):
-        own = looks.get(str(row.get("arm")))
-        draw_interval(
-            ax, i, row, own or Look("black", "-", "o" if row["kind"] == "main" else "D", row["kind"] == "main")
-        )
+        main = row["kind"] == "main"
+        draw_interval(ax, i, row, Look("black", "-", "o" if main else "D", main))
+    ax.set_yticks(range(len(rows)), [effect_text(label) for label in rows["label"]])
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.grid(axis="y", visible=False)
+
+
+def draw_differences(ax: Axes, study: Study, rows: pd.DataFrame) -> None:
+    """Differences to the control with their intervals around 0, each on the line of its arm."""
+    looks, names = arm_style(study), [arm.name for arm in study.arms]
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    for _, row in rows.iterrows():
+        draw_interval(ax, names.index(row["arm"]), row, looks[row["arm"]])
+    ax.set_yticks(range(len(names)), [])
+    ax.set_ylim(len(names) - 0.4, -0.6)
 
 
 def effect_text(label: str) -> str:
     """An effect's name with short factor names."""
-    return " × ".join(SHORT.get(name, name.replace("_", " ")) for name in label.split(" x "))
+    return " × ".join(short(name) for name in label.split(" x "))
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
@@ -110,7 +119,7 @@ def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
 
 def _arrange(study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> Figure:
     """The panels that the study has something for."""
-    matrix = len(study.factors) > 1
+    matrix = len(study.factors) > 1 and all(len(levels) == 2 for levels in study.factors.values())
     widths = {"toggles": 0.33 * len(study.factors), "arms": 3.0, "effects": 2.4}
     kept = [name for name in widths if (name != "toggles" or matrix) and (name != "effects" or len(tested))]
     height = 0.85 + 0.24 * max(len(study.arms), len(tested), 3)
@@ -122,20 +131,20 @@ def _arrange(study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> Figure:
     axes["arms"].set_xlabel(name)
     if matrix:
         draw_toggles(axes["toggles"], study)
-        axes["arms"].tick_params(labelleft=False)
+        axes["arms"].tick_params(left=False, labelleft=False)
     left = axes["toggles" if matrix else "arms"]
     left.set_yticks(range(len(study.arms)), [arm.label for arm in study.arms])
     if "effects" in axes:
-        draw_effects(axes["effects"], study, tested)
-        factorial = "arm" not in tested or tested["arm"].isna().all()
-        labels = [effect_text(each) for each in tested["label"]] if factorial else _arm_labels(study, tested)
-        axes["effects"].set_yticks(range(len(tested)), labels)
-        axes["effects"].set_xlabel(
-            f"effect on {name}" if factorial else f"{name}, difference to {study.arm(str(study.control)).label}"
-        )
-    banner(fig, study, f"mean and 95% t interval over {seeds_text(study)}; |: one seed")
+        ax = axes["effects"]
+        if (tested["kind"] == "difference").any():
+            draw_differences(ax, study, tested)
+            ax.set_xlabel(f"{name}, difference to {study.arm(str(study.control)).label}")
+        else:
+            draw_effects(ax, tested)
+            ax.set_xlabel(f"effect on {name}")
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+    seeds = seeds_text(study)
+    what = "1 seed, so no interval" if seeds == "1 seed" else f"mean and 95% t interval over {seeds}; |: one seed"
+    banner(fig, study, what)
     return fig
-
-
-def _arm_labels(study: Study, tested: pd.DataFrame) -> list[str]:
-    return [study.arm(str(name)).label for name in tested["arm"]]

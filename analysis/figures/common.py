@@ -37,6 +37,12 @@ def curve(ax: Axes, rows: pd.DataFrame, x: str, look: Look, **changes: Any) -> N
     ax.plot(xs, rows["mean"].to_numpy(dtype=float), **look.line(**changes))
 
 
+def zero_based(ax: Axes, highest: pd.Series) -> None:
+    """A y axis from 0 to the highest value of all panels, with room for lines that lie on 0."""
+    top = float(np.nanmax(highest.to_numpy(dtype=float), initial=0.0)) or 1.0
+    ax.set_ylim(-0.03 * top, 1.05 * top)
+
+
 def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame:
     """Curves of probes.npz as tidy rows arm, label, seed, metric, x, value; names: array -> name of the metric.
 
@@ -47,12 +53,15 @@ def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame
         probes = study.probes.get(record["run"], {})
         for array, metric in names.items():
             if x in probes and array in probes and probes[array].shape == probes[x].shape:
-                columns = {"metric": metric, x: probes[x].astype(float), "value": probes[array].astype(float)}
-                frames.append(
-                    pd.DataFrame(columns).assign(arm=record["arm"], label=record["label"], seed=record["seed"])
-                )
-    columns = ["arm", "label", "seed", "metric", x, "value"]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+                columns: dict[str, Any] = {
+                    "metric": metric,
+                    x: probes[x].astype(float),
+                    "value": probes[array].astype(float),
+                }
+                head = {"arm": record["arm"], "label": record["label"], "seed": record["seed"]}
+                frames.append(pd.DataFrame(head | columns))
+    order = ["arm", "label", "seed", "metric", x, "value"]
+    return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
 
 
 def steps_total(study: Study) -> int | None:
@@ -79,7 +88,7 @@ def facets(
     if len(columns) > 1:
         return _matrix(columns, metrics, common_x)
     rows = -(-len(metrics) // 2)
-    fig, axes = grid(rows, min(2, len(metrics)), COLUMN, 1.25, extra=0.7)
+    fig, axes = grid(rows, min(2, len(metrics)), COLUMN, 1.25 if rows > 1 else 1.7, extra=0.8)
     flat = [ax for row in axes for ax in row]
     for ax in flat[len(metrics) :]:
         ax.remove()

@@ -1,7 +1,8 @@
 """Embedding norms against token frequency, per arm: the imbalance that the embedding norm is there to remove.
 
 Types are put into bands by their frequency rank in the training text (1-10, 11-30, 31-100, ...); each band
-shows median, quartiles and 5-95% of its types. Types never seen in training are excluded. Upper row: the table, |sqrt(d_e) E|; lower row: z_0.
+shows median, quartiles and 5-95% of its types. Types never seen in training are excluded. Upper row: the table,
+|sqrt(d_e) E|; lower row: z_0.
 """
 
 import numpy as np
@@ -76,13 +77,8 @@ def draw(ax: Axes, rows: pd.DataFrame, look: Look, shift: float, width: float) -
 
 def _label_bands(ax: Axes, stats: pd.DataFrame) -> None:
     limits = stats[["band", "rank_low", "rank_high"]].drop_duplicates().sort_values("band")
-    ax.set_xticks(
-        limits["band"], [f"{low}-{high}" for low, high in zip(limits["rank_low"], limits["rank_high"], strict=True)]
-    )
-    ax.tick_params(axis="x", rotation=55)
-    for tick in ax.get_xticklabels():
-        tick.set_ha("right")
-        tick.set_rotation_mode("anchor")
+    names = [f"{low}-{high}" for low, high in zip(limits["rank_low"], limits["rank_high"], strict=True)]
+    ax.set_xticks(limits["band"], names, rotation=55, ha="right", rotation_mode="anchor")
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
@@ -102,7 +98,7 @@ def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
             if ax is not row[0]:
                 ax.tick_params(labelleft=False)
         row[0].set_ylabel(label)
-        row[0].set_ylim(bottom=0)
+        row[0].set_ylim(0, 1.05 * stats.loc[stats["kind"] == kind, "p95"].max())
     for top, bottom, panel in zip(axes[0], axes[-1], columns, strict=True):
         top.set_title(panel.title)
         _label_bands(bottom, stats)

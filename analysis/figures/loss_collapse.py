@@ -7,8 +7,9 @@ learning.
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from analysis.figures.common import Missing, curve, facets, finish, seed_range
+from analysis.figures.common import Missing, curve, facets, finish, seed_range, zero_based
 from analysis.load import STEP, Study
 from analysis.style import Panel, arm_handle, arm_style
 
@@ -22,7 +23,7 @@ METRICS = {
     "diag/rank": "effective\nrank",
 }
 LOG = ("train/mse",)
-FROM_ZERO = ("train/token", "train/nll", "diag/norm_mean", "diag/rank")
+FROM_ZERO = ("train/mse", "train/token", "train/nll", "diag/norm_mean", "diag/rank")
 
 
 def tidy(study: Study) -> pd.DataFrame:
@@ -46,10 +47,12 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         rows = stats[(stats["arm"] == arm) & (stats["metric"] == metric)]
         if len(rows):
             curve(ax, rows, STEP, looks[arm], marker="")
-    if metric in LOG and (stats.loc[stats["metric"] == metric, "mean"] > 0).all():
+    own = stats[stats["metric"] == metric]
+    if metric in LOG and 0 < 10 * own["low"].min() < own["high"].max():
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     elif metric in FROM_ZERO:
-        ax.set_ylim(bottom=0)
+        zero_based(ax, own["high"])
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:

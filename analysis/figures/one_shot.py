@@ -4,19 +4,21 @@ Dashed: the prediction z_0_hat from pure noise fed at each t. Solid: z_0_hat at 
 dashed falls off as t -> 0 the network trusts z_t and ignores the source.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label
+from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
 from analysis.style import GREY, Panel, arm_handle, arm_style
 
 NAME = "one_shot"
 METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
 MODES = {"oneshot": "one shot from noise", "along": "along trajectory"}
-LINES = {"oneshot": (0, (3, 1.2)), "along": "-"}
+LINES: dict[str, Any] = {"oneshot": (0, (3, 1.2)), "along": "-"}
 
 
 def tidy(study: Study) -> pd.DataFrame:
@@ -44,7 +46,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
             rows = stats[(stats["arm"] == arm) & (stats["metric"] == metric) & (stats["mode"] == mode)]
             if len(rows):
                 curve(ax, rows, "t", looks[arm], linestyle=LINES[mode], markersize=3)
-    ax.set_ylim(bottom=0)
+    zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:

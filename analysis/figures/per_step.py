@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label
+from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
 
@@ -42,9 +42,9 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         if len(rows):
             curve(ax, rows, "t", looks[arm], marker="")
     if metric in PERCENT:
-        ax.set_ylim(0, 103)
+        ax.set_ylim(-3, 103)
     else:
-        ax.set_ylim(bottom=0)
+        zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:

@@ -1,0 +1,162 @@
+# Everything the project does, as commands; "make" alone prints them. Comments marked ## are that text.
+# Works with GNU make 3.81 (macOS) and later, from a folder whose name has spaces.
+
+STUDY   ?= modules
+DATA    ?=
+SRC     ?=
+TGT     ?=
+PRESET  ?=
+SEEDS   ?=
+WORKERS ?=
+RUNS    ?= runs
+FIGURES ?= figures
+FROM    ?= $(RUNS)/$(STUDY)
+STORAGE ?=
+ARGS    ?=
+JOBS    ?= 2
+PYTHON  ?=
+VENV    ?= .venv
+PY      ?= $(VENV)/bin/python
+TORCH_INDEX ?=
+PIP_ARGS ?=
+
+# One thread a process: two processes with spinning threads on the same cores are slower than one thread each.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep figures test lint bench clean
+
+help:
+	@echo "Ablations of embedding diffusion: what anchor loss, embedding norm and noise factor each buy."
+	@echo
+	@sed -n -e 's/^## *$$//p' -e 's/^## //p' Makefile
+
+## Commands
+##   make sweep      run a study, every arm with every seed; ends with its table and figures; run again, it goes on
+##   make figures    redraw table and figures of a study from its run folders
+##   make test       run the tests
+##   make lint       check style and types (ruff, mypy)
+##   make bench      measure training tokens and decoding sentences per second
+##   make setup      install into .venv what the others need (they call it themselves; nothing to do takes no time)
+##   make clean      remove figures/ and caches; runs/, results/, wandb/ and .venv are never touched
+##   make help       print this
+##
+## Variables of make sweep and make figures, e.g.  make sweep STUDY=noise_factor SEEDS=5
+##   STUDY=modules      which study; for make figures the name of its folder in runs/
+##   DATA=              folder of {train,valid,test}.{SRC,TGT}[.gz]; without it the embedded corpus
+##   SRC=de TGT=en      the two suffixes in that folder
+##   PRESET=            sizes and data recipe (default: tiny for the embedded corpus, small with DATA)
+##   SEEDS=             seeds for each arm (default: as the preset says)
+##   WORKERS=           runs at a time (default: one a core, or one a GPU)
+##   RUNS=runs          where run folders go
+##   FIGURES=figures    where table and figures go
+##   FROM=RUNS/STUDY    for make figures: a study's folder anywhere
+##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder)
+##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, or for make test ARGS="-k scores"
+##   JOBS=2             processes for make test
+##
+## Variables of the installation
+##   PYTHON=python3     Python 3.11, 3.12 or 3.13 to make the environment with
+##   VENV=.venv         where the environment is made
+##   PY=python          an interpreter that has everything already (conda, a container): then nothing is installed
+##   TORCH_INDEX=URL    index to take torch from. Without a GPU on Linux, give the CPU one, or pip fetches gigabytes of
+##                      CUDA libraries: it is what pytorch.org, Get Started, shows behind --index-url for Pip and CPU
+##                      (also for another CUDA version). Remembered in .venv; given later, torch is exchanged
+##   PIP_ARGS=          more arguments for pip, e.g. a mirror or a folder of wheels
+
+# Installation. .venv/ready holds the checksum of the lock that is installed, and the index torch came from. While pip
+# works there is .venv/installing: one without a living process is an interrupted installation, made again from nothing.
+define SETUP
+set -eu
+py="$$VENV/bin/python"
+lock="$$(cksum < requirements.txt)"
+line() { sed -n "$$1p" "$$VENV/$$2" 2>/dev/null || true; }
+fail() { echo "error: $$1" >&2; exit 2; }
+fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+version='import sys; print("Python %d.%d" % sys.version_info[:2])'
+
+index="$${TORCH_INDEX:-$$(line 2 ready)}"
+if [ "$$(line 1 ready)" = "$$lock" ] && [ "$$(line 2 ready)" = "$$index" ] && "$$py" -c "" 2>/dev/null; then
+  if [ -n "$$PYTHON" ] && [ "$$("$$PYTHON" -c "$$version")" != "$$("$$py" -c "$$version")" ]; then
+    fail "$$VENV is made with $$("$$py" -c "$$version"); for $$PYTHON give another folder too: VENV=.venv-other"
+  fi
+  exit 0
+fi
+
+pid="$$(line 1 installing)"
+if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then
+  fail "process $$pid is installing into $$VENV; wait for it, or remove $$VENV if that process is something else"
+fi
+if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi
+first="$$1"
+while [ $$# -gt 0 ] && ! "$$1" -c "$$fits" 2>/dev/null; do shift; done
+if [ $$# -eq 0 ]; then
+  fail "Python 3.11, 3.12 or 3.13 is needed, $$first is $$("$$first" --version 2>&1 || true); name one: make setup PYTHON=python3.12"
+fi
+
+index="$${TORCH_INDEX:-$$(line 2 installing)$$(line 2 ready)}"
+if [ -e "$$VENV/installing" ] || ! "$$py" -c "$$fits" 2>/dev/null || ! "$$py" -m pip --version >/dev/null 2>&1; then
+  if [ -d "$$VENV" ] && [ ! -e "$$VENV/pyvenv.cfg" ] && [ ! -e "$$VENV/installing" ]; then
+    fail "$$VENV exists and is not a virtual environment; give another folder: VENV=.venv"
+  fi
+  echo "Making $$VENV with $$("$$1" --version)"
+  rm -rf "$$VENV"
+  mkdir -p "$$VENV"
+  printf '%s\n%s\n' "$$$$" "$$index" > "$$VENV/installing"
+  "$$1" -m venv "$$VENV"
+  echo '*' > "$$VENV/.gitignore"
+fi
+printf '%s\n%s\n' "$$$$" "$$index" > "$$VENV/installing"
+rm -f "$$VENV/ready"
+
+pip() { "$$py" -m pip install --disable-pip-version-check $$PIP_ARGS "$$@"; }
+torch="$$(grep '^torch==' requirements.txt)"
+if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null 2>&1 &&
+  pip --quiet --dry-run --no-deps --report - "$$torch" 2>/dev/null | grep -q '"nvidia-'; then
+  echo "No NVIDIA GPU here (no nvidia-smi), but pip is about to fetch torch's CUDA build: gigabytes. For the CPU build"
+  echo "stop it (Ctrl-C) and type    make setup TORCH_INDEX=URL"
+  echo "with the URL that pytorch.org, Get Started, shows behind --index-url for Linux, Pip, CPU."
+fi
+echo "Installing requirements.txt into $$VENV: some minutes the first time"
+if [ -n "$$index" ]; then
+  pip --force-reinstall --no-deps --index-url "$$index" "$$torch"
+fi
+pip -r requirements.txt
+printf '%s\n%s\n' "$$lock" "$$index" > "$$VENV/ready"
+rm "$$VENV/installing"
+"$$py" -c "$$version; from importlib.metadata import version; print('with torch', version('torch'), 'is ready')"
+endef
+export SETUP PYTHON VENV TORCH_INDEX PIP_ARGS
+
+setup:
+ifeq ($(origin PY),file)
+	@sh -c "$$SETUP"
+else
+	@"$(PY)" -c ""
+endif
+
+# Only what is set is passed on: the defaults live in the command.
+sweep: setup
+	"$(PY)" -m sweeps.study --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
+	  $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
+	  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
+	  $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS)
+
+figures: setup
+	"$(PY)" -m analysis.figures "$(FROM)" --out "$(FIGURES)" $(ARGS)
+
+test: setup
+	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: setup
+	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
+	"$(PY)" -m mypy
+
+bench: setup
+	"$(PY)" -m core.bench $(ARGS)
+
+clean:
+	rm -rf figures .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find core ablations sweeps analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

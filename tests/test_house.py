@@ -1,0 +1,242 @@
+"""The house rules: one environment in three files, imports in one direction, options documented."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("core", "ablations", "sweeps", "analysis")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+# One environment
+
+
+def declared() -> list[Requirement]:
+    """What pyproject.toml asks for, tests included."""
+    return [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+
+
+def locked() -> dict[str, Requirement]:
+    """The lines of requirements.txt by package."""
+    lines = [line.split(" #")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert len({canonicalize_name(pin.name) for pin in pins}) == len(pins), "a package is pinned twice"
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def pinned(pin: Requirement) -> str:
+    """The version of a line name==version."""
+    (spec,) = pin.specifier
+    assert spec.operator == "==" and "*" not in spec.version, f"{pin} is not an exact pin"
+    return spec.version
+
+
+@pytest.mark.parametrize("wanted", declared(), ids=lambda wanted: wanted.name)
+def test_the_lock_satisfies_pyproject(wanted: Requirement) -> None:
+    pin = locked().get(canonicalize_name(wanted.name))
+    assert pin is not None, f"{wanted.name} is not in requirements.txt"
+    assert wanted.specifier.contains(pinned(pin)), f"{pin} is outside pyproject's {wanted}"
+
+
+def test_torch_is_pinned_and_its_cuda_packages_are_left_to_it() -> None:
+    assert pinned(locked()["torch"]) == "2.13.0"
+    assert not [name for name in locked() if name.startswith(("nvidia", "cuda", "triton"))]
+
+
+def needed_by(name: str) -> Iterator[str]:
+    """What an installed package needs, its optional extras aside."""
+    for line in requires(name) or ():
+        need = Requirement(line)
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            yield canonicalize_name(need.name)
+
+
+def test_the_lock_is_complete_and_has_nothing_idle() -> None:
+    pins = locked()
+    other = [
+        n for n, p in pins.items() if not installed_as_locked(n, pinned(p)) and (not p.marker or p.marker.evaluate())
+    ]
+    if other:
+        pytest.skip(f"this environment is not the lock's: {', '.join(other)}")
+    reached: set[str] = set()
+    waiting: list[str] = [canonicalize_name(wanted.name) for wanted in declared()]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached and not name.startswith(("nvidia", "cuda", "triton")):
+            reached.add(name)
+            waiting += needed_by(name)
+    assert reached == {name for name, pin in pins.items() if not pin.marker or pin.marker.evaluate()}
+
+
+def installed_as_locked(name: str, wanted: str) -> bool:
+    """Whether this environment has that version (a local part such as +cpu aside)."""
+    try:
+        return version(name).split("+")[0] == wanted
+    except PackageNotFoundError:
+        return False
+
+
+def test_conda_gets_the_lock_and_a_python_in_range() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["-r requirements.txt"]
+    conda = dict(entry.partition("=")[::2] for entry in environment["dependencies"] if isinstance(entry, str))
+    assert conda["python"] in SpecifierSet(PROJECT["requires-python"])
+    assert not {canonicalize_name(name) for name in conda} & set(locked()), "conda and pip would both install it"
+
+
+def test_the_pythons_are_the_same_everywhere() -> None:
+    assert [p for p in (f"3.{minor}" for minor in range(20)) if p in SpecifierSet(PROJECT["requires-python"])] == list(
+        PYTHONS
+    )
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"python{python}" in makefile for python in PYTHONS)
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in makefile
+
+
+# One direction
+
+
+def sources(package: str) -> list[Path]:
+    """The modules of a package."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(text: str) -> set[str]:
+    """Full names of the modules a source imports, at any depth, those inside functions included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the package in full"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name: str, module: str) -> bool:
+    """Whether an imported name is a module or lies in it."""
+    return f"{name}.".startswith(f"{module}.")
+
+
+FORBIDDEN = {
+    "core": ("ablations", "sweeps", "analysis", "wandb", "optuna", "pandas", "matplotlib", "seaborn"),
+    "ablations": ("sweeps", "analysis", "wandb", "optuna"),
+    "sweeps": (),
+    "analysis": ("ablations", "sweeps", "wandb", "optuna", "core"),
+}
+ALLOWED = {"analysis": ("core.errors",)}
+
+
+def breaches(package: str, text: str) -> set[str]:
+    """The imports of a source that its package must not have."""
+    allowed = ALLOWED.get(package, ())
+    return {
+        name
+        for name in imported(text)
+        if any(within(name, module) for module in FORBIDDEN[package])
+        and not any(within(name, module) for module in allowed)
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    assert sources(package)
+    found = {str(path.relative_to(ROOT)): breaches(package, path.read_text("utf-8")) for path in sources(package)}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_a_breach_would_be_seen() -> None:
+    assert breaches("core", "def f():\n    import wandb.sdk") == {"wandb.sdk"}
+    assert breaches("core", "import torch, wandbox\nfrom core import config") == set()
+    assert breaches("analysis", "from core import errors, config\nfrom core.errors import UserError") == {"core.config"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    names = {
+        name.split(".")[0] for package in PACKAGES for p in sources(package) for name in imported(p.read_text("utf-8"))
+    }
+    distributions = packages_distributions()
+    outside = names - set(sys.stdlib_module_names) - set(PACKAGES)
+    needed = {name: {canonicalize_name(d) for d in distributions.get(name, [name])} for name in outside}
+    dependencies = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert {name for name, providers in needed.items() if not providers & dependencies} == set()
+
+
+# Nothing of one machine
+
+
+def project_files() -> list[Path]:
+    """The files of the project: git's, or without git all but what is generated."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+    )
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    folders = (*PACKAGES, "tests", ".ci")
+    return [p for p in [*ROOT.glob("*"), *(p for f in folders for p in (ROOT / f).rglob("*"))] if p.is_file()]
+
+
+# Written apart, so that this file passes its own test.
+HOMES = "|".join(["wor" + "k", "roo" + "t", "hom" + "e", "User" + "s", "mn" + "t"])
+HOSTS = "|".join([r"pypi\." + "org", "pytho" + r"nhosted\.org", r"download\." + "pytorch", "anaconda" + r"\.(org|com)"])
+MACHINE = re.compile(rf"(?<![\w.])/(?:{HOMES})/\w|{HOSTS}|--(extra-)?index-url +http")
+
+
+def test_no_path_of_a_machine_and_no_registry_host() -> None:
+    found = []
+    for path in project_files():
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}:{n}: {line}" for n, line in enumerate(lines, 1) if MACHINE.search(line)]
+    assert found == []
+
+
+@pytest.mark.parametrize("line", ["see /" + "home/me/x", "'/ro" + "ot/y'", "--index-url " + "https://mirror/simple"])
+def test_such_a_line_would_be_seen(line: str) -> None:
+    assert MACHINE.search(line)
+    assert not MACHINE.search("../shared/data and a/homework/b")
+
+
+# Options documented in place
+
+
+def fields(source: str) -> Iterator[tuple[str, str, bool]]:
+    """Class and name of each dataclass field of a source, and whether it is documented; sections aside."""
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    sections = {node.name for node in classes}
+    for node in classes:
+        for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                if ast.unparse(statement.annotation) in sections:
+                    continue
+                text = following.value if isinstance(following, ast.Expr) else None
+                documented = isinstance(text, ast.Constant) and isinstance(text.value, str)
+                yield node.name, statement.target.id, documented
+
+
+def test_every_option_has_a_docstring() -> None:
+    found = list(fields((ROOT / "core" / "config.py").read_text("utf-8")))
+    assert len(found) > 60
+    assert [f"{where}.{name}" for where, name, documented in found if not documented] == []
+
+
+def test_option_names_are_unique() -> None:
+    names = [name for _, name, _ in fields((ROOT / "core" / "config.py").read_text("utf-8"))]
+    assert sorted(names) == sorted(set(names))

@@ -1,0 +1,208 @@
+"""The Makefile: what it says, what it passes on, and how it installs, tried with an interpreter that only pretends."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run make with none of the settings of a make around this test."""
+    variables = set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"}
+    clean = {name: value for name, value in os.environ.items() if name not in variables}
+    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=120)
+
+
+@needs_make
+def test_help_is_the_default_and_names_every_target_and_variable() -> None:
+    shown = make("help").stdout
+    assert make().stdout == shown
+    targets = re.search(r"^\.PHONY:(.*)$", MAKEFILE, re.M)
+    assert targets is not None
+    for target in targets[1].split():
+        assert f"make {target} " in shown
+    for variable in re.findall(r"^(\w+) *\?=", MAKEFILE, re.M):
+        assert f"{variable}=" in shown or variable == "OMP_NUM_THREADS", variable
+
+
+@needs_make
+def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
+    shown = make("-n", "sweep", "PY=python").stdout.replace("\\\n", " ").splitlines()[-1]
+    assert shown.split()[1:] == [
+        "-m",
+        "sweeps.study",
+        "--study",
+        '"modules"',
+        "--runs",
+        '"runs"',
+        "--figures",
+        '"figures"',
+    ]
+    given = ["STUDY=steps", "DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "SEEDS=5", "WORKERS=2", "STORAGE=s"]
+    shown = " ".join(make("-n", "sweep", "PY=python", "ARGS=--dry-run", *given).stdout.replace("\\\n", " ").split())
+    for option in ('--study "steps"', '--data "my data"', '--src "a"', '--tgt "b"', '--preset "small"', '--seeds "5"'):
+        assert option in shown
+    assert shown.endswith('--workers "2" --storage "s" --dry-run')
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["sweep", "figures", "test", "lint", "bench"])
+def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
+    failing = tmp_path / "python"
+    failing.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nexit 7\n')
+    failing.chmod(0o755)
+    assert make(target, f"PY={failing}").returncode != 0
+
+
+def test_clean_spares_what_took_work() -> None:
+    recipe = MAKEFILE.split("\nclean:\n")[1]
+    assert not re.search(r"\b(runs|results|wandb)\b|\$\(", recipe.replace("$(PY)", ""))
+
+
+def test_ci_runs_lint_and_tests() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert [line for line in script.read_text().splitlines() if line.startswith("stage ")] == [
+        "stage setup",
+        "stage lint",
+        "stage test",
+    ]
+
+
+# The installation, with an interpreter that only pretends
+
+PRETENDER = """#!/bin/sh
+# Stands for python: notes what it is asked in LOG, "installs" by doing nothing, fails while the file FAIL exists.
+case "$1" in
+  --version) echo "Python {version}" ;;
+  -c) exec "{real}" "-c" "import sys; sys.version_info = ({numbers}, 0, 'final', 0)
+import importlib.metadata
+importlib.metadata.version = lambda name: '2.13.0'
+exec(sys.argv[1])" "$2" ;;
+  *) echo "$@" >> "{folder}/log"
+     case "$2" in
+       venv) mkdir -p "$3/bin" && touch "$3/pyvenv.cfg" && cp "$0" "$3/bin/python" ;;
+       pip) [ "$3" = --version ] || [ ! -e "{folder}/fail" ] ;;
+     esac ;;
+esac
+"""
+
+
+class Installation:
+    """A checkout with a space in its path, its pretended Python, and what that was asked."""
+
+    def __init__(self, folder: Path, python: str = "3.12.1") -> None:
+        self.folder, self.checkout = folder, folder / "the checkout"
+        self.checkout.mkdir()
+        for name in ("Makefile", "requirements.txt"):
+            shutil.copy(ROOT / name, self.checkout)
+        self.python = folder / "python"
+        numbers = python.replace(".", ", ")
+        self.python.write_text(PRETENDER.format(version=python, numbers=numbers, real=sys.executable, folder=folder))
+        self.python.chmod(0o755)
+
+    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return make("setup", f"PYTHON={self.python}", *arguments, folder=self.checkout)
+
+    def asked(self) -> list[str]:
+        """What Python was asked since the last look: 'venv' or the arguments of pip install."""
+        log = self.folder / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        lines = [
+            line.removeprefix("-m ") for line in lines if "--version" not in line.split() and "--dry-run" not in line
+        ]
+        return ["venv" if line.startswith("venv") else line.partition("check ")[2].strip() for line in lines]
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
+
+
+@needs_make
+def test_setup_installs_once(installation: Installation) -> None:
+    assert installation.setup().returncode == 0
+    assert installation.asked() == ["venv", "-r requirements.txt"]
+    assert installation.setup().returncode == 0
+    assert installation.asked() == []
+
+
+@needs_make
+def test_setup_follows_the_lock(installation: Installation) -> None:
+    installation.setup()
+    installation.asked()
+    with (installation.checkout / "requirements.txt").open("a") as lock:
+        lock.write("more==1\n")
+    assert installation.setup().returncode == 0
+    assert installation.asked() == ["-r requirements.txt"]
+
+
+@needs_make
+def test_an_interrupted_installation_is_made_again(installation: Installation) -> None:
+    (installation.folder / "fail").touch()
+    assert installation.setup().returncode != 0
+    assert not (installation.checkout / ".venv" / "ready").exists()
+    (installation.folder / "fail").unlink()
+    installation.asked()
+    assert installation.setup().returncode == 0
+    assert installation.asked() == ["venv", "-r requirements.txt"]
+
+
+@needs_make
+def test_a_broken_environment_is_made_again(installation: Installation) -> None:
+    installation.setup()
+    (installation.checkout / ".venv" / "bin" / "python").unlink()
+    installation.asked()
+    assert installation.setup().returncode == 0
+    assert installation.asked() == ["venv", "-r requirements.txt"]
+
+
+@needs_make
+def test_the_index_of_torch_is_used_and_remembered(installation: Installation) -> None:
+    index = "https://wheels.example/cpu"
+    torch = f"--force-reinstall --no-deps --index-url {index} torch==2.13.0"
+    assert installation.setup(f"TORCH_INDEX={index}").returncode == 0
+    assert installation.asked() == ["venv", torch, "-r requirements.txt"]
+    assert installation.setup().returncode == 0
+    assert installation.asked() == []
+    assert installation.setup(f"TORCH_INDEX={index}/other").returncode == 0
+    assert installation.asked() == [torch.replace(index, f"{index}/other"), "-r requirements.txt"]
+
+
+@needs_make
+@pytest.mark.parametrize("python", ["3.10.9", "3.14.0"])
+def test_another_python_is_refused(tmp_path: Path, python: str) -> None:
+    refused = Installation(tmp_path, python).setup()
+    assert refused.returncode != 0
+    assert f"Python 3.11, 3.12 or 3.13 is needed, {tmp_path}/python is Python {python}" in refused.stderr
+    assert not (tmp_path / "the checkout" / ".venv").exists()
+
+
+@needs_make
+def test_a_folder_that_is_no_environment_is_left_alone(installation: Installation) -> None:
+    (installation.checkout / "mine").mkdir()
+    (installation.checkout / "mine" / "thesis.txt").write_text("years of work")
+    refused = installation.setup("VENV=mine")
+    assert refused.returncode != 0 and "not a virtual environment" in refused.stderr
+    assert (installation.checkout / "mine" / "thesis.txt").exists()
+
+
+@needs_make
+def test_without_a_gpu_the_cpu_build_is_named(installation: Installation) -> None:
+    """The pretended pip reports a torch that needs nvidia packages."""
+    script = installation.python.read_text()
+    report = """pip) case "$*" in *--dry-run*) echo '"nvidia-nccl-cu13==2"' ;; esac; [ "$3" = """
+    installation.python.write_text(script.replace('pip) [ "$3" = ', report))
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a GPU")
+    assert "make setup TORCH_INDEX=URL" in installation.setup().stdout
+    assert "TORCH_INDEX" not in installation.setup("TORCH_INDEX=https://wheels.example/cpu", "VENV=.other").stdout

@@ -1,0 +1,291 @@
+"""The run folder: identity, states, the right to run, and the log of metrics."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations import records
+from core.config import RunConfig, flat
+from core.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+HOLDER = """
+import sys, time
+from pathlib import Path
+from ablations import records
+print(records.claim(Path(sys.argv[1])), flush=True)
+time.sleep(60)
+"""
+
+
+def new(root: Path, seed: int = 1) -> Path:
+    """A pending run."""
+    folder = records.folder_for(root, "study", "a+b", seed, "12345678")
+    config = {"seed": seed, "updates": 5}
+    records.create(folder, study="study", arm="a+b", label="a · b", seed=seed, hash8="12345678", config=config)
+    return folder
+
+
+def holder(folder: Path) -> "subprocess.Popen[str]":
+    """A process that claims the run and stays."""
+    line = [sys.executable, "-c", HOLDER, str(folder)]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None and process.stdout.readline() == "True\n"
+    return process
+
+
+# Identity and provenance
+
+
+def test_identity_is_of_content_not_of_place():
+    one, other = flat(RunConfig()), flat(RunConfig()) | {"data": "/elsewhere"}
+    assert records.identity(one, "abc") == records.identity(other, "abc")
+    assert records.identity(one, "abc") != records.identity(one, "abd")
+    assert records.identity(one, "abc") != records.identity(one | {"seed": 2}, "abc")
+    assert len(records.identity(one, "abc")) == 8
+
+
+def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPatch):
+    known = records.provenance()
+    assert known["versions"]["torch"] and known["versions"]["python"].startswith("3.")
+    assert known["device"].split()[0] in ("cpu", "cuda") and known["threads"] >= 1 and known["command"]
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bool):
+    module = tmp_path / "repository" / "records.py"
+    module.parent.mkdir()
+    module.write_text("")
+    monkeypatch.setattr(records, "__file__", str(module))
+    records.commit.cache_clear()
+    try:
+        assert records.commit() is None, "not a repository"
+        git = ["git", "-C", str(module.parent), "-c", "user.name=n", "-c", "user.email=e@x"]
+        subprocess.run([*git, "init", "-q"], check=True)
+        records.commit.cache_clear()
+        assert records.commit() is None, "somebody else's repository: the file is not part of it"
+        subprocess.run([*git, "add", "records.py"], check=True)
+        subprocess.run([*git, "commit", "-qm", "x"], check=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+        module.write_text("changed" if change else "")
+        records.commit.cache_clear()
+        assert records.commit() == head + ("+dirty" if change else "")
+    finally:
+        records.commit.cache_clear()
+
+
+def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch):
+    records.commit.cache_clear()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert records.commit() is None
+    records.commit.cache_clear()
+
+
+# States
+
+
+def test_states_of_a_run(tmp_path: Path):
+    folder = new(tmp_path)
+    assert folder == tmp_path / "study" / "a+b-s1-12345678"
+    assert (records.read(folder)["state"], records.read(folder)["format"]) == ("pending", 1)
+    assert records.claim(folder, lease_seconds=100)
+    record = records.read(folder)
+    assert (record["state"], record["attempts"], record["lease"]["pid"]) == ("running", 1, os.getpid())
+    assert 95 < record["lease"]["expires"] - time.time() <= 101
+    assert records.claim(folder), "it is ours already"
+    assert records.read(folder)["attempts"] == 1
+    records.fail(folder, "Broken:\n  twice", refused=True)
+    record = records.read(folder)
+    assert (record["state"], record["reason"], record["refused"]) == ("failed", "Broken: twice", True)
+    assert record["lease"] is None and record["finished"]
+    records.release(folder)
+    assert records.claim(folder) and records.read(folder)["attempts"] == 2
+    records.finish(folder)
+    record = records.read(folder)
+    assert (record["state"], record["reason"], record["refused"]) == ("finished", None, False)
+    records.release(folder)
+    assert not records.claim(folder), "a finished run is never run again"
+    assert records.read(folder)["state"] == "finished"
+
+
+def test_an_interruption_is_no_attempt(tmp_path: Path):
+    folder = new(tmp_path)
+    assert records.claim(folder)
+    records.suspend(folder)
+    records.release(folder)
+    record = records.read(folder)
+    assert (record["state"], record["attempts"], record["reason"]) == ("pending", 0, "interrupted")
+
+
+def test_create_leaves_what_is_there(tmp_path: Path):
+    folder = new(tmp_path)
+    records.update(folder, state="failed", extra=[1, float("nan")])
+    new(tmp_path)
+    assert records.read(folder)["state"] == "failed"
+    assert records.read(folder)["extra"] == [1, None]
+    assert sorted(path.name for path in folder.iterdir()) == ["run.json"], "no drafts left"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "not a run folder"), ("{", "delete a"), ("[1]", "delete a"), ('{"format": 2}', "newer version")],
+)
+def test_unreadable_records_say_what_to_do(tmp_path: Path, content: str | None, message: str):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    if content is not None:
+        (folder / "run.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        records.read(folder)
+
+
+def test_readers_never_see_half_a_record(tmp_path: Path):
+    folder = new(tmp_path)
+    code = "import sys; from pathlib import Path; from ablations import records\n"
+    code += "for i in range(200): records.update(Path(sys.argv[1]), filler='x' * (i * 100), i=i)"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT)
+    seen = {records.read(folder).get("i", -1)}
+    while writer.poll() is None:
+        seen.add(records.read(folder).get("i", -1))
+    assert writer.returncode == 0 and len(seen) > 5
+
+
+# The right to run
+
+
+def claims(folder: Path, gate: Any, results: Any) -> None:
+    """Claim when all are ready."""
+    gate.wait()
+    results.put(records.claim(folder))
+    gate.wait()
+
+
+def test_of_many_processes_one_gets_the_run(tmp_path: Path):
+    folder = new(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    gate, results = context.Barrier(4), context.Queue()
+    crowd = [context.Process(target=claims, args=(folder, gate, results)) for _ in range(4)]
+    for process in crowd:
+        process.start()
+    assert sorted(results.get(timeout=30) for _ in crowd) == [False, False, False, True]
+    for process in crowd:
+        process.join()
+    assert records.read(folder)["attempts"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_death_frees_the_run_at_once(tmp_path: Path, number: signal.Signals):
+    folder = new(tmp_path)
+    with holder(folder) as process:
+        assert records.busy(folder) and not records.claim(folder)
+        process.send_signal(number)
+        process.wait()
+        assert not records.busy(folder)
+        assert records.claim(folder), "the lease is still valid, but its holder is dead on this very host"
+    assert records.read(folder)["attempts"] == 2
+    records.release(folder)
+
+
+def test_leases_of_other_hosts_are_respected_until_they_end(tmp_path: Path):
+    folder = new(tmp_path)
+    lease = {"host": socket.gethostname() + "-other", "pid": 1, "expires": time.time() + 50}
+    (folder / "lock").touch()
+    records.update(folder, state="running", lease=lease)
+    assert records.busy(folder) and not records.claim(folder)
+    records.update(folder, lease=lease | {"expires": time.time() - 1})
+    assert not records.busy(folder) and records.claim(folder)
+    records.release(folder)
+
+
+def test_leases_are_renewed(tmp_path: Path):
+    folder = new(tmp_path)
+    assert records.claim(folder, lease_seconds=3)
+    first = records.read(folder)["lease"]["expires"]
+    time.sleep(2.2)
+    assert records.read(folder)["lease"]["expires"] > first
+    records.release(folder)
+
+
+def test_exclusive_waits(tmp_path: Path):
+    path = tmp_path / "lock"
+    code = "import sys, time; from pathlib import Path; from ablations import records\n"
+    code += "with records.exclusive(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.7)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT)
+    with other:
+        assert other.stdout is not None and other.stdout.readline() == b"in\n"
+        began = time.monotonic()
+        with records.exclusive(path):
+            assert time.monotonic() - began > 0.4
+
+
+# metrics.jsonl
+
+
+def test_rows_are_there_at_once_and_plain(tmp_path: Path):
+    import numpy as np
+    import torch
+
+    log = records.MetricsLog(tmp_path / "metrics.jsonl")
+    log.log({"train/step": np.int64(1), "train/loss": torch.tensor(0.5), "train/mse": float("inf"), "x": [np.nan, 2]})
+    assert records.read_rows(log.path) == [{"train/step": 1, "train/loss": 0.5, "train/mse": None, "x": [None, 2]}]
+    log.close()
+
+
+@given(
+    steps=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(sorted),
+    resume=st.integers(0, 30),
+    torn=st.sampled_from(["", '{"train/step": 3', '{"train/step": 99, "x": 1.', "\x00\x00"]),
+)
+def test_resuming_drops_later_rows_and_torn_lines(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int], resume: int, torn: str
+):
+    path = tmp_path_factory.mktemp("m") / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"train/step": step}) + "\n" for step in steps) + torn)
+    seen: list[Any] = []
+    with records.MetricsLog(path, resume, seen.append) as log:
+        log.log({"train/step": resume + 1})
+    expected = [step for step in steps if step <= resume] + [resume + 1]
+    assert [row["train/step"] for row in records.read_rows(path)] == expected
+    assert [row["train/step"] for row in seen] == expected, "the mirror is given the rows kept, too"
+
+
+def test_without_a_checkpoint_a_run_begins_anew(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"train/step": 1}\nnot json\n')
+    records.MetricsLog(path).close()
+    assert records.read_rows(path) == []
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"train/step": 1}\nnot json\n{"train/step": 2}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2"):
+        records.read_rows(path)
+
+
+def test_latest_merges_the_last_rows(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    assert records.latest(path) == {}
+    filler = "".join(json.dumps({"train/step": i, "train/loss": i, "fill": "x" * 50}) + "\n" for i in range(500))
+    path.write_text(filler + '{"train/step": 500, "val/bleu": 7.5}\n{"train/step": 501, "train/l')
+    row = records.latest(path)
+    assert (row["train/step"], row["train/loss"], row["val/bleu"]) == (500, 499, 7.5)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_named(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: the disk is full"), records.MetricsLog(path) as log:
+        log.log({"train/step": 1})
