@@ -92,10 +92,9 @@ if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.13 pyt
 first="$$1"
 while [ $$# -gt 0 ] && ! "$$1" -c "$$fits" 2>/dev/null; do shift; done
 if [ $$# -eq 0 ]; then
-  fail "Python 3.11, 3.12 or 3.13 is needed, $$first is $$("$$first" --version 2>&1 || true); name one: make setup PYTHON=python3.12"
+  fail "Python 3.11, 3.12 or 3.13 is needed, $$first is $$("$$first" --version 2>/dev/null || echo "not there"); name one: make setup PYTHON=python3.12"
 fi
 
-index="$${TORCH_INDEX:-$$(line 2 installing)$$(line 2 ready)}"
 if [ -e "$$VENV/installing" ] || ! "$$py" -c "$$fits" 2>/dev/null || ! "$$py" -m pip --version >/dev/null 2>&1; then
   if [ -d "$$VENV" ] && [ ! -e "$$VENV/pyvenv.cfg" ] && [ ! -e "$$VENV/installing" ]; then
     fail "$$VENV exists and is not a virtual environment; give another folder: VENV=.venv"
@@ -103,11 +102,11 @@ if [ -e "$$VENV/installing" ] || ! "$$py" -c "$$fits" 2>/dev/null || ! "$$py" -m
   echo "Making $$VENV with $$("$$1" --version)"
   rm -rf "$$VENV"
   mkdir -p "$$VENV"
-  printf '%s\n%s\n' "$$$$" "$$index" > "$$VENV/installing"
+  echo "$$$$" > "$$VENV/installing"
   "$$1" -m venv "$$VENV"
   echo '*' > "$$VENV/.gitignore"
 fi
-printf '%s\n%s\n' "$$$$" "$$index" > "$$VENV/installing"
+echo "$$$$" > "$$VENV/installing"
 rm -f "$$VENV/ready"
 
 pip() { "$$py" -m pip install --disable-pip-version-check $$PIP_ARGS "$$@"; }
@@ -137,11 +136,13 @@ else
 endif
 
 # Only what is set is passed on: the defaults live in the command.
+SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
+  $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
+  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(STORAGE),--storage "$(STORAGE)")
+
 sweep: setup
-	"$(PY)" -m sweeps.study --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
-	  $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
-	  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
-	  $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS)
+	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
 
 figures: setup
 	"$(PY)" -m analysis.figures "$(FROM)" --out "$(FIGURES)" $(ARGS)

@@ -188,13 +188,16 @@ def _results(
     records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None], info: dict[str, Any] | None
 ) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """The runs that are results (one per arm and seed), those that are none and why, and notes about the rest."""
-    known = {arm["name"] for arm in (info or {}).get("arms") or []}
+    known, planned = {arm["name"] for arm in (info or {}).get("arms") or []}, (info or {}).get("runs")
     metric = (info or {}).get("metric") or "bleu"
     chosen: dict[tuple[str, int], str] = {}
     failures, notes = [], []
     for name, record in sorted(records.items(), key=lambda item: str(item[1].get("finished") or "")):
         if known and record["arm"] not in known:
             notes.append(f"{name} left out: its arm is not in study.json")
+            continue
+        if planned is not None and name not in planned:
+            notes.append(f"{name} left out: it is not among the runs of the sweep that study.json describes")
             continue
         reason = _no_result(record, scores[name], metric)
         if reason:

@@ -1,9 +1,11 @@
 """One look for every figure: sizes, fonts, colours of arms, and saving byte-identically.
 
 Widths are those of a two-column paper in inches; nothing is smaller than 7 points at that width. Colours are Okabe and
-Ito's (Color Universal Design) and the viridis scale; line style and marker say the same a second time.
+Ito's (Color Universal Design) with a dark
+red in place of yellow, and the viridis scale; line style and marker say the same a second time.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +58,7 @@ RC: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
 }
-OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C")
+OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
 PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"), ("#00684B", "#5FC4A0"))
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -166,10 +168,9 @@ def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.2)
 
 
-def banner(figure: Figure, study: Study, what: str) -> None:
+def banner(figure: Figure, study: Study, *what: str) -> None:
     """Above the panels: what the numbers are worth (the study's banner), and what lines, bands and boxes are."""
-    wide = figure.get_figwidth() > COLUMN
-    text = ("; " if wide else "\n").join(line for line in (study.banner, what) if line)
+    text = textwrap.fill("; ".join(line for line in (study.banner, *what) if line), int(figure.get_figwidth() / 0.051))
     figure.suptitle(text, x=0.01, ha="left", fontsize=SMALL, color=GREY, style="italic")
 
 

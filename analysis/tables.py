@@ -34,6 +34,7 @@ MATH = {
     "<": "$<$",
     ">": "$>$",
     "±": r"$\pm$",
+    "·": r"$\cdot$",
     "|": r"$|$",
 }
 FACTORIAL = (
@@ -85,7 +86,7 @@ def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
     factors = list(study.factors) if len(study.factors) > 1 else []
     metric = NAMES.get(study.metric, study.metric)
     scores = [column for column in SCORES if frame[column].notna().any()]
-    difference = [f"difference to {study.arm(study.control).label}"] if study.control else []
+    difference = ["difference to control"] if study.control else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric} [95% interval]"]
     rows = []
     for _, row in frame.iterrows():
@@ -223,7 +224,7 @@ def write(study: Study, out: Path) -> list[Path]:
 def narrow(study: Study, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
     left_out = {"chrF", "ROUGE-L", "length ratio", SCORES["cost/decode_sentences_per_cpu_s"], "p"}
-    left_out |= {"seeds", "seeds needed", "pooled interval", "pooled p (Holm)"}
+    left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)"}
     left_out |= {name.replace("_", " ") for name in study.factors}
     kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
     rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)

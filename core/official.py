@@ -184,20 +184,28 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def answer(options: argparse.Namespace) -> dict[str, Any]:
+    """The report for a command line."""
+    if options.recording is not None:
+        return replay(options.recording)
+    if options.checkpoint is None or options.dictionary is None:
+        raise UserError("name a recording (.npz), or --checkpoint and --dict")
+    report, model, config = check_checkpoint(options.checkpoint, options.dictionary, options.case)
+    if options.convert is not None:
+        convert(model, config, options.dictionary, options.convert)
+        report["converted"] = str(options.convert)
+    return report
+
+
 @command
 def main() -> int:
     """Status 0 if everything agrees to 1e-5 and all tokens are identical, 1 if not."""
     torch.set_num_threads(1)
     options = parser().parse_args()
-    if options.recording is not None:
-        report = replay(options.recording)
-    elif options.checkpoint is not None and options.dictionary is not None:
-        report, model, config = check_checkpoint(options.checkpoint, options.dictionary, options.case)
-        if options.convert is not None:
-            convert(model, config, options.dictionary, options.convert)
-            report["converted"] = str(options.convert)
-    else:
-        raise UserError("name a recording (.npz), or --checkpoint and --dict")
+    try:
+        report = answer(options)
+    except KeyError as error:
+        raise UserError(f"{options.recording or options.case}: lacks {error}, which a recording holds") from error
     print(json.dumps(report, indent=1, ensure_ascii=False))
     return 0 if report.get("tokens_identical", True) and report.get("largest", 0.0) <= 1e-5 else 1
 

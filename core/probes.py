@@ -1,5 +1,6 @@
 """What the paper's diagnostics look at: the embedding space, the loss at each t, what the nearest embedding recovers."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,9 +21,12 @@ def embedding_spread(space: EmbeddingSpace) -> dict[str, float]:
     """How far the types' z_0 stand apart: norm, mean pairwise cosine, effective rank, root mean square per dimension.
 
     mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy of
-    the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance).
+    the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance). NaN where a diverged run left no finite table.
     """
+    names = ("norm_mean", "norm_std", "cosine", "rank", "scale")
     z_0 = space.all_z_0().double()
+    if not bool(torch.isfinite(z_0).all()):
+        return {f"diag/{name}": math.nan for name in names}
     norm = z_0.norm(dim=-1)
     unit = z_0 / norm.clamp_min(1e-12)[:, None]
     count = len(z_0)
@@ -32,7 +36,6 @@ def embedding_spread(space: EmbeddingSpace) -> dict[str, float]:
     share = spectrum / spectrum.sum().clamp_min(1e-300)
     rank = torch.exp(-(share * share.clamp_min(1e-300).log()).sum())
     values = torch.stack([norm.mean(), norm.std(), cosine, rank, z_0.square().mean().sqrt()]).tolist()
-    names = ("norm_mean", "norm_std", "cosine", "rank", "scale")
     return {f"diag/{name}": value for name, value in zip(names, values, strict=True)}
 
 

@@ -9,6 +9,7 @@ import collections
 import json
 import pickle
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a recording ({error})") from error
     if "options" not in arrays:
         raise UserError(f"{path}: not a recording (it has no 'options')")

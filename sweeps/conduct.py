@@ -53,8 +53,7 @@ class Sweep:
     def heading(self) -> str:
         """One line that says what this is."""
         workers = f"{self.workers} worker" + "s" * (self.workers > 1)
-        parts = [self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder), self.facts.get("banner")]
-        return " · ".join(part for part in parts if part)
+        return " · ".join([self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder)])
 
     @property
     def command(self) -> list[str]:
@@ -98,11 +97,13 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     wanted = [job.key for job in sweep.jobs]
     workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices)
     try:
-        with shown or display(sweep.heading, sweep.workers, sweep.metric) as screen:
+        lines = [sweep.heading, sweep.facts.get("banner") or ""]
+        with shown or display(lines, sweep.workers, sweep.metric) as screen:
             views = _watch(sweep, queue, attempts, watcher, workers, screen)
             workers.wait(CLOSE_SECONDS)
         _align(sweep, queue, attempts)
     except (KeyboardInterrupt, SystemExit):
+        print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
         workers.stop(STOP_SECONDS)
         done = facts_of(watcher.look())["finished"]
         print(f"{done} of {len(sweep.jobs)} runs are done; others go on from their last checkpoint", file=sys.stderr)

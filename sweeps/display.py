@@ -56,7 +56,9 @@ def summary(views: Sequence[View], workers: int) -> str:
 
 
 def progress(view: View) -> str:
-    """'300/600', or what comes after training."""
+    """'300/600', or what comes before and after training."""
+    if view.step == 0:
+        return "starting"
     return f"{view.step}/{view.updates}" if view.step < view.updates else "decoding"
 
 
@@ -113,7 +115,7 @@ class Lines:
 class Screen:
     """A live screen: what runs, what is done, time left, best so far."""
 
-    def __init__(self, heading: str, workers: int, metric: str, console: Console | None = None) -> None:
+    def __init__(self, heading: Sequence[str], workers: int, metric: str, console: Console | None = None) -> None:
         self.heading, self.workers, self.metric = heading, workers, metric
         self.console = console or Console()
         self.live = Live(console=self.console, auto_refresh=False, transient=False)
@@ -132,19 +134,20 @@ class Screen:
     def draw(self, views: Sequence[View]) -> RenderableType:
         """The screen as lines and tables, no higher than the terminal."""
         running = [v for v in views if v.state == "running"]
-        room = max(3, self.console.height - 9)
+        room = max(3, self.console.height - 11)
         shown = running[: max(1, room // 2)]
         best = standings(views)[: max(1, room - len(shown))]
         failed = [v for v in views if v.state == "failed"][-2:]
-        parts: list[RenderableType] = [Text(self.heading, style="bold", overflow="ellipsis", no_wrap=True)]
-        parts += [self._overall(views), Text()]
-        parts += [self._running(shown)] * bool(shown)
+        styles = ("bold", "yellow")
+        parts = [_line(text, style) for text, style in zip(self.heading, styles, strict=False) if text]
+        parts += [self._overall(views)]
+        parts += [Text(), self._running(shown)] if shown else []
         parts += [self._failed(v) for v in failed]
-        parts += [self._best(best)] * bool(best)
+        parts += [Text(), self._best(best)] if best else []
         return Group(*parts)
 
     def _failed(self, view: View) -> RenderableType:
-        return Text(f"failed: {name(view)}: {view.reason}", style="red", no_wrap=True, overflow="ellipsis")
+        return _line(f"failed: {name(view)}: {view.reason}", "red")
 
     def _overall(self, views: Sequence[View]) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
@@ -173,10 +176,14 @@ class Screen:
         return table
 
 
-def display(heading: str, workers: int, metric: str) -> Display:
-    """The screen if this is a terminal that can show it, else plain lines."""
+def _line(text: str, style: str) -> RenderableType:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def display(heading: Sequence[str], workers: int, metric: str) -> Display:
+    """The screen if this is a terminal that can show it, else plain lines. heading: what it is; what to beware of."""
     console = Console()
     if console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty():
         return Screen(heading, workers, metric, console)
-    print(heading, flush=True)
+    print("\n".join(line for line in heading if line), flush=True)
     return Lines(workers, metric)

@@ -144,7 +144,8 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
 
 def dry_run(sweep: Sweep, preset: presets.Preset) -> int:
     """Print what would run; nothing is written."""
-    print(f"{sweep.heading}\npreset {preset.name}: {preset.purpose}; {preset.expected}")
+    print(f"{sweep.heading}\n{sweep.facts['banner'] or 'text: ' + str(sweep.jobs[0].config['data'])}")
+    print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")

@@ -42,7 +42,8 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _wandb_in_tmp(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever W&B writes outside a run folder goes to a temporary one."""
+    """Whatever W&B writes outside a run's own folder goes to a temporary one."""
     folder = tmp_path_factory.mktemp("wandb")
-    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
         monkeypatch.setenv(name, str(folder))

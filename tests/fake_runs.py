@@ -25,9 +25,8 @@ def modules_arms() -> list[Spec]:
     for anchor in (True, False):
         for norm in (True, False):
             for factor in (4.0, 1.0):
-                parts = [n for n, on in (("anchor", anchor), ("norm", norm), ("F = 4", factor == 4.0)) if on]
-                label = "full" if len(parts) == 3 else " + ".join(parts) or "none of the three"
-                name = f"{'anchor' if anchor else 'rounding'}+{'norm' if norm else 'nonorm'}+F{factor:g}"
+                parts = ["anchor" if anchor else "rounding", "norm" if norm else "nonorm", f"F{factor:g}"]
+                name, label = "+".join(parts), " · ".join(parts)
                 toggles = {"anchor_loss": anchor, "embedding_norm": norm, "noise_factor": factor}
                 values = {"token_loss": "anchor" if anchor else "rounding", "noise_factor": factor}
                 values["embedding_norm"] = "latent" if norm else "none"
@@ -46,7 +45,7 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
         return modules_arms(), factors, "anchor+norm+F4"
     if kind == "noise_factor":
         levels: list[Any] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]
-        names, labels = [f"F{x:g}" for x in levels], [f"F = {x:g}" for x in levels]
+        names, labels = [f"F{x:g}" for x in levels], [f"F{x:g}" for x in levels]
         control = "F4"
     elif kind == "token_loss":
         levels = ["anchor", "rounding", "none", "anchor_frozen"]
@@ -146,8 +145,8 @@ def probe_arrays(toggles: Spec, rng: np.random.Generator, score: float) -> dict[
     trust = 1 / (1 + np.exp(-(fig5 / STEPS - 0.6 + 0.14 * factor) * 9))
     along = np.linspace(500, STEPS - 1, 15).round()
     rise = score * (0.55 + 0.45 * (1 - along / STEPS))
-    figure = {"fig5_t": fig5, "oneshot_bleu": score * 0.55 * trust, "oneshot_accuracy": 0.75 * trust}
-    figure |= {"along_t": along, "along_bleu": rise, "along_accuracy": np.minimum(0.99, rise / 100 + 0.2)}
+    figure = {"fig5_t": fig5, "oneshot_bleu": score * 0.55 * trust}
+    figure |= {"along_t": along, "along_bleu": rise}
     wobble = {k: v * np.exp(rng.normal(0, 0.02, v.shape)) for k, v in (curves | figure).items() if not k.endswith("t")}
     types = np.array([f"w{i}" for i in rank])
     named = {"frequency": frequency, "norm": latent, "norm_raw": raw, "types": types}
@@ -193,6 +192,7 @@ def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2,
             write_run(path / f"{arm['name']}-s{seed}-{index:04x}{seed:04x}", kind, arm, seed, index)
     info = {
         "study": kind, "metric": "bleu", "seeds": list(seeds), "arms": arms, "factors": factors, "control": control,
+        "runs": [folder.name for folder in sorted(path.iterdir())],
         "command": f"make sweep STUDY={kind}", "preset": "tiny", "banner": BANNER,
     }  # fmt: skip
     (path / "study.json").write_text(json.dumps(info))

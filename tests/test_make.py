@@ -35,7 +35,7 @@ def test_help_is_the_default_and_names_every_target_and_variable() -> None:
 
 @needs_make
 def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
-    shown = make("-n", "sweep", "PY=python").stdout.replace("\\\n", " ").splitlines()[-1]
+    shown = make("-n", "sweep", "PY=python").stdout.splitlines()[-1]
     assert shown.split()[1:] == [
         "-m",
         "sweeps.study",
@@ -47,7 +47,7 @@ def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
         '"figures"',
     ]
     given = ["STUDY=steps", "DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "SEEDS=5", "WORKERS=2", "STORAGE=s"]
-    shown = " ".join(make("-n", "sweep", "PY=python", "ARGS=--dry-run", *given).stdout.replace("\\\n", " ").split())
+    shown = make("-n", "sweep", "PY=python", "ARGS=--dry-run", *given).stdout.rstrip()
     for option in ('--study "steps"', '--data "my data"', '--src "a"', '--tgt "b"', '--preset "small"', '--seeds "5"'):
         assert option in shown
     assert shown.endswith('--workers "2" --storage "s" --dry-run')

@@ -48,7 +48,7 @@ def holder(folder: Path) -> "subprocess.Popen[str]":
 # Identity and provenance
 
 
-def test_identity_is_of_content_not_of_place():
+def test_identity_is_of_content_not_of_place() -> None:
     one, other = flat(RunConfig()), flat(RunConfig()) | {"data": "/elsewhere"}
     assert records.identity(one, "abc") == records.identity(other, "abc")
     assert records.identity(one, "abc") != records.identity(one, "abd")
@@ -56,14 +56,14 @@ def test_identity_is_of_content_not_of_place():
     assert len(records.identity(one, "abc")) == 8
 
 
-def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPatch):
+def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     known = records.provenance()
     assert known["versions"]["torch"] and known["versions"]["python"].startswith("3.")
     assert known["device"].split()[0] in ("cpu", "cuda") and known["threads"] >= 1 and known["command"]
 
 
 @pytest.mark.parametrize("change", [False, True])
-def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bool):
+def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bool) -> None:
     module = tmp_path / "repository" / "records.py"
     module.parent.mkdir()
     module.write_text("")
@@ -85,7 +85,7 @@ def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest
         records.commit.cache_clear()
 
 
-def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch):
+def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     records.commit.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
     assert records.commit() is None
@@ -95,7 +95,7 @@ def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch):
 # States
 
 
-def test_states_of_a_run(tmp_path: Path):
+def test_states_of_a_run(tmp_path: Path) -> None:
     folder = new(tmp_path)
     assert folder == tmp_path / "study" / "a+b-s1-12345678"
     assert (records.read(folder)["state"], records.read(folder)["format"]) == ("pending", 1)
@@ -119,7 +119,7 @@ def test_states_of_a_run(tmp_path: Path):
     assert records.read(folder)["state"] == "finished"
 
 
-def test_an_interruption_is_no_attempt(tmp_path: Path):
+def test_an_interruption_is_no_attempt(tmp_path: Path) -> None:
     folder = new(tmp_path)
     assert records.claim(folder)
     records.suspend(folder)
@@ -128,7 +128,7 @@ def test_an_interruption_is_no_attempt(tmp_path: Path):
     assert (record["state"], record["attempts"], record["reason"]) == ("pending", 0, "interrupted")
 
 
-def test_create_leaves_what_is_there(tmp_path: Path):
+def test_create_leaves_what_is_there(tmp_path: Path) -> None:
     folder = new(tmp_path)
     records.update(folder, state="failed", extra=[1, float("nan")])
     new(tmp_path)
@@ -141,7 +141,7 @@ def test_create_leaves_what_is_there(tmp_path: Path):
     ("content", "message"),
     [(None, "not a run folder"), ("{", "delete a"), ("[1]", "delete a"), ('{"format": 2}', "newer version")],
 )
-def test_unreadable_records_say_what_to_do(tmp_path: Path, content: str | None, message: str):
+def test_unreadable_records_say_what_to_do(tmp_path: Path, content: str | None, message: str) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
     if content is not None:
@@ -150,7 +150,7 @@ def test_unreadable_records_say_what_to_do(tmp_path: Path, content: str | None, 
         records.read(folder)
 
 
-def test_readers_never_see_half_a_record(tmp_path: Path):
+def test_readers_never_see_half_a_record(tmp_path: Path) -> None:
     folder = new(tmp_path)
     code = "import sys; from pathlib import Path; from ablations import records\n"
     code += "for i in range(200): records.update(Path(sys.argv[1]), filler='x' * (i * 100), i=i)"
@@ -171,7 +171,7 @@ def claims(folder: Path, gate: Any, results: Any) -> None:
     gate.wait()
 
 
-def test_of_many_processes_one_gets_the_run(tmp_path: Path):
+def test_of_many_processes_one_gets_the_run(tmp_path: Path) -> None:
     folder = new(tmp_path)
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(4), context.Queue()
@@ -185,7 +185,7 @@ def test_of_many_processes_one_gets_the_run(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_death_frees_the_run_at_once(tmp_path: Path, number: signal.Signals):
+def test_death_frees_the_run_at_once(tmp_path: Path, number: signal.Signals) -> None:
     folder = new(tmp_path)
     with holder(folder) as process:
         assert records.busy(folder) and not records.claim(folder)
@@ -197,7 +197,7 @@ def test_death_frees_the_run_at_once(tmp_path: Path, number: signal.Signals):
     records.release(folder)
 
 
-def test_leases_of_other_hosts_are_respected_until_they_end(tmp_path: Path):
+def test_leases_of_other_hosts_are_respected_until_they_end(tmp_path: Path) -> None:
     folder = new(tmp_path)
     lease = {"host": socket.gethostname() + "-other", "pid": 1, "expires": time.time() + 50}
     (folder / "lock").touch()
@@ -208,7 +208,7 @@ def test_leases_of_other_hosts_are_respected_until_they_end(tmp_path: Path):
     records.release(folder)
 
 
-def test_leases_are_renewed(tmp_path: Path):
+def test_leases_are_renewed(tmp_path: Path) -> None:
     folder = new(tmp_path)
     assert records.claim(folder, lease_seconds=3)
     first = records.read(folder)["lease"]["expires"]
@@ -217,7 +217,7 @@ def test_leases_are_renewed(tmp_path: Path):
     records.release(folder)
 
 
-def test_exclusive_waits(tmp_path: Path):
+def test_exclusive_waits(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = "import sys, time; from pathlib import Path; from ablations import records\n"
     code += "with records.exclusive(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.7)"
@@ -232,7 +232,7 @@ def test_exclusive_waits(tmp_path: Path):
 # metrics.jsonl
 
 
-def test_rows_are_there_at_once_and_plain(tmp_path: Path):
+def test_rows_are_there_at_once_and_plain(tmp_path: Path) -> None:
     import numpy as np
     import torch
 
@@ -249,7 +249,7 @@ def test_rows_are_there_at_once_and_plain(tmp_path: Path):
 )
 def test_resuming_drops_later_rows_and_torn_lines(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int], resume: int, torn: str
-):
+) -> None:
     path = tmp_path_factory.mktemp("m") / "metrics.jsonl"
     path.write_text("".join(json.dumps({"train/step": step}) + "\n" for step in steps) + torn)
     seen: list[Any] = []
@@ -260,21 +260,21 @@ def test_resuming_drops_later_rows_and_torn_lines(
     assert [row["train/step"] for row in seen] == expected, "the mirror is given the rows kept, too"
 
 
-def test_without_a_checkpoint_a_run_begins_anew(tmp_path: Path):
+def test_without_a_checkpoint_a_run_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"train/step": 1}\nnot json\n')
     records.MetricsLog(path).close()
     assert records.read_rows(path) == []
 
 
-def test_a_broken_line_in_the_middle_is_named(tmp_path: Path):
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"train/step": 1}\nnot json\n{"train/step": 2}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl:2"):
         records.read_rows(path)
 
 
-def test_latest_merges_the_last_rows(tmp_path: Path):
+def test_latest_merges_the_last_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert records.latest(path) == {}
     filler = "".join(json.dumps({"train/step": i, "train/loss": i, "fill": "x" * 50}) + "\n" for i in range(500))
@@ -284,7 +284,7 @@ def test_latest_merges_the_last_rows(tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
-def test_a_full_disk_is_named(tmp_path: Path):
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"metrics\.jsonl: the disk is full"), records.MetricsLog(path) as log:

@@ -51,7 +51,7 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
     done = records.latest(folder / "metrics.jsonl").get("train/step")
     with records.MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
         for step in range((done or 0) + 1, UPDATES + 1):
-            time.sleep(0.4 if what == "slow" else 0.0)
+            time.sleep({"slow": 0.4, "brisk": 0.1}.get(what, 0.0))
             log.log({"train/step": step, "train/loss": 1 / step})
     records.write_json(folder / "scores.json", {"bleu": 10.0 * config.seed + len(record["arm"])})
     records.finish(folder)
@@ -238,7 +238,7 @@ def test_interrupted_it_ends_in_seconds_and_says_how_to_go_on(
 
 
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
-    sweep = sweep_of(tmp_path, ("a", "b", "c"), 2, workers=1, all="slow")
+    sweep = sweep_of(tmp_path, ("a", "b", "c"), 2, workers=1, all="brisk")
     both = [start(sweep), start(sweep)]
     for parent in both:
         out, err = parent.communicate(timeout=60)
@@ -327,7 +327,7 @@ def test_the_screen_fits_the_terminal(width: int, height: int) -> None:
     views += [view(f"done{i}", "finished", score=float(i), seconds=30.0) for i in range(20)]
     views += [view("bad", "failed", reason="x" * 300)]
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
-    console.print(display.Screen("s", 2, "bleu", console).draw(views))
+    console.print(display.Screen(["s", "a test bench"], 2, "bleu", console).draw(views))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) <= height
     assert "20 of 41 done, 1 failed" in console.file.getvalue()  # type: ignore[attr-defined]

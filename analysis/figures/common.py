@@ -101,7 +101,8 @@ def _matrix(
     columns: list[Panel], metrics: Mapping[str, str], common_x: bool
 ) -> tuple[Figure, list[tuple[Axes, Panel, str]]]:
     """A row per metric and a column per panel, with common axes, titles on top and y labels on the left."""
-    fig, axes = grid(len(metrics), len(columns), PAGE, 1.05 if len(metrics) > 4 else 1.3, extra=0.9)
+    height = 1.05 if len(metrics) > 4 else 1.3 if len(metrics) > 1 else 1.6
+    fig, axes = grid(len(metrics), len(columns), PAGE, height, extra=0.9)
     for row, label in zip(axes, metrics.values(), strict=True):
         row[0].set_ylabel(label)
         for ax in row[1:]:
@@ -117,7 +118,7 @@ def _matrix(
     return fig, [(ax, panel, metric) for row, metric in cells for ax, panel in zip(row, columns, strict=True)]
 
 
-def finish(study: Study, fig: Figure, x: str, handles: list[Line2D]) -> None:
+def finish(study: Study, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
     """The label of the x axis below each column, the legend, and the banner."""
     lowest: dict[float, Axes] = {}
     for ax in fig.axes:
@@ -127,4 +128,4 @@ def finish(study: Study, fig: Figure, x: str, handles: list[Line2D]) -> None:
         ax.set_xlabel(x)
     fig.align_labels()
     legend(fig, handles)
-    banner(fig, study, range_text(study))
+    banner(fig, study, range_text(study), *what)

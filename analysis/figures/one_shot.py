@@ -9,15 +9,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
-from analysis.style import GREY, Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_handle, arm_style
 
 NAME = "one_shot"
 METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
-MODES = {"oneshot": "one shot from noise", "along": "along trajectory"}
+MODES = {"oneshot": "dashed: one shot from noise", "along": "solid: along the trajectory"}
 LINES: dict[str, Any] = {"oneshot": (0, (3, 1.2)), "along": "-"}
 
 
@@ -56,7 +55,6 @@ def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
     fig, cells = facets(study, metrics, within="noise_factor")
     for ax, panel, metric in cells:
         draw(ax, study, stats, panel, metric)
-    modes = [Line2D([], [], color=GREY, linestyle=LINES[mode], label=MODES[mode]) for mode in MODES]
     arms = [arm_handle(study, arm.name, linestyle="none", markersize=5) for arm in study.arms]
-    finish(study, fig, t_label(study), arms + modes)
+    finish(study, fig, t_label(study), arms, "; ".join(MODES.values()))
     return fig, stats

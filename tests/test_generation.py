@@ -1,0 +1,141 @@
+"""Decoding: candidates, lengths, determinism, work done once, every option of the sampler."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from core.batches import Batch
+from core.config import DecodingConfig, DiffusionConfig, ModelConfig
+from core.difformer import Difformer, timestep_embedding
+from core.diffusion import SpacedProcess
+from core.generation import candidate_lengths, candidates, read_out
+from core.probes import embedding_spread, nearest_types
+from core.transformer import CrossAttention, Memory
+
+SIZE = ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, encoder_layers=1, decoder_layers=1)
+
+
+def model(**changes: object) -> Difformer:
+    return Difformer(replace(SIZE, **changes), 30, 40, 2000).eval()
+
+
+def batch() -> Batch:
+    source = torch.tensor([[5, 6, 7, 8, 2], [9, 4, 2, 1, 1]])
+    return Batch.padded(source, source)
+
+
+def process(decoding: DecodingConfig) -> SpacedProcess:
+    return SpacedProcess.build(DiffusionConfig(), decoding)
+
+
+def test_lengths_of_candidates_stand_around_the_predicted_one() -> None:
+    lengths = torch.tensor([3, 7])
+    logits = torch.zeros(2, 256)
+    logits[0, 128 + 1] = logits[1, 128 - 6] = 9.0
+    memory = Memory((), torch.ones(2, 1, 1, 7), lengths, logits, torch.zeros(2, 7, 16))
+    decoding = DecodingConfig(length_candidates=3, noise_candidates=2)
+    assert candidate_lengths(model(), memory, decoding).tolist() == [3, 3, 4, 4, 5, 5, 2, 2, 2, 2, 2, 2]
+
+
+def test_same_seed_same_tokens_and_another_seed_others() -> None:
+    network, decoding = model(), DecodingConfig(noise_candidates=4, length_candidates=3)
+    one, two, other = (candidates(network, process(decoding), batch(), decoding, seed) for seed in (1, 1, 2))
+    assert torch.equal(one.score, two.score) and one.ids() == two.ids()
+    assert not torch.equal(one.score, other.score)
+    assert len(one.ids()) == 2 * 12
+
+
+def test_encoder_and_keys_run_once_for_all_steps_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = {"encode": 0, "memory": 0, "denoise": 0}
+    for owner, name in ((Difformer, "encode"), (CrossAttention, "memory"), (Difformer, "denoise")):
+
+        def counted(*arguments: object, _plain: object = getattr(owner, name), _name: str = name) -> object:
+            calls[_name] += 1
+            return _plain(*arguments)  # type: ignore[operator]
+
+        monkeypatch.setattr(owner, name, counted)
+    decoding = DecodingConfig(length_candidates=3, noise_candidates=2)
+    candidates(model(), process(decoding), batch(), decoding, 1)
+    assert calls == {"encode": 1, "memory": 1, "denoise": 15}
+
+
+OPTIONS = [
+    {"embedding_norm": place, "self_conditioning": on, "self_conditioning_before_projection": before}
+    for place, on, before in itertools.product(("none", "latent", "decoder_input"), (True, False), (True, False))
+] + [
+    {"latent_dim": 16},
+    {"share_projection": True},
+    {"share_embedding": False},
+    {"pre_norm": True},
+    {"learned_positions": False},
+    {"activation": "gelu", "rescale_timesteps": False, "length_offset": False, "embedding_norm_affine": False},
+]
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=str)
+def test_every_option_of_the_network_decodes(changes: dict[str, object]) -> None:
+    decoding = DecodingConfig(decoding_steps=4, early_stop=1)
+    found = candidates(model(**changes), process(decoding), batch(), decoding, 1)
+    assert bool(torch.isfinite(found.score).all())
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        DecodingConfig(clamping=True),
+        DecodingConfig(fixed_t=0.5),
+        DecodingConfig(decoding_schedule="cdcd", decoding_variance_preserving=True, decoding_noise_factor=2.0),
+        DecodingConfig(decoding_steps=1, early_stop=0),
+        DecodingConfig(decoding_steps=2000, early_stop=1996),
+    ],
+    ids=str,
+)
+def test_every_option_of_the_sampler_decodes(decoding: DecodingConfig) -> None:
+    found = candidates(model(), process(decoding), batch(), decoding, 1)
+    assert bool(torch.isfinite(found.score).all())
+
+
+def test_clamped_predictions_are_embeddings() -> None:
+    network, decoding = model(), DecodingConfig(clamping=True, decoding_steps=3, early_stop=0)
+    seen: list[torch.Tensor] = []
+    candidates(network, process(decoding), batch(), decoding, 1, lambda m: lambda *, t, z_t, z_0_hat: seen.append(z_0_hat))
+    table = network.embedding.all_z_0().detach()
+    for z in seen:
+        assert float((z.flatten(0, 1)[:, None] - table).norm(dim=-1).min(1).values.max()) < 1e-5
+
+
+def test_scores_are_mean_log_probabilities_of_real_tokens() -> None:
+    network, z = model(), torch.randn(2, 3, 8)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    found = read_out(network, z, mask)
+    log_p = network.embedding.logits(z).log_softmax(-1).amax(-1)
+    torch.testing.assert_close(found.score, torch.stack([log_p[0].mean(), log_p[1, :2].mean()]))
+    assert [len(ids) for ids in found.ids()] == [3, 2]
+
+
+def test_timestep_embedding_is_cos_then_sin() -> None:
+    row = timestep_embedding(torch.tensor([2.0]), 4)[0]
+    angles = torch.tensor([2.0, 2.0 / 100])
+    torch.testing.assert_close(row, torch.cat([angles.cos(), angles.sin()]))
+
+
+def test_spread_of_orthogonal_and_of_equal_embeddings() -> None:
+    network = model(embedding_norm="none", scale_embedding=False)
+    with torch.no_grad():
+        network.embedding.table.copy_(torch.cat([torch.eye(8), -torch.eye(8), torch.eye(8)[:7], -torch.eye(8)[:7]]))
+    apart = embedding_spread(network.embedding)
+    share = np.array([4] * 7 + [2]) / 30
+    assert apart["diag/norm_mean"] == pytest.approx(1)
+    assert apart["diag/rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+    with torch.no_grad():
+        network.embedding.table.fill_(0.5)
+    together = embedding_spread(network.embedding)
+    assert together["diag/cosine"] == pytest.approx(1) and together["diag/norm_std"] == pytest.approx(0, abs=1e-6)
+
+
+def test_nearest_types_agree_with_distances() -> None:
+    z, table = torch.randn(20, 5), torch.randn(9, 5)
+    assert torch.equal(nearest_types(z, table), torch.cdist(z, table).argmin(1))

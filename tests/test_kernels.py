@@ -1,0 +1,67 @@
+"""The hand-written operations against torch's own."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import ModelConfig
+from core.difformer import Difformer
+from core.kernels import Dropout, log_normaliser, random_int16
+from core.objectives import token_terms
+from core.transformer import CrossAttention
+
+
+@given(rows=st.integers(1, 5), types=st.integers(2, 9), scale=st.floats(0.1, 50))
+def test_log_normaliser_and_its_gradients(rows: int, types: int, scale: float) -> None:
+    z = torch.randn(rows, 3, dtype=torch.float32, requires_grad=True)
+    table = (torch.randn(types, 3) * scale).requires_grad_()
+    weight = torch.rand(rows)
+    ours = log_normaliser(z, table)
+    found = torch.autograd.grad(ours @ weight, (z, table))
+    theirs = (z @ table.T).logsumexp(-1)
+    expected = torch.autograd.grad(theirs @ weight, (z, table))
+    torch.testing.assert_close(ours, theirs)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_token_terms_are_label_smoothed_cross_entropy() -> None:
+    model = Difformer(ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16), 30, 16, 100)
+    z, y = torch.randn(7, 8) * 5, torch.randint(0, 30, (7,))
+    smoothed, nll = token_terms(model, z, y, 0.1)
+    logits = model.embedding.logits(z)
+    cross_entropy = torch.nn.functional.cross_entropy
+    torch.testing.assert_close(nll, cross_entropy(logits, y, reduction="none"))
+    torch.testing.assert_close(smoothed, cross_entropy(logits, y, reduction="none", label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_dropout_keeps_the_share_and_the_mean(p: float) -> None:
+    drop = Dropout(p)
+    x = torch.ones(400_001)
+    y = drop(x)
+    assert float((y == 0).float().mean()) == pytest.approx(p, abs=4e-3)
+    assert float(y.max()) == pytest.approx(1 / (1 - p))
+    assert float(y.mean()) == pytest.approx(1.0, abs=6e-3)
+    assert drop.eval()(x) is x
+
+
+def test_random_bits_are_uniform_and_seeded() -> None:
+    torch.manual_seed(3)
+    first = random_int16(100_000)
+    torch.manual_seed(3)
+    assert torch.equal(first, random_int16(100_000))
+    counts = torch.histc(first.float(), bins=16, min=-32768, max=32768)
+    assert float((counts / 6250 - 1).abs().max()) < 0.06
+    assert all(abs(float(first[i::4].float().mean())) < 800 for i in range(4))
+
+
+def test_candidates_share_keys_and_values() -> None:
+    cross = CrossAttention(16, 4)
+    encoded, mask = torch.randn(3, 5, 16), torch.rand(3, 1, 1, 5) > 0.3
+    mask[..., 0] = True
+    x = torch.randn(6, 4, 16)
+    shared = cross(x, cross.memory(encoded), mask)
+    copied = cross(x, cross.memory(encoded.repeat_interleave(2, 0)), mask.repeat_interleave(2, 0))
+    torch.testing.assert_close(shared, copied)

@@ -1,0 +1,114 @@
+"""The released implementation's recordings and checkpoints."""
+
+import argparse
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core import checkpoints, official, released
+from core.errors import UserError
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(GOLDEN.glob("*.npz"))
+REAL = Path(__file__).parents[2] / "shared" / "golden" / "official_checkpoint"
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_recorded_case_is_reproduced(path: Path) -> None:
+    report = official.replay(path)
+    assert report["tokens_identical"]
+    assert max(report["differences"].values()) < 1e-5
+    assert len(report["differences"]) == 14
+
+
+def test_a_wrong_weight_is_noticed(tmp_path: Path) -> None:
+    with np.load(CASES[0]) as file:
+        arrays = dict(file)
+    arrays["weight/decoder.layers.0.fc1.bias"] = arrays["weight/decoder.layers.0.fc1.bias"] + 0.01
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    assert official.replay(tmp_path / "wrong.npz")["largest"] > 1e-4
+
+
+def as_checkpoint(case: Path, path: Path) -> Path:
+    """A checkpoint file as the released code writes it, from a recorded case."""
+    options, weights, _ = released.read_recording(case)
+    content = {"args": argparse.Namespace(**options), "model": {k: v.half() for k, v in weights.items()}}
+    torch.save(content, path)
+    return path
+
+
+def dictionary(path: Path, types: int) -> Path:
+    path.write_text("".join(f"w{i} {types - i}\n" for i in range(types)))
+    return path
+
+
+def test_checkpoint_is_read_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = as_checkpoint(CASES[0], tmp_path / "checkpoint.pt")
+    words = dictionary(tmp_path / "dict.txt", 40)
+    _, model, config = official.check_checkpoint(checkpoint, words, None)
+    official.convert(model, config, words, tmp_path / "ours")
+    tensors, _ = checkpoints.load(tmp_path / "ours" / "model.safetensors")
+    assert torch.equal(tensors["embedding.table"], model.embedding.table)
+    assert len(json.loads((tmp_path / "ours" / "types.json").read_text())) == 44
+
+
+class Boom:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("echo executed > executed.txt",)
+
+
+def evil_builtin() -> Any:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return eval, ("1 + 1",)
+
+    return Evil()
+
+
+@pytest.mark.parametrize("payload", [Boom(), evil_builtin()], ids=["os.system", "eval"])
+def test_nothing_in_a_checkpoint_is_executed(payload: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"args": argparse.Namespace(), "model": payload}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="refused: the file asks for"):
+        released.read_checkpoint(tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps({"args": payload}))
+    with pytest.raises(UserError, match=r"plain\.pt"):
+        released.read_checkpoint(tmp_path / "plain.pt")
+    assert not (tmp_path / "executed.txt").exists()
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "core.official", *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04broken"])
+def test_a_broken_file_gets_one_clear_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    (tmp_path / "x.pt").write_bytes(content)
+    dictionary(tmp_path / "dict.txt", 3)
+    for arguments in (["x.npz"], ["--checkpoint", "x.pt", "--dict", "dict.txt"]):
+        done = run(*[tmp_path / a if "." in a else a for a in arguments])
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr and "error: " in done.stderr and "x." in done.stderr
+
+
+def test_command_prints_one_json_object() -> None:
+    done = run(CASES[0])
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["tokens_identical"] is True
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the released checkpoint is not beside this checkout (../shared/golden)")
+def test_real_checkpoint_reproduces_its_tokens(tmp_path: Path) -> None:
+    done = run("--checkpoint", REAL / "checkpoint.pt", "--dict", REAL / "dict.txt", "--case", REAL / "case.npz")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["tokens_identical"] and report["largest"] < 1e-5
+    assert report["texts"] == (REAL / "expected.txt").read_text().splitlines()

@@ -1,0 +1,85 @@
+"""Schedules, the forward process and the spaced posterior, against recorded numbers and closed forms."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import DecodingConfig, DiffusionConfig
+from core.diffusion import ForwardProcess, SpacedProcess, posterior, spaced_steps
+from core.errors import UserError
+from core.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
+
+RECORDED = json.loads((Path(__file__).parent / "golden" / "schedules.json").read_text())
+
+
+@pytest.mark.parametrize("key", RECORDED["schedules"])
+def test_recorded_schedules(key: str) -> None:
+    schedule, factor = key.split("|vp_factor=")
+    recorded = RECORDED["schedules"][key]
+    np.testing.assert_allclose(betas(schedule, 2000, float(factor))[recorded["t"]], recorded["beta"], rtol=1e-9)
+    np.testing.assert_allclose(alpha_bars(schedule, 2000, float(factor))[recorded["t"]], recorded["alpha_bar"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", RECORDED["spaced_sampler_sqrt"])
+def test_recorded_spaced_sampler(steps: str) -> None:
+    recorded = RECORDED["spaced_sampler_sqrt"][steps]
+    decoding = DecodingConfig(decoding_steps=int(steps), early_stop=0)
+    process = SpacedProcess.build(DiffusionConfig(), decoding)
+    assert list(process.t) == recorded["timesteps"]
+    np.testing.assert_allclose(process.from_z_0_hat, recorded["posterior_mean_coef_z0"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(process.from_z_t, recorded["posterior_mean_coef_zt"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(2 * np.log(process.sigma), recorded["posterior_log_variance_clipped"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(steps=st.integers(2, 300), factor=st.floats(1.0, 8.0))
+def test_alpha_bar_falls_within_0_and_1(schedule: str, steps: int, factor: float) -> None:
+    alpha_bar = alpha_bars(schedule, steps, factor)
+    assert np.all(np.diff(alpha_bar) < 0)
+    assert 0 <= alpha_bar[-1] < alpha_bar[0] <= 1
+
+
+@given(alpha_bar=st.floats(1e-6, 1 - 1e-6), factor=st.floats(1.0, 8.0))
+def test_variance_preserving_form_has_the_snr_of_the_factor(alpha_bar: float, factor: float) -> None:
+    changed = float(variance_preserving(np.array(alpha_bar), factor))
+    assert changed / (1 - changed) == pytest.approx(alpha_bar / (1 - alpha_bar) / factor**2, rel=1e-6)
+
+
+def test_forward_process_has_the_variance_it_says() -> None:
+    plain = ForwardProcess.build(DiffusionConfig(noise_factor=3.0))
+    preserving = ForwardProcess.build(DiffusionConfig(noise_factor=3.0, variance_preserving=True))
+    slip = ForwardProcess.build(DiffusionConfig(noise_factor=3.0, variance_preserving=True), released_slip=True)
+    torch.testing.assert_close(preserving.signal**2 + preserving.noise**2, torch.ones(2000))
+    torch.testing.assert_close(slip.noise, 3 * preserving.noise)
+    torch.testing.assert_close(plain.signal**2 + plain.noise**2 / 9, torch.ones(2000))
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=10, unique=True))
+def test_posterior_agrees_with_the_product_of_gaussians(values: list[float]) -> None:
+    alpha_bar = np.array(sorted(values, reverse=True))
+    if np.min(-np.diff(alpha_bar)) < 1e-6:
+        return
+    a, b, variance = posterior(alpha_bar)
+    k = len(alpha_bar) - 1
+    alpha, previous = alpha_bar[k] / alpha_bar[k - 1], alpha_bar[k - 1]
+    precision = alpha / (1 - alpha) + 1 / (1 - previous)
+    assert variance[k] == pytest.approx(1 / precision, rel=1e-6)
+    assert a[k] == pytest.approx(np.sqrt(previous) / (1 - previous) / precision, rel=1e-6)
+    assert b[k] == pytest.approx(np.sqrt(alpha) / (1 - alpha) / precision, rel=1e-6)
+
+
+@given(st.integers(2, 2000))
+def test_spaced_steps_run_from_first_to_last(K: int) -> None:
+    steps = spaced_steps(2000, K)
+    assert steps[0] == 0 and steps[-1] == 1999 and len(set(steps)) == K
+
+
+@pytest.mark.parametrize(("steps", "early_stop"), [(0, 0), (2001, 0), (20, 20), (20, -1)])
+def test_impossible_decodings_are_refused(steps: int, early_stop: int) -> None:
+    with pytest.raises(UserError, match=r"option (decoding_steps|early_stop)"):
+        SpacedProcess.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))

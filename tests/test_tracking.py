@@ -1,0 +1,366 @@
+"""W&B with its real client, offline: what is written can be read, nothing hangs, nothing is lost."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablations import records
+from core.errors import UserError
+from sweeps import media, mirror, tracking
+
+ROOT = Path(__file__).parents[1]
+TOGGLES = {"anchor_loss": True, "embedding_norm": False, "noise_factor": 4.0}
+BLOCK, HEADER = 32768, 7
+
+
+# Reading what the client wrote: a log in LevelDB's framing, of protobuf records
+
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """The records of a .wandb file: blocks of 32 KiB with a header (checksum, length, type) before each piece."""
+    position, parts = HEADER, b""  # the file begins with a header of its own
+    while position + HEADER <= len(content):
+        if BLOCK - position % BLOCK < HEADER:
+            position += BLOCK - position % BLOCK
+            continue
+        length = int.from_bytes(content[position + 4 : position + 6], "little")
+        kind = content[position + 6]
+        parts += content[position + HEADER : position + HEADER + length]
+        position += HEADER + length
+        if kind in (1, 4):  # whole, or the last piece
+            yield parts
+            parts = b""
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """What the only W&B run under a study's folder holds, once it is closed (the client writes a little behind)."""
+    deadline = time.monotonic() + 10
+    while (found := written(folder))["exit"] is None:
+        assert time.monotonic() < deadline, "the run was never closed"
+        time.sleep(0.05)
+    return found
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """Rows, config, summary, run and exit code, as far as they are written."""
+    pb: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    found: dict[str, Any] = {"rows": [], "config": {}, "summary": {}, "metrics": {}, "exit": None}
+    for chunk in chunks(path.read_bytes()):
+        record = pb.Record.FromString(chunk)
+        if record.HasField("history"):
+            found["rows"].append(_update({}, record.history.item))
+        elif record.HasField("run"):
+            found["run"] = record.run
+            _update(found["config"], record.run.config.update)
+        elif record.HasField("config"):
+            _update(found["config"], record.config.update)
+        elif record.HasField("summary"):
+            _update(found["summary"], record.summary.update)
+        elif record.HasField("metric"):
+            found["metrics"][record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif record.HasField("exit"):
+            found["exit"] = record.exit.exit_code
+    return found
+
+
+def _update(target: dict[str, Any], items: Any) -> dict[str, Any]:
+    """Enter items, whose key is a name or a path of names."""
+    for item in items:
+        *path, name = list(item.nested_key) or [item.key]
+        inner = target
+        for key in path:
+            inner = inner.setdefault(key, {})
+        inner[name] = json.loads(item.value_json)
+    return target
+
+
+# A run folder with everything in it
+
+
+def run_folder(study: Path, seed: int = 1) -> Path:
+    """A running run with metrics, scores, probes and samples."""
+    folder = records.folder_for(study.parent, study.name, "anchor+nonorm+F4", seed, "0123abcd")
+    config = {"seed": seed, "updates": 4, "lr": 1e-3, "embedding_norm": "none", "noise_factor": 4.0}
+    facts: dict[str, Any] = {"study": study.name, "arm": "anchor+nonorm+F4", "label": "anchor · F4", "seed": seed}
+    records.create(folder, hash8="0123abcd", config=config, toggles=TOGGLES, **facts)
+    rng = np.random.default_rng(0)
+    curve = np.array([0.1, np.nan, 0.3])
+    probes: dict[str, Any] = {
+        "frequency": np.arange(90),
+        "norm": rng.random(90),
+        "t": np.array([0, 5, 9]),
+        "mse": curve,
+    }
+    np.savez(folder / "probes.npz", **probes)
+    sample = {"id": 0, "source": "ein Haus", "reference": "a house", "hypothesis": "a <b>", "sentence_bleu": 50.0}
+    sample["trajectory"] = [{"t": 9, "text": "x"}, {"t": 0, "text": "a <b>"}]
+    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    by_steps = [{"steps": 2, "bleu": 1.0}, {"steps": 20, "bleu": 3.0}]
+    records.write_json(folder / "scores.json", {"bleu": 12.5, "signature": "nrefs:1", "by_steps": by_steps})
+    return folder
+
+
+def log_all(folder: Path, tracker: records.Tracker, last: int = 4, resume: int | None = None) -> None:
+    """Log rows up to a step."""
+    with records.MetricsLog(folder / "metrics.jsonl", resume, tracker.log) as log:
+        for step in range((resume or 0) + 1, last + 1):
+            log.log({"train/step": step, "train/loss": 1.0 / step, "train/mse": float("nan")})
+            if step % 2 == 0:
+                log.log({"train/step": step, "val/bleu": float(step)})
+
+
+@pytest.fixture(autouse=True)
+def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, no mode, no folders set by the user."""
+    for name in ("MODE", "API_KEY", "DIR", "DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "PROJECT", "BASE_URL"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+        monkeypatch.setenv(f"WANDB_{name}", "")  # so that what `home` sets is undone afterwards
+        monkeypatch.delenv(f"WANDB_{name}")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+# The tests
+
+
+def test_an_offline_run_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.tracker(folder)
+    began = time.monotonic()
+    log_all(folder, tracker)
+    tracker.results(folder)
+    records.finish(folder)
+    tracker.finish("finished")
+    tracker.finish("failed")
+    assert time.monotonic() - began < 5, "nothing waits for a network"
+    found = contents(tmp_path / "modules")
+    run, config = found["run"], found["config"]
+    assert (run.run_group, run.job_type, run.display_name) == ("modules", "train", "anchor+nonorm+F4-s1")
+    assert sorted(run.tags) == ["anchor_loss=True", "embedding_norm=False", "noise_factor=4.0"]
+    assert run.run_id.startswith("0123abcd-")
+    assert {name: config[name] for name in TOGGLES} == TOGGLES and config["lr"] == 1e-3
+    assert config["record"]["state"] == "finished" and config["record"]["config"]["embedding_norm"] == "none"
+    losses = [(row["train/step"], row["train/loss"]) for row in found["rows"] if "train/loss" in row]
+    assert losses == [(step, 1.0 / step) for step in (1, 2, 3, 4)]
+    assert [row["val/bleu"] for row in found["rows"] if "val/bleu" in row] == [2.0, 4.0]
+    assert not any("train/mse" in row for row in found["rows"]), "not a number is left out, not written as text"
+    assert found["metrics"]["train/*"] == found["metrics"]["val/*"] == "train/step"
+    assert [(r["per_step/t"], r.get("per_step/mse")) for r in found["rows"] if "per_step/t" in r] == [
+        (0, 0.1),
+        (5, None),
+        (9, 0.3),
+    ]
+    histogram = next(row["norms/rare"] for row in found["rows"] if "norms/rare" in row)
+    assert sum(histogram["values"]) == 30
+    assert found["summary"]["test/bleu"] == 12.5
+    table = next(row["samples"] for row in found["rows"] if "samples" in row)
+    text = next((tmp_path / "modules").glob(f"wandb/offline-run-*/files/{table['path']}")).read_text()
+    assert json.loads(text)["data"] == [[0, "ein Haus", "a house", "a <b>", 50.0]]
+    assert found["exit"] == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_everything_stays_in_the_studys_folder(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.tracker(folder)
+    tracker.results(folder)
+    tracker.finish("finished")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["modules"]
+    assert sorted(path.name for path in (tmp_path / "modules").iterdir()) == [folder.name, "wandb"]
+    assert os.environ["WANDB_DATA_DIR"].startswith(str(tmp_path))
+
+
+def test_after_an_interruption_one_run_has_all_rows_once(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "modules")
+    first = tracking.tracker(folder)
+    log_all(folder, first, last=3)
+    first.finish("pending")
+    assert contents(tmp_path / "modules")["exit"] == 1
+    second = tracking.tracker(folder)
+    log_all(folder, second, resume=2)
+    second.finish("finished")
+    found = contents(tmp_path / "modules")
+    assert [row["train/step"] for row in found["rows"] if "train/loss" in row] == [1, 2, 3, 4]
+    assert found["exit"] == 0
+
+
+def test_sigterm_loses_no_row_and_the_run_is_failed(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "modules")
+    code = """
+import signal, sys, time
+from pathlib import Path
+from ablations import records
+from sweeps import plan, worker
+folder = Path(sys.argv[1])
+def execute(config, folder, tracker):
+    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+        for step in range(1, 6):
+            log.log({"train/step": step, "train/loss": 0.5})
+        print("logged", file=sys.__stdout__, flush=True)
+        open(folder / "logged", "w").close()
+        time.sleep(60)
+signal.signal(signal.SIGTERM, worker._end)
+records.claim(folder)
+job = plan.Job("modules", "a", "A", 1, "0123abcd", {}, {}, {})
+worker.attempt(job, folder, execute)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (folder / "logged").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143 and time.monotonic() - began < 10
+    found = contents(tmp_path / "modules")
+    assert [row["train/step"] for row in found["rows"]] == [1, 2, 3, 4, 5]
+    assert found["exit"] == 1
+    assert (records.read(folder)["state"], records.read(folder)["attempts"]) == ("pending", 0)
+
+
+class Broken:
+    """A W&B client of which every part fails, or only the run's log."""
+
+    def __init__(self, start: bool) -> None:
+        self.start, self.resumed = start, False
+        self.finished: int | None = None
+
+    def init(self, **options: Any) -> "Broken":
+        """Start, or fail."""
+        if not self.start:
+            raise RuntimeError("no\nluck")
+        return self
+
+    Settings = type("Settings", (), {"model_fields": {}})
+
+    def define_metric(self, *names: str, **options: Any) -> None:
+        """Do nothing."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Fail."""
+        raise OSError("disk full")
+
+    def finish(self, exit_code: int) -> None:
+        """Remember how."""
+        self.finished = exit_code
+
+
+@pytest.mark.parametrize(("start", "message"), [(False, "RuntimeError: no luck"), (True, "OSError: disk full")])
+def test_a_failure_is_reported_once_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start: bool, message: str
+) -> None:
+    client = Broken(start)
+    monkeypatch.setattr(tracking, "client", lambda: client)
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.WandbTracker(folder, "offline")
+    log_all(folder, tracker)
+    tracker.results(folder)
+    tracker.finish("finished")
+    err = capsys.readouterr().err
+    assert err.count("W&B:") == 1 and message in err and "python -m sweeps.mirror" in err
+    assert len(records.read_rows(folder / "metrics.jsonl")) == 6
+    assert client.finished == (0 if start else None)
+
+
+def test_an_installation_without_wandb_runs_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert isinstance(tracking.tracker(run_folder(tmp_path / "modules")), records.NullTracker)
+    assert "goes on without it" in capsys.readouterr().err
+
+
+# Online or not
+
+
+def test_online_only_with_a_key_and_a_server_that_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://127.0.0.1:9"  # the discard port: nobody listens
+    monkeypatch.setattr(tracking, "server", lambda: url)
+    assert tracking.mode() == "offline", "no key"
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password " + "a" * 40 + "\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert tracking.has_key(url) and not tracking.has_key("https://elsewhere.example")
+    monkeypatch.setattr(tracking, "reachable", lambda url: True)
+    assert tracking.mode() == "online"
+    monkeypatch.undo()
+    monkeypatch.setattr(tracking, "server", lambda: url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_MODE", "")
+    began = time.monotonic()
+    assert tracking.mode() == "offline" and time.monotonic() - began < tracking.CONNECT_SECONDS + 1
+    assert tracking.mode() == "offline" and capsys.readouterr().err.count("does not answer") == 1
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert tracking.mode() == "online", "the user has the last word"
+
+
+def test_turned_off_it_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.tracker(folder)
+    log_all(folder, tracker)
+    tracker.finish("finished")
+    assert isinstance(tracker, records.NullTracker) and not (tmp_path / "modules" / "wandb").exists()
+
+
+# Rebuilding
+
+
+def test_the_mirror_is_rebuilt_from_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.tracker(folder)
+    log_all(folder, tracker)
+    tracker.results(folder)
+    records.finish(folder)
+    tracker.finish("finished")
+    before = contents(tmp_path / "modules")
+    shutil.rmtree(tmp_path / "modules" / "wandb")
+    run_folder(tmp_path / "modules", seed=2)  # pending: not written
+    monkeypatch.setattr(sys, "argv", ["mirror", str(tmp_path / "modules")])
+    assert mirror.main() == 0 and "1 runs written (offline)" in capsys.readouterr().out
+    after = contents(tmp_path / "modules")
+    own = ("_runtime", "_timestamp", "_step")
+    for found in (before, after):
+        found["kept"] = [{k: v for k, v in row.items() if k not in own} for row in found["rows"]]
+        found["kept"] = [json.dumps(row, sort_keys=True) for row in found["kept"] if "samples" not in row]
+    assert Counter(after["kept"]) == Counter(before["kept"])
+    assert after["config"] == before["config"] and after["run"].run_id == before["run"].run_id
+    assert after["exit"] == 0
+
+
+def test_the_mirror_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["mirror", str(tmp_path)])
+    with pytest.raises(UserError, match="no finished or failed runs"):
+        mirror.main()
+
+
+# Pure parts
+
+
+def test_run_ids_differ_between_arms_and_studies_with_the_same_options() -> None:
+    record = {"hash": "0123abcd", "study": "modules", "arm": "a"}
+    ids = {tracking.run_id(record), tracking.run_id(record | {"arm": "b"}), tracking.run_id(record | {"study": "x"})}
+    assert len(ids) == 3 and all(id_.startswith("0123abcd-") for id_ in ids)
+
+
+def test_norms_by_thirds_of_frequency() -> None:
+    probes = {"frequency": np.array([9, 1, 5, 1, 9, 5]), "norm": np.array([3.0, 1.0, 2.0, 1.1, 3.1, 2.1])}
+    bands = media.histograms(probes)
+    assert [round(bands[f"norms/{name}"].bins[0], 6) for name in media.BANDS] == [1.0, 2.0, 3.0]
+    assert media.histograms({}) == {} and media.texts([]) == {}

@@ -1,0 +1,182 @@
+"""Training: the learning rate, exact resume, kill at any moment, the mean of the best checkpoints."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ablations import presets
+from ablations.materials import prepare
+from ablations.run import new_model
+from core import checkpoints, training
+from core.batches import BatchStream
+from core.config import RunConfig, TrainingConfig, with_values
+from core.difformer import Difformer
+from core.training import Job, learning_rate, train
+
+CPU = torch.device("cpu")
+
+
+def config(**values: Any) -> RunConfig:
+    return with_values(presets.get("smoke").config, {"checkpoint_seconds": 0.0, **values})
+
+
+def job(chosen: RunConfig, folder: Path, log: Callable[[dict[str, Any]], None] = lambda row: None) -> Job:
+    folder.mkdir(exist_ok=True)
+    stream = BatchStream(prepare(chosen.data).train, chosen.training.batch_tokens, chosen.seed)
+    scores = iter([3.0, 1.0, 2.0] * 100)
+    return Job(chosen, folder, stream, lambda model: {"val/bleu": next(scores)}, log)
+
+
+def fresh(chosen: RunConfig) -> Difformer:
+    return new_model(chosen, prepare(chosen.data), CPU)
+
+
+def weights(model: Difformer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_learning_rate_warms_up_then_falls_with_the_root() -> None:
+    schedule = TrainingConfig(lr=1e-3, warmup=100, warmup_init_lr=1e-7)
+    assert learning_rate(schedule, 0) == pytest.approx(1e-7)
+    assert learning_rate(schedule, 50) == pytest.approx((1e-7 + 1e-3) / 2)
+    assert learning_rate(schedule, 100) == pytest.approx(1e-3)
+    assert learning_rate(schedule, 400) == pytest.approx(5e-4)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6, 11])
+@pytest.mark.parametrize("values", [{}, {"dropout": 0.3, "token_loss": "rounding"}], ids=["full", "dropout, rounding"])
+def test_stopped_and_resumed_ends_with_the_same_weights(stop: int, values: dict[str, Any], tmp_path: Path) -> None:
+    chosen = config(log_every=1, **values)
+    whole, half = fresh(chosen), fresh(chosen)
+    train(whole, job(chosen, tmp_path / "whole"))
+
+    def stopping(row: dict[str, Any]) -> None:
+        if row["train/step"] == stop and "train/loss" in row:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(half, job(chosen, tmp_path / "half", stopping))
+    resumed = fresh(with_values(chosen, {"seed": 1}))
+    assert checkpoints.load(tmp_path / "half" / training.STATE)[1]["step"] <= stop
+    outcome = train(resumed, job(chosen, tmp_path / "half"))
+    assert outcome.steps == chosen.training.updates
+    state = training.STATE
+    assert same(checkpoints.load(tmp_path / "whole" / state)[0], checkpoints.load(tmp_path / "half" / state)[0])
+
+
+SCRIPT = """
+import sys, pathlib
+sys.path.insert(0, {tests!r})
+from test_training import config, fresh, job
+from core.training import train
+chosen = config(updates=24, valid_every=8)
+train(fresh(chosen), job(chosen, pathlib.Path({folder!r})))
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment)
+
+
+def test_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
+    folder, kills = tmp_path / "killed", 0
+    for _ in range(2):
+        process = start(folder)
+        before = _stamp(folder)
+        while process.poll() is None and _stamp(folder) - before < 3:
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills > 0, "training was over before it could be killed"
+    process = start(folder)
+    assert process.wait() == 0
+    chosen = config(updates=24, valid_every=8)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+    state = training.STATE
+    assert same(checkpoints.load(tmp_path / "whole" / state)[0], checkpoints.load(folder / state)[0])
+
+
+def _stamp(folder: Path) -> int:
+    """Steps of the resumable checkpoint; 0 while there is none."""
+    path = folder / training.STATE
+    return int(checkpoints.load(path)[1]["step"]) if path.exists() else 0
+
+
+def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    one, two, other = (fresh(config(seed=seed)) for seed in (1, 1, 2))
+    train(one, job(config(), tmp_path / "one"))
+    train(two, job(config(), tmp_path / "two"))
+    train(other, job(config(seed=2), tmp_path / "other"))
+    assert same(weights(one), weights(two)) and not same(weights(one), weights(other))
+
+
+def test_model_is_the_mean_of_the_best_checkpoints(tmp_path: Path) -> None:
+    chosen = config(updates=12, valid_every=4, keep_best=2)
+    model = fresh(chosen)
+    outcome = train(model, job(chosen, tmp_path / "run"))
+    kept = sorted(path.name for path in (tmp_path / "run").glob("best-*"))
+    assert kept == ["best-000004.safetensors", "best-000012.safetensors"] and outcome.averaged == 2
+    one, two = (checkpoints.load(tmp_path / "run" / name)[0] for name in kept)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, (one[name] + two[name]) / 2)
+
+
+def test_divergence_is_an_outcome_and_not_a_crash(tmp_path: Path) -> None:
+    chosen = config(lr=float("inf"), log_every=1, warmup=1)
+    rows: list[dict[str, Any]] = []
+    outcome = train(fresh(chosen), job(chosen, tmp_path / "run", rows.append))
+    assert outcome.diverged and outcome.steps < chosen.training.updates
+    assert len(rows) == outcome.steps
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    chosen = config(updates=120, lr=4e-3, warmup=20, log_every=1, valid_every=120)
+    rows: list[dict[str, Any]] = []
+    train(fresh(chosen), job(chosen, tmp_path / "run", rows.append))
+    losses = [row["train/nll"] for row in rows if "train/nll" in row]
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
+
+
+def test_a_damaged_checkpoint_gets_one_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / training.STATE).write_bytes(b"\x00" * 64)
+    with pytest.raises(checkpoints.UserError, match=r"state\.safetensors: not a readable checkpoint"):
+        train(fresh(config()), job(config(), tmp_path / "run"))
+
+
+def test_unreduced_terms_keep_their_shapes() -> None:
+    from core.diffusion import ForwardProcess
+    from core.objectives import predict, reduce, terms
+    from core.randomness import training_draws
+
+    chosen = config()
+    model, batch = fresh(chosen), BatchStream(prepare(chosen.data).train, 256, 1).at(0)
+    draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
+    for loss in ("anchor", "rounding", "none"):
+        objective = dataclasses.replace(chosen.objective, token_loss=loss)
+        parts = terms(model, predict(model, ForwardProcess.build(chosen.diffusion), batch, draws), batch, objective)
+        assert {len(parts.mse), len(parts.token), len(parts.nll), len(parts.sentence)} == {batch.target_tokens}
+        assert len(parts.length) == len(batch.source)
+        assert reduce(parts, objective).ndim == 0
+    assert float(parts.token.abs().sum()) == 0.0
