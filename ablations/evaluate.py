@@ -88,7 +88,9 @@ def by_steps(evaluator: Evaluator, model: Difformer) -> list[dict[str, float]]:
         decoding = replace(evaluator.config.decoding, decoding_steps=K, early_stop=K // 4)
         started = time.monotonic()
         bleu = evaluator.bleu(model, evaluator.test_head, decoding)
-        rows.append({"steps": K, "calls": K - K // 4, "bleu": bleu, "seconds": time.monotonic() - started})
+        spent = time.monotonic() - started
+        sentences = len(evaluator.test_head.pairs)
+        rows.append({"steps": K, "calls": K - K // 4, "bleu": bleu, "seconds": spent, "sentences": sentences})
     return rows
 
 
@@ -96,9 +98,7 @@ def write_samples(path: Path, evaluator: Evaluator, model: Difformer, hypotheses
     """samples.jsonl: source, reference, hypothesis of each test sentence, the first few with their decoding."""
     paths = trajectories(evaluator, model)
     with open(path, "w", encoding="utf-8") as file:
-        for index, ((source, reference), hypothesis) in enumerate(
-            zip(evaluator.test.pairs, hypotheses, strict=True)
-        ):
+        for index, ((source, reference), hypothesis) in enumerate(zip(evaluator.test.pairs, hypotheses, strict=True)):
             row: dict[str, Any] = {"id": index, "source": source, "reference": reference, "hypothesis": hypothesis}
             row["sentence_bleu"] = scores.sentence_bleu(hypothesis, reference)
             if index in paths:

@@ -73,6 +73,8 @@ def options_of(toggles: Mapping[str, Level]) -> dict[str, Any]:
     for name, level in toggles.items():
         levels = factor(name).levels
         if level not in levels:
-            raise UserError(f"factor {name}: {level!r} is no level of it.{nearest(str(level), [str(v) for v in levels])}")
+            raise UserError(
+                f"factor {name}: {level!r} is no level of it.{nearest(str(level), [str(v) for v in levels])}"
+            )
         values |= levels[level]
     return values

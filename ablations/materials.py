@@ -62,7 +62,10 @@ class Materials:
 
 @lru_cache(maxsize=2)
 def prepare(config: DataConfig) -> Materials:
-    """Read, tokenize and encode; says on stderr what was left out. Raises UserError for whatever is wrong with the text."""
+    """Read, tokenize and encode; says on stderr what was left out.
+
+    Raises UserError for whatever is wrong with the text.
+    """
     text = corpus.load(config)
     words = tokenizer.build(text, config.vocab_size)
     train = batches.encode(text.train, words, config.max_length, "train")

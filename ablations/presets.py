@@ -41,7 +41,7 @@ SMOKE = {
     "corpus_pairs": 300,
     "corpus_heldout": 16,
     "corpus_lexicon": 60,
-    "vocab_size": 200,
+    "vocab_size": 320,
     "initialization": "xavier",
     "embedding_std": None,
 }
@@ -58,18 +58,23 @@ TINY = {
     "keep_best": 1,
     "initialization": "xavier",
     "embedding_std": None,
+    "embedding_norm_affine": False,
     "corpus_lexicon": 150,
 }
 SMALL = {
     "model_dim": 128,
     "latent_dim": 64,
     "ffn_dim": 512,
+    "vocab_size": 4000,
     "updates": 3000,
-    "lr": 1e-3,
-    "warmup": 500,
-    "valid_every": 300,
+    "lr": 2e-3,
+    "warmup": 300,
+    "valid_every": 500,
+    "keep_best": 1,
     "log_every": 50,
     "initialization": "xavier",
+    "embedding_std": None,
+    "embedding_norm_affine": False,
 }
 IWSLT = {
     "model_dim": 512,

@@ -36,7 +36,7 @@ from core.randomness import mixed
 from core.training import Job, Outcome
 
 VALIDATION = DecodingConfig()
-"""How checkpoints are validated: the released decoding, one candidate; so arms that differ in decoding share training."""
+"""How checkpoints are validated: the released decoding, so that arms that differ in decoding alone share training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +144,9 @@ def trained_twin(folder: Path, training_hash: str) -> Path | None:
     """Another run of the study with the same training, done."""
     for record in sorted(folder.parent.glob("*/run.json")):
         twin = record.parent
-        if twin != folder and (twin / "model.safetensors").exists():
-            if records.read(twin).get("training_hash") == training_hash:
-                return twin
+        trained = twin != folder and (twin / "model.safetensors").exists()
+        if trained and records.read(twin).get("training_hash") == training_hash:
+            return twin
     return None
 
 
@@ -182,14 +182,14 @@ def assess(
     evaluate.write_samples(folder / "samples.jsonl", evaluator, model, hypotheses)
     probes = evaluate.probes(evaluator, model)
     with records.full_disk(folder / "probes.npz"):
-        np.savez_compressed(folder / "probes.npz", **probes)
+        np.savez_compressed(folder / "probes.npz", allow_pickle=False, **probes)
     records.write_json(folder / "scores.json", found)
     return found, cost
 
 
 def single_arm(config: RunConfig) -> Arm:
     """The arm that a configuration stands for, by the levels of the three modules where it is at one."""
-    values, toggles = flat(config), {}
+    values, toggles = flat(config), dict[str, Level]()
     for name in ("anchor_loss", "embedding_norm", "noise_factor"):
         toggles |= _level(name, FACTORS[name].levels, values)
     short = [FACTORS[name].short[level].removesuffix(".0") for name, level in toggles.items()]

@@ -6,7 +6,6 @@
 
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.files import failure, read_probes, read_records, read_rows, read_scores, read_study
 from core.errors import UserError
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
@@ -89,11 +89,11 @@ def load(study_dir: str | Path) -> Study:
     path = Path(study_dir)
     if not path.is_dir():
         raise UserError(f"no study folder {path}: run the sweep first (make sweep), or name the folder under runs/")
-    described = _read_study(path / "study.json")
-    records, failures = _read_records(path)
+    described = read_study(path / "study.json")
+    records, failures = read_records(path)
     if not records and not failures:
         raise UserError(f"no runs in {path}: it holds no */run.json; is it a study folder such as runs/modules?")
-    scores = {name: _read_scores(path / name / "scores.json") for name in records}
+    scores = {name: read_scores(path / name / "scores.json") for name in records}
     chosen, left, notes = _results(records, scores, described)
     failures += left
     if not chosen:
@@ -102,7 +102,7 @@ def load(study_dir: str | Path) -> Study:
     arms = _arms(info, {records[name]["arm"] for name in chosen})
     kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))
     heads = {name: _head(name, records[name], arms) for name in kept}
-    probes, probe_notes = _read_probes(path, kept)
+    probes, probe_notes = read_probes(path, kept)
     metrics, metric_notes = _metrics(path, heads)
     return Study(
         name=str(info.get("study") or path.name),
@@ -135,55 +135,6 @@ def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> lis
     return notes
 
 
-def _read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if it is absent or unreadable."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _read_study(path: Path) -> dict[str, Any] | None:
-    """study.json; None if there is none. Raises UserError if it is there and unreadable."""
-    if not path.exists():
-        return None
-    info = _read_json(path)
-    if not isinstance(info, dict):
-        raise UserError(f"{path} is not readable JSON: delete it and start the sweep again, which writes it anew")
-    return info
-
-
-def _read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """All run.json by folder name, and the folders whose run.json cannot be used."""
-    records: dict[str, dict[str, Any]] = {}
-    broken = []
-    for file in sorted(path.glob("*/run.json")):
-        record = _read_json(file)
-        if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
-            records[file.parent.name] = record
-        else:
-            broken.append(_failure(file.parent.name, {"state": "broken"}, "run.json is unreadable or incomplete"))
-    return records, broken
-
-
-def _failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """A row of Study.failed."""
-    arm = record.get("arm", name)
-    return {
-        "run": name,
-        "arm": arm,
-        "label": record.get("label") or arm,
-        "seed": record.get("seed", -1),
-        "state": record.get("state", "unknown"),
-        "reason": reason,
-    }
-
-
-def _read_scores(path: Path) -> dict[str, Any] | None:
-    scores = _read_json(path)
-    return scores if isinstance(scores, dict) else None
-
-
 def _results(
     records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None], info: dict[str, Any] | None
 ) -> tuple[list[str], list[dict[str, Any]], list[str]]:
@@ -201,7 +152,7 @@ def _results(
             continue
         reason = _no_result(record, scores[name], metric)
         if reason:
-            failures.append(_failure(name, record, reason))
+            failures.append(failure(name, record, reason))
             continue
         key = (record["arm"], record["seed"])
         if key in chosen:
@@ -296,25 +247,6 @@ def _metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.DataFr
     return pd.concat(frames, ignore_index=True), notes
 
 
-def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a JSON-lines file and the number of broken lines (a kill leaves the last one unfinished)."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return [], 0
-    rows, broken = [], 0
-    for line in filter(str.strip, lines):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            broken += 1
-    return rows, broken
-
-
 def _one_row_per_step(frame: pd.DataFrame) -> pd.DataFrame:
     """Join training and validation rows of a step; of a step written twice (a resumed run) the last value counts."""
     if STEP not in frame:
@@ -328,18 +260,3 @@ def _numeric(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(
         **{str(c): pd.to_numeric(frame[c], errors="coerce").astype(float) for c in frame.columns if c not in names}
     )
-
-
-def _read_probes(path: Path, names: Iterable[str]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """probes.npz by run; runs without one are absent, unreadable ones noted."""
-    probes, notes = {}, []
-    for name in names:
-        file = path / name / "probes.npz"
-        if not file.exists():
-            continue
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                probes[name] = {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            notes.append(f"{name}: probes.npz is unreadable and left out")
-    return probes, notes

@@ -25,7 +25,7 @@ def footer(study: Study) -> list[str]:
         f"Tuning: {_tuning(study)}. Device: {_records(study, lambda r: r.get('device'))}, "
         f"threads per run: {_records(study, lambda r: r.get('threads'))}; "
         f"torch {_records(study, lambda r: _of(r, 'versions', 'torch'))}; "
-        f"commit {_records(study, lambda r: r.get('commit'))}.",
+        f"commit {_records(study, _commit)}.",
         f"Command: {study.info.get('command') or _records(study, lambda r: r.get('command'))}",
     ]
     return lines + _exceptions(study)
@@ -50,6 +50,12 @@ def _records(study: Study, read: Callable[[dict[str, Any]], Any]) -> str:
 
 def _of(record: dict[str, Any], section: str, key: str) -> Any:
     return (record.get(section) or {}).get(key)
+
+
+def _commit(record: dict[str, Any]) -> str | None:
+    """The first twelve digits, and whether files had been changed since."""
+    commit = str(record.get("commit") or "")
+    return commit[:12] + commit[40:] if commit else None
 
 
 def _data(record: dict[str, Any]) -> str | None:

@@ -14,11 +14,10 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-
-from analysis.student import critical, two_sided_p
+from scipy.special import stdtr, stdtrit
 
 Verdict = Literal["helps", "hurts", "undecided"]
 Values = Sequence[float] | np.ndarray
@@ -225,7 +224,16 @@ def seeds_to_separate(differences: Values, level: float = 0.95, power: float = 0
     spread, mean = float(x.std(ddof=1)), abs(float(x.mean()))
     if mean == 0:
         return None
-    for n in range(2, limit + 1):
-        if math.sqrt(n) * mean >= spread * (critical(level, n - 1) + critical(2 * power - 1, n - 1)):
-            return n
-    return None
+    n = np.arange(2, limit + 1)
+    enough = np.sqrt(n) * mean >= spread * (critical(level, n - 1) + critical(2 * power - 1, n - 1))
+    return int(n[enough.argmax()]) if enough.any() else None
+
+
+def critical(level: float, df: Any) -> Any:
+    """The t with P(|T| <= t) = level for Student's T, for one or many degrees of freedom."""
+    return stdtrit(df, (1 + level) / 2)
+
+
+def two_sided_p(t: float, df: int) -> float:
+    """P(|T| >= t): the two-sided p-value of the statistic t."""
+    return float(2 * stdtr(df, -abs(t)))

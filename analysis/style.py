@@ -162,7 +162,7 @@ def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     fits = [
         count
         for count in range(1, len(handles) + 1)
-        if sum(0.45 + 0.052 * max(part) for part in np.array_split(lengths, count)) <= figure.get_figwidth()
+        if sum(0.5 + 0.052 * max(part) for part in np.array_split(lengths, count)) <= figure.get_figwidth()
     ]
     rows = -(-len(handles) // max(fits, default=1))
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.2)
@@ -185,7 +185,7 @@ def seeds_text(study: Study) -> str:
 def range_text(study: Study) -> str:
     """What line and band are."""
     seeds = seeds_text(study)
-    return f"line: {seeds}" if seeds == "1 seed" else f"line: mean, band: range over {seeds}"
+    return seeds if seeds == "1 seed" else f"mean and range over {seeds}"
 
 
 def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = ("pdf", "png")) -> list[Path]:

@@ -16,8 +16,6 @@ from core.corpus import Pairs
 from core.errors import UserError
 from core.tokenizer import BOS, EOS, PAD, Tokenizer
 
-BANDS = (1, 2, 4, 6, 8, 12, 16, 32, 64, 128)
-
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -152,16 +150,15 @@ def permutation(count: int, *key: int) -> np.ndarray:
     return np.argsort(drawn, kind="stable")
 
 
-def bands(lengths: np.ndarray, count: int) -> np.ndarray:
-    """Band of each length, the lengths cut into about `count` bands of about equal numbers."""
-    return np.searchsorted(np.sort(lengths), lengths) * count // len(lengths)
+def by_length(encoded: Encoded, order: np.ndarray) -> np.ndarray:
+    """The order, sorted by the longer side alone; ties stay as they come.
 
-
-def by_length(encoded: Encoded, order: np.ndarray, count: int) -> np.ndarray:
-    """The order, sorted by band of target length, then source length, up and down in turn, then target length."""
-    target, source = encoded.target.lengths[order], encoded.source.lengths[order]
-    band = bands(target, count)
-    return order[np.lexsort((target, np.where(band % 2, source, -source), band))]
+    Sorting by target length first pads a little less on one side, but then a batch holds one length offset only
+    (measured on Multi30k: 96 % of its variance lies between batches, here 9 %), and the length head swings with every
+    batch.
+    """
+    longer = np.maximum(encoded.target.lengths[order], encoded.source.lengths[order])
+    return order[np.argsort(longer, kind="stable")]
 
 
 def packed(lengths: Sequence[np.ndarray], batch_tokens: int) -> list[int]:
@@ -189,29 +186,23 @@ class BatchStream:
     """The batches of training: `at(step)` for any step. An epoch holds every pair once, in len(stream) batches.
 
     The sorted lengths are the same in each epoch, hence so are the cuts between batches; which of the pairs of equal
-    lengths fall together, and the order of the batches, are drawn anew from (seed, epoch). Many narrow bands of target
-    length pad the sources, few wide ones the targets: the number that pads least is found by trying.
+    length fall together, and the order of the batches, are drawn anew from (seed, epoch).
     """
 
     def __init__(self, encoded: Encoded, batch_tokens: int, seed: int) -> None:
         if batch_tokens < 1:
             raise UserError(f"option batch_tokens: {batch_tokens} is not a number of tokens; at least 1")
         self.encoded, self.seed = encoded, seed
-        self.cost, self.bands, self.cuts = min(self.trial(count, batch_tokens) for count in BANDS)
+        order = by_length(encoded, np.arange(len(encoded)))
+        self.cuts = packed([encoded.target.lengths[order], encoded.source.lengths[order]], batch_tokens)
         self.planned, self.plan = -1, list[np.ndarray]()
-
-    def trial(self, count: int, batch_tokens: int) -> tuple[int, int, list[int]]:
-        """(padded tokens of both sides, count, first places of the batches) with `count` bands."""
-        order = by_length(self.encoded, np.arange(len(self.encoded)), count)
-        cuts = packed([self.encoded.target.lengths[order], self.encoded.source.lengths[order]], batch_tokens)
-        return int(padded_tokens(self.encoded, np.split(order, cuts[1:])).sum()), count, cuts
 
     def __len__(self) -> int:
         return len(self.cuts)
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """Indices of the pairs of each batch of an epoch."""
-        order = by_length(self.encoded, permutation(len(self.encoded), self.seed, epoch, 0), self.bands)
+        order = by_length(self.encoded, permutation(len(self.encoded), self.seed, epoch, 0))
         batches = np.split(order, self.cuts[1:])
         return [batches[i] for i in permutation(len(batches), self.seed, epoch, 1)]
 

@@ -18,6 +18,7 @@ from core.errors import UserError
 
 Schedule = Literal["linear", "cosine", "sqrt", "edm", "cdcd"]
 Activation = Literal["relu", "gelu", "silu"]
+Placement = Literal["none", "latent", "decoder_input"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ModelConfig:
     """Layer norm before each block instead of after it (released: after)."""
     learned_positions: bool = True
     """Learned position tables; off = sinusoids (released: learned)."""
-    embedding_norm: Literal["none", "latent", "decoder_input"] = "latent"
+    embedding_norm: Placement = "latent"
     """Where the embedding layer norm stands: on z_0 (the paper's prose) or on the decoder's input (released)."""
     embedding_norm_affine: bool = True
     """Learned gain and bias in the embedding layer norm (released: yes)."""

@@ -20,7 +20,12 @@ class Difformer(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab: int, max_positions: int, diffusion_steps: int) -> None:
         super().__init__()
-        self.config, self.vocab, self.max_positions, self.diffusion_steps = config, vocab, max_positions, diffusion_steps
+        self.config, self.vocab, self.max_positions, self.diffusion_steps = (
+            config,
+            vocab,
+            max_positions,
+            diffusion_steps,
+        )
         d, d_e, decoder = config.model_dim, config.latent_dim, config.decoder()
         self.embedding = EmbeddingSpace(config, vocab)
         self.encoder_in = _projection(d_e, d)
@@ -34,7 +39,9 @@ class Difformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
         self.embedding_norm = placed_norm(config, "decoder_input", d)
         width = d_e if config.self_conditioning_before_projection else d
-        self.self_condition = feed_forward(2 * width, width, width, config.activation) if config.self_conditioning else None
+        self.self_condition = (
+            feed_forward(2 * width, width, width, config.activation) if config.self_conditioning else None
+        )
         self.time = feed_forward(d, 4 * d, d, config.activation)
         self.length_table = nn.Parameter(torch.empty(LENGTH_CLASSES, d))
         self.dropout = Dropout(config.dropout)
@@ -120,4 +127,5 @@ def _join(mlp: nn.Sequential, a: Tensor, b: Tensor | None) -> Tensor:
     if b is not None:
         return mlp(torch.cat([a, b], -1))
     first = mlp[0]
+    assert isinstance(first, nn.Linear)
     return mlp[2](mlp[1](functional.linear(a, first.weight[:, : a.shape[-1]], first.bias)))

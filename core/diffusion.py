@@ -70,7 +70,9 @@ class SpacedProcess:
         if not 1 <= K <= T:
             raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
         if not 0 <= decoding.early_stop < K:
-            raise UserError(f"option early_stop: {decoding.early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
+            raise UserError(
+                f"option early_stop: {decoding.early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}"
+            )
         F = decoding.decoding_noise_factor
         vp = decoding.decoding_variance_preserving
         t = spaced_steps(T, K)

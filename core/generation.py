@@ -29,7 +29,7 @@ class Candidates:
 
 
 def candidate_lengths(model: Difformer, memory: Memory, config: DecodingConfig) -> Tensor:
-    """Lengths of all candidates, [B C], a sentence's candidates adjacent: L lengths around the predicted one, N noises each."""
+    """Lengths of all candidates, [B C], a sentence's adjacent: L lengths around the predicted one, N noises each."""
     offsets = torch.arange(config.length_candidates, device=memory.lengths.device) - config.length_candidates // 2
     lengths = model.predicted_lengths(memory)[:, None, None] + offsets[:, None]
     return lengths.expand(-1, -1, config.noise_candidates).flatten().clamp(2, model.max_positions)
@@ -47,7 +47,9 @@ def denoiser(
 
     def denoise(z_t: Tensor, t: int, z_0_prev: Tensor | None) -> Tensor:
         told = t if config.fixed_t is None else config.fixed_t * model.diffusion_steps
-        z_0_hat = model.denoise(z_t, torch.tensor([told], device=z_t.device, dtype=torch.float32), mask, memory, z_0_prev)
+        z_0_hat = model.denoise(
+            z_t, torch.tensor([told], device=z_t.device, dtype=torch.float32), mask, memory, z_0_prev
+        )
         return model.embedding(model.embedding.logits(z_0_hat).argmax(-1)) if config.clamping else z_0_hat
 
     return denoise

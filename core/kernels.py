@@ -50,7 +50,9 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, self.p, True)
-        return x * (random_int16(x.numel()).view(x.shape) >= round(self.p * 65536) - 32768).to(x.dtype).mul_(1.0 / (1.0 - self.p))
+        return x * (random_int16(x.numel()).view(x.shape) >= round(self.p * 65536) - 32768).to(x.dtype).mul_(
+            1.0 / (1.0 - self.p)
+        )
 
 
 def random_int16(count: int) -> Tensor:

@@ -142,7 +142,9 @@ def text_of(ids: list[int], types: list[str]) -> str:
     return f"{' '.join(types[i] for i in ids if i > 3)} ".replace("@@ ", "").strip()
 
 
-def check_checkpoint(checkpoint: Path, dictionary: Path, case_path: Path | None) -> tuple[dict[str, Any], Difformer, RunConfig]:
+def check_checkpoint(
+    checkpoint: Path, dictionary: Path, case_path: Path | None
+) -> tuple[dict[str, Any], Difformer, RunConfig]:
     """Load a released checkpoint and, given a case, replay its decoding."""
     options, weights = released.read_checkpoint(checkpoint)
     types = read_dictionary(dictionary)
@@ -155,7 +157,11 @@ def check_checkpoint(checkpoint: Path, dictionary: Path, case_path: Path | None)
         options |= recorded
     config = released.configuration(options)
     model = released.build_model(config, weights)
-    report: dict[str, Any] = {"checkpoint": checkpoint.name, "types": vocab, "parameters": sum(p.numel() for p in model.parameters())}
+    report: dict[str, Any] = {
+        "checkpoint": checkpoint.name,
+        "types": vocab,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
     if case:
         gaps, tokens, mask = replay_decoding(model, config, case)
         texts = [text_of(row[real].tolist(), types) for row, real in zip(tokens, mask, strict=True)]
@@ -175,7 +181,9 @@ def convert(model: Difformer, config: RunConfig, dictionary: Path, folder: Path)
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m core.official", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    made = argparse.ArgumentParser(
+        prog="python -m core.official", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     made.add_argument("recording", nargs="?", type=Path, help="a recorded case with its weights (.npz)")
     made.add_argument("--checkpoint", type=Path, help="checkpoint file of the released code")
     made.add_argument("--dict", type=Path, dest="dictionary", help="its dict.txt")

@@ -1,4 +1,4 @@
-"""What the paper's diagnostics look at: the embedding space, the loss at each t, what the nearest embedding recovers."""
+"""What the paper's diagnostics look at: embedding space, loss at each t, what the nearest embedding recovers."""
 
 import math
 from collections.abc import Iterable
@@ -20,8 +20,9 @@ from core.randomness import generator
 def embedding_spread(space: EmbeddingSpace) -> dict[str, float]:
     """How far the types' z_0 stand apart: norm, mean pairwise cosine, effective rank, root mean square per dimension.
 
-    mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy of
-    the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance). NaN where a diverged run left no finite table.
+    mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy
+    of the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance).
+    NaN where a diverged run left no finite table.
     """
     names = ("norm_mean", "norm_std", "cosine", "rank", "scale")
     z_0 = space.all_z_0().double()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.config import DecodingConfig, DiffusionConfig, ModelConfig, ObjectiveConfig, RunConfig
+from core.config import DecodingConfig, DiffusionConfig, ModelConfig, ObjectiveConfig, Placement, RunConfig
 from core.difformer import Difformer
 from core.errors import UserError
 
@@ -34,8 +34,8 @@ class Inert:
 ADMITTED: dict[tuple[str, str], Any] = {
     ("argparse", "Namespace"): argparse.Namespace,
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # noqa: SLF001
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,  # noqa: SLF001
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("difformer.modules", "SelfCondPosition"): Inert,
     ("difformer.modules", "EmbedNormPosition"): Inert,
 } | {
@@ -96,7 +96,7 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
 def configuration(options: dict[str, Any]) -> RunConfig:
     """Our configuration for the released code's options (its argument names)."""
     get = options.get
-    norm = ("latent" if get("embed_norm_before_proj") else "decoder_input") if get("embed_norm") else "none"
+    place: Placement = "latent" if get("embed_norm_before_proj") else "decoder_input"
     model = ModelConfig(
         model_dim=options["model_dim"],
         latent_dim=options["latent_dim"],
@@ -112,7 +112,7 @@ def configuration(options: dict[str, Any]) -> RunConfig:
         decoder_pre_norm=bool(get("decoder_normalize_before")),
         learned_positions=bool(get("encoder_learned_pos")),
         decoder_learned_positions=bool(get("decoder_learned_pos")),
-        embedding_norm=norm,
+        embedding_norm=place if get("embed_norm") else "none",
         embedding_norm_affine=bool(get("embed_norm_affine")),
         scale_embedding=not get("no_scale_embedding"),
         share_embedding=bool(get("share_all_embeddings")),
@@ -153,7 +153,10 @@ def _decoding(options: dict[str, Any]) -> DecodingConfig:
 
 
 def build_model(config: RunConfig, weights: Weights) -> Difformer:
-    """Our model with the released weights, dropout off. Raises UserError naming weights that are missing or left over."""
+    """Our model with the released weights, dropout off.
+
+    Raises UserError naming weights that are missing or left over.
+    """
     vocab = len(weights["decoder.embed_tokens.weight"])
     tables = [v for k, v in weights.items() if k.endswith("embed_positions.weight")]
     positions = min((len(table) - 2 for table in tables), default=1024)

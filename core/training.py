@@ -126,7 +126,9 @@ class Loop:
         """Write the resumable checkpoint."""
         tensors = checkpoints.prefixed("model", self.model.state_dict())
         moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
-        checkpoints.save(self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state))
+        checkpoints.save(
+            self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
+        )
         self.saved_step, self.saved_at = self.state.step, time.monotonic()
 
     def save_if_ahead(self) -> None:
@@ -172,7 +174,14 @@ class Loop:
         if self.job.config.objective.token_loss != "anchor":
             with torch.no_grad():
                 nll = token_terms(self.model, batch.real(prediction.z_0_hat), batch.real(batch.target), 0.0)[1]
-        values = {"loss": loss, "mse": parts.mse, "token": parts.token, "nll": nll, "length": parts.length, "grad_norm": norm}
+        values = {
+            "loss": loss,
+            "mse": parts.mse,
+            "token": parts.token,
+            "nll": nll,
+            "length": parts.length,
+            "grad_norm": norm,
+        }
         row = {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
         self.diverged = not math.isfinite(row["train/loss"])
         return row
@@ -195,7 +204,9 @@ class Loop:
         scores = self.job.validate(self.model)
         self.model.train()
         self.job.log({"train/step": self.state.step} | scores)
-        ranked = sorted([*self.state.best, (scores["val/bleu"], self.state.step)], key=lambda pair: (-pair[0], -pair[1]))
+        ranked = sorted(
+            [*self.state.best, (scores["val/bleu"], self.state.step)], key=lambda pair: (-pair[0], -pair[1])
+        )
         keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
         if (scores["val/bleu"], self.state.step) in keep:
             checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
@@ -211,7 +222,7 @@ def best_path(folder: Path, step: int) -> Path:
 
 
 def finish(model: Difformer, job: Job, state: State) -> int:
-    """Average the best checkpoints into model and model.safetensors; their number (0 = the last weights as they are)."""
+    """Average the best checkpoints into model and model.safetensors; their number (0 = none: the last weights)."""
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:
         model.load_state_dict(checkpoints.average(paths))

@@ -97,7 +97,9 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(d)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, keys: KeysValues | None = None, keys_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor, keys: KeysValues | None = None, keys_mask: Tensor | None = None
+    ) -> Tensor:
         """x [B, L, d] -> [B, L, d]; masks [B, 1, 1, L] and [B, 1, 1, S]."""
         x = self.attend(x, mask)
         if self.cross is not None and self.cross_norm is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
+from core.errors import UserError
 from sweeps.display import Display, display
 from sweeps.plan import Job
 from sweeps.pool import Pool
@@ -90,7 +91,10 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
 
     Raises KeyboardInterrupt (Ctrl-C) and SystemExit (SIGTERM) after the workers have been ended.
     """
-    sweep.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
     attempts = Attempts(sweep)
     queue = line_up(sweep, attempts)
     watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
@@ -118,6 +122,9 @@ def line_up(sweep: Sweep, attempts: Attempts) -> Queue:
     with records.exclusive(sweep.folder / "sweep.lock"):
         records.write_json(sweep.folder / "study.json", sweep.facts)
         queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms)
+        for folder in [job.create(sweep.runs) for job in sweep.jobs]:
+            if records.read(folder)["state"] == "failed" and not records.busy(folder):
+                records.update(folder, state="pending")  # started again, a failed run gets another chance
         reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again)
     return queue
 

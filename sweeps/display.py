@@ -101,7 +101,8 @@ class Lines:
 
     def _event(self, view: View, views: Sequence[View]) -> None:
         if view.state == "running":
-            self._say(f"started   {name(view)}" + f", attempt {view.attempts}" * (view.attempts > 1))
+            again = f" again: attempt {view.attempts - 1} failed or its worker died" if view.attempts > 1 else ""
+            self._say(f"started   {name(view)}{again}")
         elif view.state == "finished":
             score = f"{self.metric.upper()} {number(view.score, 2)} in {duration(view.seconds)}"
             self._say(f"finished  {name(view)}: {score}; {summary(views, self.workers)}")
@@ -134,16 +135,16 @@ class Screen:
     def draw(self, views: Sequence[View]) -> RenderableType:
         """The screen as lines and tables, no higher than the terminal."""
         running = [v for v in views if v.state == "running"]
-        room = max(3, self.console.height - 11)
+        failed = [v for v in views if v.state == "failed"][-2:]
+        room = max(2, self.console.height - len(failed) - 9)
         shown = running[: max(1, room // 2)]
         best = standings(views)[: max(1, room - len(shown))]
-        failed = [v for v in views if v.state == "failed"][-2:]
-        styles = ("bold", "yellow")
-        parts = [_line(text, style) for text, style in zip(self.heading, styles, strict=False) if text]
+        space: list[RenderableType] = [Text()] if self.console.height >= 16 else []
+        parts = [_line(text, style) for text, style in zip(self.heading, ("bold", "yellow"), strict=False) if text]
         parts += [self._overall(views)]
-        parts += [Text(), self._running(shown)] if shown else []
+        parts += [*space, self._running(shown)] if shown else []
         parts += [self._failed(v) for v in failed]
-        parts += [Text(), self._best(best)] if best else []
+        parts += [*space, self._best(best)] if best else []
         return Group(*parts)
 
     def _failed(self, view: View) -> RenderableType:

@@ -82,6 +82,8 @@ def overrides_for(study: Study, assignments: Sequence[str]) -> dict[str, Any]:
     for name in values:
         if name == "seed":
             raise UserError("--set seed: a sweep runs each arm with seeds 1..N; use --seeds N")
+        if name in ("data", "src", "tgt"):
+            raise UserError(f"--set {name}: use --{name}, so that the study's folder is named after the text")
         if name in varied:
             raise UserError(f"--set {name}: study {study.name} varies it itself; choose arms with --only")
     return values

@@ -82,7 +82,8 @@ def main() -> int:
             raise
         raise UserError(f"{sweep.runs}: the disk is full; make room and start the same command again") from error
     failed = report(sweep, views)
-    analyse(sweep, options.figures)
+    if failed < len(views):
+        analyse(sweep, options.figures)
     return 1 if failed else 0
 
 
@@ -125,6 +126,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     jobs = plan.jobs_for(study, folder, config, seeds, identify)
     wanted = plan.chosen(jobs, options.only)
     devices = pool.gpus()
+    workers = (len(devices) or pool.cores()) if options.workers is None else positive("workers", options.workers)
     queue = queue_name(folder, study.arms, {**flat(config), "data": corpus_digest(config.data)})
     banner = None if config.data.data else BANNER
     line = "python -m sweeps.study " + shlex.join(sys.argv[1:])
@@ -135,7 +137,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
         storage=options.storage or str(options.runs / folder / "optuna.journal"),
         queue=queue,
         metric=study.metric,
-        workers=min(positive("workers", options.workers or len(devices) or pool.cores()), len(wanted)),
+        workers=min(workers, len(wanted)),
         devices=tuple(devices),
         facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue),
     )

@@ -109,7 +109,7 @@ def reconcile(queue: Queue, jobs: Iterable[Job], runs: Path, metric: str, again:
     """Bring the study into line with the run folders; to be called under the sweep's lock.
 
     Each run that a living process holds is left alone. A finished one gets its completed trial. Any other one gets one
-    waiting trial if `again(job, record)` allows another attempt, and none if not; trials of dead workers fail.
+    waiting trial if `again(job, record)` allows another attempt; trials of dead workers fail.
     """
     free = [(job, folder) for job in jobs if not records.busy(folder := job.create(runs))]
     known = by_run(queue.trials())  # after the look at the locks: a worker ends its trial, then lets go of the folder
@@ -135,11 +135,13 @@ def _settle(
     if record["state"] == "running":
         record = _died(folder, job, record, again)
     wanted = again(job, record)
-    for trial in waiting[1 if wanted else 0 :]:
+    for trial in waiting[1:]:
         if queue.take(trial):
-            queue.drop(trial, "not wanted any more")
+            queue.drop(trial, "waiting twice")
     if wanted and not waiting:
         queue.add(job, TrialState.WAITING)
+    elif not waiting and record["state"] == "pending":  # another sweep meant to try it again, and was killed
+        records.fail(folder, record["reason"] or "given up")
     return None
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from core.transformer import CrossAttention, Memory
 SIZE = ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, encoder_layers=1, decoder_layers=1)
 
 
-def model(**changes: object) -> Difformer:
+def model(**changes: Any) -> Difformer:
     return Difformer(replace(SIZE, **changes), 30, 40, 2000).eval()
 
 
@@ -101,7 +102,9 @@ def test_every_option_of_the_sampler_decodes(decoding: DecodingConfig) -> None:
 def test_clamped_predictions_are_embeddings() -> None:
     network, decoding = model(), DecodingConfig(clamping=True, decoding_steps=3, early_stop=0)
     seen: list[torch.Tensor] = []
-    candidates(network, process(decoding), batch(), decoding, 1, lambda m: lambda *, t, z_t, z_0_hat: seen.append(z_0_hat))
+    candidates(
+        network, process(decoding), batch(), decoding, 1, lambda m: lambda *, t, z_t, z_0_hat: seen.append(z_0_hat)
+    )
     table = network.embedding.all_z_0().detach()
     for z in seen:
         assert float((z.flatten(0, 1)[:, None] - table).norm(dim=-1).min(1).values.max()) < 1e-5

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations import records
+from ablations import provenance, records
 from core.config import RunConfig, flat
 from core.errors import UserError
 
@@ -64,10 +64,10 @@ def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("change", [False, True])
 def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bool) -> None:
-    module = tmp_path / "repository" / "records.py"
+    module = tmp_path / "repository" / "provenance.py"
     module.parent.mkdir()
     module.write_text("")
-    monkeypatch.setattr(records, "__file__", str(module))
+    monkeypatch.setattr(provenance, "__file__", str(module))
     records.commit.cache_clear()
     try:
         assert records.commit() is None, "not a repository"
@@ -75,7 +75,7 @@ def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest
         subprocess.run([*git, "init", "-q"], check=True)
         records.commit.cache_clear()
         assert records.commit() is None, "somebody else's repository: the file is not part of it"
-        subprocess.run([*git, "add", "records.py"], check=True)
+        subprocess.run([*git, "add", "provenance.py"], check=True)
         subprocess.run([*git, "commit", "-qm", "x"], check=True)
         head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
         module.write_text("changed" if change else "")

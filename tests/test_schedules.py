@@ -22,7 +22,9 @@ def test_recorded_schedules(key: str) -> None:
     schedule, factor = key.split("|vp_factor=")
     recorded = RECORDED["schedules"][key]
     np.testing.assert_allclose(betas(schedule, 2000, float(factor))[recorded["t"]], recorded["beta"], rtol=1e-9)
-    np.testing.assert_allclose(alpha_bars(schedule, 2000, float(factor))[recorded["t"]], recorded["alpha_bar"], rtol=1e-9)
+    np.testing.assert_allclose(
+        alpha_bars(schedule, 2000, float(factor))[recorded["t"]], recorded["alpha_bar"], rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("steps", RECORDED["spaced_sampler_sqrt"])

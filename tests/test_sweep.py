@@ -285,6 +285,13 @@ def test_a_torn_journal_is_mended(tmp_path: Path) -> None:
     assert completed(sweep) == everything(sweep)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sweep = sweep_of(tmp_path / "runs")
+    with pytest.raises(UserError, match=r"--runs .*file"):
+        run(conduct.Sweep(**{**sweep.__dict__, "runs": tmp_path / "file"}))
+
+
 def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path)
     broken = conduct.Sweep(**{**sweep.__dict__, "worker": (sys.executable, "-c", "raise SystemExit('no such thing')")})
@@ -351,7 +358,7 @@ def arms_study() -> Any:
 
 def test_overrides_may_not_touch_what_the_study_varies() -> None:
     assert plan.overrides_for(arms_study(), ["updates=3"]) == {"updates": 3}
-    for wrong in ("seed=3", "noise_factor=2", "updates"):
+    for wrong in ("seed=3", "noise_factor=2", "updates", "data=x"):
         with pytest.raises(UserError, match="--set"):
             plan.overrides_for(arms_study(), [wrong])
 

@@ -12,7 +12,8 @@ from fake_runs import BANNER, SIGNATURE, edit, score_row, write_study
 from rich.console import Console
 
 from analysis import results, tables
-from analysis.load import load, read_rows
+from analysis.files import read_rows
+from analysis.load import load
 from analysis.stats import mean_interval_t
 from core.errors import UserError
 

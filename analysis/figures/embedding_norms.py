@@ -8,7 +8,9 @@ shows median, quartiles and 5-95% of its types. Types never seen in training are
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.figures.common import Missing
 from analysis.load import Study
@@ -69,16 +71,22 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
 def draw(ax: Axes, rows: pd.DataFrame, look: Look, shift: float, width: float) -> None:
     """One arm's bands as boxes: median, quartiles, 5-95%."""
     x = rows["band"].to_numpy(dtype=float) + shift
-    face = look.color if look.filled else "white"
+    face = to_rgba(look.color, 0.4) if look.filled else "white"
     ax.vlines(x, rows["p5"], rows["p95"], color=look.color, linewidth=0.8)
     ax.bar(x, rows["p75"] - rows["p25"], width, bottom=rows["p25"], color=face, edgecolor=look.color, linewidth=0.8)
-    ax.hlines(rows["median"], x - width / 2, x + width / 2, color="white" if look.filled else look.color, linewidth=1.2)
+    ax.hlines(rows["median"], x - width / 2, x + width / 2, color=look.color, linewidth=1.6)
 
 
 def _label_bands(ax: Axes, stats: pd.DataFrame) -> None:
     limits = stats[["band", "rank_low", "rank_high"]].drop_duplicates().sort_values("band")
     names = [f"{low}-{high}" for low, high in zip(limits["rank_low"], limits["rank_high"], strict=True)]
     ax.set_xticks(limits["band"], names, rotation=55, ha="right", rotation_mode="anchor")
+
+
+def _box_handle(study: Study, name: str) -> Line2D:
+    look = arm_style(study)[name]
+    face = to_rgba(look.color, 0.4) if look.filled else "white"
+    return arm_handle(study, name, marker="s", linestyle="none", markersize=6, markerfacecolor=face)
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
@@ -103,6 +111,6 @@ def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
         top.set_title(panel.title)
         _label_bands(bottom, stats)
         bottom.set_xlabel("frequency rank of types")
-    legend(fig, [arm_handle(study, arm.name, marker="s", linestyle="none", markersize=6) for arm in study.arms])
+    legend(fig, [_box_handle(study, arm.name) for arm in study.arms])
     banner(fig, study, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
     return fig, stats

@@ -16,7 +16,7 @@ from analysis.style import Panel, arm_handle, arm_style
 
 NAME = "one_shot"
 METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
-MODES = {"oneshot": "dashed: one shot from noise", "along": "solid: along the trajectory"}
+MODES = {"oneshot": "dashed: from pure noise", "along": "solid: along the trajectory"}
 LINES: dict[str, Any] = {"oneshot": (0, (3, 1.2)), "along": "-"}
 
 

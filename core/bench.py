@@ -1,0 +1,163 @@
+"""Training tokens and decoding sentences per CPU-second, one thread, at the sizes that the project holds itself to.
+
+    python -m core.bench [--repeats 5] [--json]
+
+Text is random token ids with the lengths of captions (Poisson, mean 14 target tokens), so nothing is read from disk.
+The released implementation's figures were measured on one core of an AVX2 machine that multiplies matrices at
+75 GFLOP/s; the speed of this machine's core is printed beside ours, since only comparable hardware compares.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from core.batches import BatchStream, Encoded, Ragged, decode_batches
+from core.config import DecodingConfig, ModelConfig, RunConfig
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess, SpacedProcess
+from core.errors import command
+from core.generation import candidates
+from core.machine import settle
+from core.objectives import predict, reduce, terms
+from core.randomness import training_draws
+from core.tokenizer import BOS, EOS
+from core.training import optimizer_for
+
+CPU = torch.device("cpu")
+MEAN_LENGTH = 14
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size to measure. released: target tokens and sentences per CPU-second of the released implementation."""
+
+    name: str
+    model: ModelConfig
+    vocab: int
+    batch_tokens: int
+    updates: int
+    sentences: int
+    released: tuple[float, float]
+
+
+SIZES = (
+    Size("128-wide, 2+2", ModelConfig(), 8000, 1024, 10, 200, (2650, 50)),
+    Size(
+        "512-wide, 6+6 (IWSLT14)",
+        ModelConfig(model_dim=512, latent_dim=128, ffn_dim=1024, encoder_layers=6, decoder_layers=6),
+        10000,
+        1024,
+        2,
+        24,
+        (240, 4.1),
+    ),
+)
+
+
+def random_text(vocab: int, sentences: int) -> Encoded:
+    """Pairs of random token ids."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.poisson(MEAN_LENGTH - 2, (sentences, 2)), 2, 60)
+    sources = [[*rng.integers(4, vocab, n).tolist(), EOS] for n in lengths[:, 0]]
+    targets = [[BOS, *rng.integers(4, vocab, n).tolist(), EOS] for n in lengths[:, 1]]
+    return Encoded(Ragged.of(sources), Ragged.of(targets), np.arange(sentences))
+
+
+def training_rate(size: Size) -> float:
+    """Target tokens (padding not counted) per CPU-second."""
+    config = RunConfig(model=size.model)
+    model = Difformer(size.model, size.vocab, 128, 2000).train()
+    process, optimizer = ForwardProcess.build(config.diffusion), optimizer_for(model, config.training)
+    stream = BatchStream(random_text(size.vocab, 4000), size.batch_tokens, 1)
+    tokens, spent = 0, 0.0
+    for step in range(size.updates + 2):
+        started, batch = time.process_time(), stream.at(step)
+        draws = training_draws(1, step, (*batch.target.shape, size.model.latent_dim), 2000, CPU)
+        loss = reduce(terms(model, predict(model, process, batch, draws), batch, config.objective), config.objective)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step >= 2:
+            tokens += batch.target_tokens
+            spent += time.process_time() - started
+    return tokens / spent
+
+
+def decoding_rate(size: Size, early_stop: int) -> float:
+    """Sentences per CPU-second, 20 steps, one candidate; the predicted lengths are those of the sources."""
+    decoding = DecodingConfig(early_stop=early_stop)
+    model = Difformer(size.model, size.vocab, 128, 2000).eval()
+    model.length_table.data.zero_()
+    model.length_table.data[128] = 1e-3
+    batches = list(decode_batches(random_text(size.vocab, size.sentences), 2048))
+    process = SpacedProcess.build(RunConfig().diffusion, decoding)
+    started = time.process_time()
+    for _, batch in batches:
+        candidates(model, process, batch, decoding, 1)
+    return size.sentences / (time.process_time() - started)
+
+
+def matrix_speed() -> float:
+    """GFLOP/s of a float32 matrix product on one thread."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    times = []
+    for _ in range(12):
+        started = time.process_time()
+        a @ b
+        times.append(time.process_time() - started)
+    return 2 * 1024**3 / statistics.median(times) / 1e9
+
+
+def median_of(repeats: int, measure: Callable[[], float]) -> tuple[float, float, float]:
+    """(median, lowest, highest) of several measurements."""
+    found = sorted(measure() for _ in range(repeats))
+    return statistics.median(found), found[0], found[-1]
+
+
+@command
+def main() -> int:
+    """Print the table, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement; the median is printed")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    options = parser.parse_args()
+    settle(1)
+    speed = matrix_speed()
+    rows = []
+    for size in SIZES:
+        measures = {
+            "training, tokens": (partial(training_rate, size), size.released[0]),
+            "decoding, sentences (20 calls)": (partial(decoding_rate, size, 0), size.released[1]),
+            "decoding, sentences (15 calls)": (partial(decoding_rate, size, 5), None),
+        }
+        for what, (measure, released) in measures.items():
+            median, low, high = median_of(options.repeats, measure)
+            rows.append(
+                {"size": size.name, "what": what, "median": median, "low": low, "high": high, "released": released}
+            )
+            if not options.json:
+                note = f"released {released:g}: {median / released:.1f} times" if released else ""
+                print(
+                    f"{size.name:24} {what:31} {median:9.1f} per CPU-second  ({low:.1f} to {high:.1f})  {note}",
+                    flush=True,
+                )
+    if options.json:
+        print(json.dumps({"gflops": speed, "rows": rows}, indent=1))
+    else:
+        print(
+            f"matrix product on one thread: {speed:.0f} GFLOP/s (the released figures: 75); torch {torch.__version__}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
