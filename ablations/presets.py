@@ -66,7 +66,8 @@ SMALL = {
     "latent_dim": 64,
     "ffn_dim": 512,
     "vocab_size": 4000,
-    "updates": 3000,
+    "updates": 4000,
+    "batch_tokens": 512,
     "lr": 2e-3,
     "warmup": 300,
     "valid_every": 500,
@@ -123,7 +124,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "tiny",
             "the embedded corpus on a laptop: the default of make sweep",
-            "EXPECTED_TINY",
+            "full model: BLEU 70 or more; 16 runs within 10 minutes on two cores",
             "make sweep",
             seeds=2,
             values=TINY,
@@ -131,7 +132,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "small",
             "real text on two cores",
-            "EXPECTED_SMALL",
+            "about an hour on two cores for 8 arms x 2 seeds on Multi30k",
             "make sweep DATA=path/to/multi30k SRC=de TGT=en",
             seeds=2,
             values=SMALL,

@@ -1,6 +1,7 @@
 """The network of paper.md's section 3: encoder, denoiser with self-conditioning, length head."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch.nn import functional
 from core.config import ModelConfig
 from core.embedding import EmbeddingSpace, placed_norm
 from core.kernels import Dropout
-from core.transformer import Layer, Memory, Positions, feed_forward
+from core.transformer import DecoderLayer, Layer, Memory, Positions, feed_forward
 
 LENGTH_CLASSES = 256
 LENGTH_CENTRE = 128
@@ -33,8 +34,8 @@ class Difformer(nn.Module):
         self.decoder_out = _projection(d, d_e)
         self.encoder_positions = Positions(max_positions, d, config.learned_positions)
         self.decoder_positions = Positions(max_positions, d, decoder.learned_positions)
-        self.encoder_layers = nn.ModuleList(Layer(config, cross=False) for _ in range(config.encoder_layers))
-        self.decoder_layers = nn.ModuleList(Layer(decoder, cross=True) for _ in range(config.decoder_layers))
+        self.encoder_layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(decoder) for _ in range(config.decoder_layers))
         self.encoder_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
         self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
         self.embedding_norm = placed_norm(config, "decoder_input", d)
@@ -70,7 +71,7 @@ class Difformer(nn.Module):
         x = self.encoder_norm(x)
         pooled = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
         return Memory(
-            layers=tuple(layer.cross.memory(x) for layer in self.decoder_layers),
+            layers=tuple(layer.cross.memory(x) for layer in self.denoising_layers()),
             mask=keys_mask,
             lengths=mask.sum(1),
             length_logits=functional.linear(pooled, self.length_table),
@@ -86,9 +87,13 @@ class Difformer(nn.Module):
         h = h + self.time(timestep_embedding(t * self.time_scale, self.config.model_dim))[:, None]
         h = self.dropout(self.embedding_norm(h + self.decoder_positions(z_t.shape[1])))
         self_mask = mask[:, None, None, :]
-        for layer, keys in zip(self.decoder_layers, memory.layers, strict=True):
-            h = layer(h, self_mask, keys, memory.mask)
+        for layer, keys in zip(self.denoising_layers(), memory.layers, strict=True):
+            h = layer.denoise(h, self_mask, keys, memory.mask)
         return self.decoder_out(self.decoder_norm(h))
+
+    def denoising_layers(self) -> Iterator[DecoderLayer]:
+        """The decoder's layers, as what they are."""
+        return (layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer))
 
     def joined(self, z_t: Tensor, z_0_prev: Tensor | None) -> Tensor:
         """The decoder's input before time and position, [B, L, d]: z_t alone, or joined with the last prediction."""

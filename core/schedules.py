@@ -73,4 +73,4 @@ def betas(schedule: str, steps: int, noise_factor: float = 1.0) -> Array:
 
 def alpha_bars(schedule: str, steps: int, noise_factor: float = 1.0) -> Array:
     """Running product of 1 - beta_i, shape [T] (so the curve is renormalised by alpha_bar(0))."""
-    return np.cumprod(1.0 - betas(schedule, steps, noise_factor))
+    return np.cumprod(1.0 - betas(schedule, steps, noise_factor), dtype=np.float64)

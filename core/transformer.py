@@ -1,5 +1,6 @@
 """Attention and layers, post-norm by default. Keys and values of cross-attention are computed once per sentence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -84,38 +85,40 @@ class CrossAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention (decoder only) and feed-forward, each with residual and norm."""
+    """Self-attention and feed-forward, each with residual and norm."""
 
-    def __init__(self, config: ModelConfig, cross: bool) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.model_dim
         self.pre_norm = config.pre_norm
         self.attention, self.attention_norm = SelfAttention(d, config.heads), nn.LayerNorm(d)
-        self.cross = CrossAttention(d, config.heads) if cross else None
-        self.cross_norm = nn.LayerNorm(d) if cross else None
-        self.ffn = feed_forward(d, config.ffn_dim, d, config.activation)
-        self.ffn_norm = nn.LayerNorm(d)
+        self.ffn, self.ffn_norm = feed_forward(d, config.ffn_dim, d, config.activation), nn.LayerNorm(d)
         self.dropout = Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, mask: Tensor, keys: KeysValues | None = None, keys_mask: Tensor | None = None
-    ) -> Tensor:
-        """x [B, L, d] -> [B, L, d]; masks [B, 1, 1, L] and [B, 1, 1, S]."""
-        x = self.attend(x, mask)
-        if self.cross is not None and self.cross_norm is not None:
-            assert keys is not None and keys_mask is not None
-            inner = self.cross_norm(x) if self.pre_norm else x
-            x = x + self.dropout(self.cross(inner, keys, keys_mask))
-            x = x if self.pre_norm else self.cross_norm(x)
-        inner = self.ffn_norm(x) if self.pre_norm else x
-        x = x + self.dropout(self.ffn(inner))
-        return x if self.pre_norm else self.ffn_norm(x)
+    def block(self, x: Tensor, norm: nn.Module, inner: Callable[[Tensor], Tensor]) -> Tensor:
+        """x + inner(x), normed before or after."""
+        if self.pre_norm:
+            return x + self.dropout(inner(norm(x)))
+        return norm(x + self.dropout(inner(x)))
 
-    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The self-attention block."""
-        inner = self.attention_norm(x) if self.pre_norm else x
-        x = x + self.dropout(self.attention(inner, mask))
-        return x if self.pre_norm else self.attention_norm(x)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, L, d], mask [B, 1, 1, L] -> [B, L, d]."""
+        x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
+        return self.block(x, self.ffn_norm, self.ffn)
+
+
+class DecoderLayer(Layer):
+    """A layer with cross-attention between the two blocks."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
+
+    def denoise(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
+        """x [B C, L, d], masks [B C, 1, 1, L] and [B, 1, 1, S] -> [B C, L, d]."""
+        x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
+        x = self.block(x, self.cross_norm, lambda x: self.cross(x, keys, keys_mask))
+        return self.block(x, self.ffn_norm, self.ffn)
 
 
 class Positions(nn.Module):
