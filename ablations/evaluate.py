@@ -17,7 +17,7 @@ from core.batches import Batch, decode_batches
 from core.config import DecodingConfig, RunConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess, SpacedProcess
-from core.generation import Choice, candidates, read_out, translate
+from core.generation import candidates, chooser, read_out, translate
 from core.probes import nearest_recovery, one_shot, per_step
 from core.samplers import OnStep
 
@@ -54,13 +54,6 @@ class Evaluator:
     def bleu(self, model: Difformer, split: Split, decoding: DecodingConfig) -> float:
         """BLEU of a split."""
         return scores.bleu(self.texts(model, split, decoding), split.references)
-
-
-def chooser(decoding: DecodingConfig) -> Choice:
-    """How one of a sentence's candidates is chosen."""
-    if decoding.selection == "mbr":
-        return lambda texts, log_p: scores.mbr_choice(texts)
-    return lambda texts, log_p: int(np.argmax(log_p))
 
 
 def test_scores(evaluator: Evaluator, model: Difformer) -> tuple[dict[str, Any], list[str], dict[str, float]]:

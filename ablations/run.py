@@ -25,7 +25,7 @@ from ablations.evaluate import Evaluator
 from ablations.factors import FACTORS, Level
 from ablations.materials import Materials, device_for, prepare
 from ablations.studies import Arm
-from core import checkpoints, corpus, training
+from core import checkpoints, corpus, model_folder, training
 from core.batches import BatchStream
 from core.config import DecodingConfig, RunConfig, digest, flat
 from core.difformer import Difformer
@@ -89,6 +89,7 @@ def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Pl
     settle(place.threads)
     started, cpu = time.monotonic(), time.process_time()
     materials = prepare(config.data)
+    materials.tokenizer.save(folder / model_folder.TOKENIZER)
     model = new_model(config, materials, device)
     records.update(
         folder,
@@ -144,7 +145,7 @@ def trained_twin(folder: Path, training_hash: str) -> Path | None:
     """Another run of the study with the same training, done."""
     for record in sorted(folder.parent.glob("*/run.json")):
         twin = record.parent
-        trained = twin != folder and (twin / "model.safetensors").exists()
+        trained = twin != folder and (twin / model_folder.WEIGHTS).exists()
         if trained and records.read(twin).get("training_hash") == training_hash:
             return twin
     return None

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.config import ModelConfig
-
-PAD = 1
+from core.tokenizer import PAD
 
 
 class EmbeddingSpace(nn.Module):

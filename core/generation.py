@@ -12,6 +12,7 @@ from core.difformer import Difformer
 from core.diffusion import SpacedProcess
 from core.randomness import generator
 from core.samplers import OnStep, ancestral, seeded_noise, silent
+from core.scores import mbr_choice
 from core.transformer import Memory
 
 
@@ -88,6 +89,13 @@ def candidates(
 
 Choice = Callable[[list[str], list[float]], int]
 """(texts of a sentence's candidates, their mean log-probabilities) -> index of the chosen one."""
+
+
+def chooser(decoding: DecodingConfig) -> Choice:
+    """How one of a sentence's candidates is chosen."""
+    if decoding.selection == "mbr":
+        return lambda texts, log_p: mbr_choice(texts)
+    return lambda texts, log_p: log_p.index(max(log_p))
 
 
 def translate(

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import checkpoints, released
+from core import model_folder, released
 from core.batches import Batch
-from core.config import RunConfig, flat
+from core.config import RunConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess, SpacedProcess
 from core.errors import UserError, command
 from core.generation import denoiser, length_mask, read_out
 from core.objectives import Draws, predict, terms
 from core.samplers import ancestral
+from core.tokenizer import PAD, Subwords, Tokenizer
 
 Arrays = dict[str, np.ndarray]
-PAD = 1
 
 
 def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
@@ -124,7 +124,7 @@ def replay(path: Path) -> dict[str, Any]:
 
 
 def read_dictionary(path: Path) -> list[str]:
-    """Types of a released dictionary file ('type count' a line), the four special ones first."""
+    """Types of a released dictionary file ('type count' a line), the four special ones left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
@@ -134,12 +134,7 @@ def read_dictionary(path: Path) -> list[str]:
     for number, line in enumerate(lines, 1):
         if len(line.rsplit(" ", 1)) != 2:
             raise UserError(f"{path}, line {number}: expected 'type count', got {line!r}")
-    return ["<s>", "<pad>", "</s>", "<unk>"] + [line.rsplit(" ", 1)[0] for line in lines]
-
-
-def text_of(ids: list[int], types: list[str]) -> str:
-    """Words of token ids: special types left out, '@@ ' joined."""
-    return f"{' '.join(types[i] for i in ids if i > 3)} ".replace("@@ ", "").strip()
+    return [line.rsplit(" ", 1)[0] for line in lines]
 
 
 def check_checkpoint(
@@ -147,10 +142,10 @@ def check_checkpoint(
 ) -> tuple[dict[str, Any], Difformer, RunConfig]:
     """Load a released checkpoint and, given a case, replay its decoding."""
     options, weights = released.read_checkpoint(checkpoint)
-    types = read_dictionary(dictionary)
+    words = Tokenizer(Subwords(read_dictionary(dictionary)))
     vocab = len(weights["decoder.embed_tokens.weight"])
-    if len(types) != vocab:
-        raise UserError(f"{dictionary}: {len(types)} types with the four special ones, but {checkpoint} has {vocab}")
+    if len(words) != vocab:
+        raise UserError(f"{dictionary}: {len(words)} types with the four special ones, but {checkpoint} has {vocab}")
     case: Arrays = {}
     if case_path is not None:
         recorded, _, case = released.read_recording(case_path)
@@ -164,19 +159,20 @@ def check_checkpoint(
     }
     if case:
         gaps, tokens, mask = replay_decoding(model, config, case)
-        texts = [text_of(row[real].tolist(), types) for row, real in zip(tokens, mask, strict=True)]
+        texts = [words.decode(row[real].tolist()) for row, real in zip(tokens, mask, strict=True)]
         identical = same_tokens(tokens, case["decode_tokens"], mask)
         report |= {"differences": gaps, "largest": max(gaps.values()), "tokens_identical": identical, "texts": texts}
     return report, model, config
 
 
 def convert(model: Difformer, config: RunConfig, dictionary: Path, folder: Path) -> None:
-    """Write a released model in our format: model.safetensors, config.json, types.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.save(folder / "model.safetensors", model.state_dict(), {"source": "released checkpoint"})
-    facts = flat(config) | {"vocab": model.vocab, "max_positions": model.max_positions}
-    (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (folder / "types.json").write_text(json.dumps(read_dictionary(dictionary), ensure_ascii=False), encoding="utf-8")
+    """Write a released model in our format; `python -m core.translate` takes it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--convert {folder}: cannot be made ({error.strerror})") from error
+    model_folder.save_weights(folder, model, config, source="released checkpoint")
+    Tokenizer(Subwords(read_dictionary(dictionary))).save(folder / model_folder.TOKENIZER)
 
 
 def parser() -> argparse.ArgumentParser:

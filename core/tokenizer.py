@@ -56,6 +56,16 @@ class Words:
         return self.types
 
 
+class Subwords(Words):
+    """Words cut into pieces beforehand, '@@' at the end of a piece that goes on: text for released checkpoints."""
+
+    kind = "subwords"
+
+    def decode(self, ids: list[int]) -> str:
+        """Words whole again, joined by spaces."""
+        return f"{super().decode(ids)} ".replace("@@ ", "").strip()
+
+
 class Bpe:
     """Byte-level BPE of the pieces between spaces, each with one space in front: a first word is as any other.
 
@@ -105,7 +115,7 @@ class Tokenizer:
     @property
     def name(self) -> str:
         """What it is, for result rows."""
-        kind = {"words": "words", "bpe": "joint byte-level BPE"}[self.codec.kind]
+        kind = {"words": "words", "subwords": "subwords (@@)", "bpe": "joint byte-level BPE"}[self.codec.kind]
         return f"{kind}, {len(self)} types"
 
     def encode(self, text: str) -> list[int]:
@@ -136,8 +146,9 @@ class Tokenizer:
         """Read what `save` wrote; UserError if it is not that."""
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            if saved["kind"] == "words":
-                return Tokenizer(Words(saved["state"]))
+            for codec in (Words, Subwords):
+                if saved["kind"] == codec.kind:
+                    return Tokenizer(codec(saved["state"]))
             return Tokenizer(Bpe(tokenizers.Tokenizer.from_str(json.dumps(saved["state"]))))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None

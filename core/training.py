@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import checkpoints
+from core import checkpoints, model_folder
 from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
 from core.difformer import Difformer
@@ -226,7 +226,7 @@ def finish(model: Difformer, job: Job, state: State) -> int:
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:
         model.load_state_dict(checkpoints.average(paths))
-    checkpoints.save(job.folder / "model.safetensors", model.state_dict(), {"step": state.step, "averaged": len(paths)})
+    model_folder.save_weights(job.folder, model, job.config, step=state.step, averaged=len(paths))
     return len(paths)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import checkpoints, official, released
+from core import model_folder, official, released
 from core.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -50,14 +50,14 @@ def dictionary(path: Path, types: int) -> Path:
     return path
 
 
-def test_checkpoint_is_read_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoint_is_read_and_converted(tmp_path: Path) -> None:
     checkpoint = as_checkpoint(CASES[0], tmp_path / "checkpoint.pt")
     words = dictionary(tmp_path / "dict.txt", 40)
     _, model, config = official.check_checkpoint(checkpoint, words, None)
     official.convert(model, config, words, tmp_path / "ours")
-    tensors, _ = checkpoints.load(tmp_path / "ours" / "model.safetensors")
-    assert torch.equal(tensors["embedding.table"], model.embedding.table)
-    assert len(json.loads((tmp_path / "ours" / "types.json").read_text())) == 44
+    again, options, tokenizer = model_folder.load(tmp_path / "ours", torch.device("cpu"))
+    assert torch.equal(again.embedding.table, model.embedding.table) and options == config
+    assert len(tokenizer) == 44 and tokenizer.decode([0, 4, 5, 2]) == "w0 w1"
 
 
 class Boom:

@@ -1,0 +1,234 @@
+"""Factors, studies and presets; one arm from its command to its run folder; mistakes a user can make."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablations import factors, presets, records, studies
+from ablations.run import Place, execute, folder_of, parse, single_arm
+from core import checkpoints
+from core.config import RunConfig, flat, with_values
+from core.errors import UserError
+
+PROBES = {"types", "frequency", "norm", "norm_raw", "t", "mse", "nll", "accuracy", "nearest", "nearest_F1"}
+FIGURE_5 = {"fig5_t", "oneshot_bleu", "along_t", "along_bleu"}
+
+
+@pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda study: study.name)
+def test_studies_are_sound(study: studies.Study) -> None:
+    names = [arm.name for arm in study.arms]
+    assert len(names) == len(set(names)) and study.control in names
+    configs = [json.dumps(flat(with_values(RunConfig(), arm.values)), sort_keys=True) for arm in study.arms]
+    assert len(configs) == len(set(configs))
+
+
+def test_modules_are_the_2_x_2_x_2_of_the_paper() -> None:
+    arms = studies.get("modules").arms
+    assert len(arms) == 8
+    full = flat(with_values(RunConfig(), arms[0].values))
+    assert (full["token_loss"], full["embedding_norm"], full["noise_factor"]) == ("anchor", "latent", 4.0)
+    none = flat(with_values(RunConfig(), arms[-1].values))
+    assert (none["token_loss"], none["embedding_norm"], none["noise_factor"]) == ("rounding", "none", 1.0)
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
+def test_presets_are_valid_options(preset: presets.Preset) -> None:
+    assert flat(preset.config).keys() == flat(RunConfig()).keys()
+    assert preset.purpose and preset.expected and preset.command.startswith("make ")
+
+
+@pytest.mark.parametrize(
+    ("call", "nearest"),
+    [
+        (lambda: studies.get("module"), "modules"),
+        (lambda: presets.get("tinny"), "tiny"),
+        (lambda: factors.factor("noise_facto"), "noise_factor"),
+        (lambda: with_values(RunConfig(), {"token_los": "anchor"}), "token_loss"),
+        (lambda: with_values(RunConfig(), {"schedule": "sqr"}), "sqrt"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(call: Any, nearest: str) -> None:
+    with pytest.raises(UserError, match=f"Did you mean '{nearest}'"):
+        call()
+
+
+def smoke(**values: Any) -> RunConfig:
+    return with_values(presets.get("smoke").config, values)
+
+
+def run(config: RunConfig, runs: Path, study: str = "test") -> Path:
+    folder = folder_of(config, single_arm(config), study, runs)
+    assert records.claim(folder)
+    try:
+        execute(config, folder, records.NullTracker(), Place(runs, study, "cpu"))
+    finally:
+        records.release(folder)
+    return folder
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "scores.json").read_text())
+    for row in found["by_steps"]:
+        del row["seconds"]
+    return dict(found)
+
+
+def test_a_run_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
+    folder = run(smoke(length_candidates=2, noise_candidates=2), tmp_path)
+    record = records.read(folder)
+    assert record["state"] == "finished" and record["outcome"] == "ok" and record["attempts"] == 1
+    assert record["toggles"] == {"anchor_loss": True, "embedding_norm": True, "noise_factor": 4.0}
+    assert record["data"]["train_pairs"] == 300 and record["parameters"] > 0 and record["cost"]["train_tokens"] > 0
+    assert folder.name == f"anchor+norm+F4-s1-{record['hash']}"
+    found = scores(folder)
+    assert found["candidates"] == "2x2" and 0 <= found["bleu"] <= 100 and "version:" in found["signature"]
+    with np.load(folder / "probes.npz", allow_pickle=False) as probes:
+        assert set(probes.files) == PROBES | FIGURE_5
+        assert len(probes["norm"]) == len(probes["frequency"]) == record["data"]["vocab_size"]
+        assert np.all((probes["nearest"] <= probes["nearest_F1"] + 0.2) & (probes["accuracy"] <= 1))
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 16 and len(samples[0]["trajectory"]) == 15
+    assert [row["train/step"] for row in records.read_rows(folder / "metrics.jsonl")] == [1, 4, 6, 8, 12, 12]
+
+
+def test_same_seed_gives_the_same_scores_and_weights(tmp_path: Path) -> None:
+    one, two = run(smoke(), tmp_path / "one"), run(smoke(), tmp_path / "two")
+    assert scores(one) == scores(two)
+    assert (one / "samples.jsonl").read_text() == (two / "samples.jsonl").read_text()
+
+
+def test_arms_that_differ_in_decoding_share_one_training(tmp_path: Path) -> None:
+    one = run(smoke(), tmp_path)
+    before = (one / "model.safetensors").stat().st_mtime_ns
+    two = run(smoke(decoding_steps=10, early_stop=2), tmp_path)
+    assert records.read(two)["trained_by"] == one.name
+    tensors, others = (checkpoints.load(folder / "model.safetensors")[0] for folder in (one, two))
+    assert all(bool((tensors[name] == others[name]).all()) for name in tensors)
+    assert (one / "model.safetensors").stat().st_mtime_ns == before
+    assert scores(two)["decoding_steps"] == 10
+
+
+def test_a_diverged_arm_is_a_result_with_finite_scores(tmp_path: Path) -> None:
+    folder = run(smoke(lr=float("inf"), log_every=1), tmp_path)
+    assert records.read(folder)["outcome"] == "diverged" and records.read(folder)["state"] == "finished"
+    assert np.isfinite(scores(folder)["bleu"])
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def folder_of_text(path: Path, pairs: int = 300) -> Path:
+    path.mkdir()
+    words = ["der", "die", "das", "haus", "hund", "katze", "baum", "geht", "sieht", "kommt", "heute", "schnell"]
+    rng = np.random.default_rng(0)
+    for split, count in (("train", pairs), ("valid", 20), ("test", 20)):
+        lines = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(count)]
+        with gzip.open(path / f"{split}.de.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        (path / f"{split}.en").write_text("\n".join(line.upper() for line in lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_folder_of_text_runs_and_the_same_command_again_does_nothing(tmp_path: Path) -> None:
+    folder_of_text(tmp_path / "text")
+    first = command("--data", "text", cwd=tmp_path)
+    assert first.returncode == 0 and "BLEU" in first.stdout, first.stderr
+    again = command("--data", "text", cwd=tmp_path)
+    assert again.returncode == 0 and "finished already" in again.stdout
+
+
+def damaged(folder: Path, what: str) -> list[str]:
+    """Damage the folder; returns what the message must name."""
+    if what == "missing file":
+        (folder / "valid.en").unlink()
+        return ["valid.en"]
+    if what == "unequal":
+        with open(folder / "test.en", "a") as file:
+            file.write("one more\n")
+        return ["test.en", "20", "21"]
+    if what == "bytes":
+        (folder / "train.en").write_bytes(b"good\n\xff\xfe bad\n")
+        return ["train.en", "2"]
+    if what == "empty side":
+        lines = (folder / "valid.en").read_text().splitlines()
+        (folder / "valid.en").write_text("\n".join([*lines[:4], "", *lines[5:]]) + "\n")
+        return ["valid.en", "5"]
+    if what == "gzip":
+        (folder / "train.de.gz").write_bytes(b"\x1f\x8b broken")
+        return ["train.de.gz"]
+    for side in ("test.de.gz", "test.en"):
+        (folder / side).unlink()
+    (folder / "test.de").write_text("")
+    (folder / "test.en").write_text("")
+    return ["test"]
+
+
+@pytest.mark.parametrize("what", ["missing file", "unequal", "bytes", "empty side", "gzip", "empty split"])
+def test_bad_text_gets_one_clear_message(what: str, tmp_path: Path) -> None:
+    names = damaged(folder_of_text(tmp_path / "text"), what)
+    done = command("--data", "text", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert all(name in done.stderr for name in names), done.stderr
+
+
+def test_overlong_pairs_are_counted(tmp_path: Path) -> None:
+    folder_of_text(tmp_path / "text")
+    done = command("--data", "text", "--max_length", "7", cwd=tmp_path)
+    assert done.returncode == 0 and "longer than 7 tokens" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--noise_facto", "4"], "noise"),
+        (["--token_loss", "ancor"], "anchor"),
+        (["--updates", "many"], "updates"),
+        (["--decoding_steps", "0"], "decoding_steps"),
+        (["--early_stop", "20"], "early_stop"),
+        (["--device", "tpu9"], "device"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_options_get_one_clear_message(arguments: list[str], name: str, tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert name in done.stderr.replace("-", "_").lower()
+
+
+def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
+    arguments = ["--updates", "200", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "100"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments, "--runs", "killed"]
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "killed").glob("*/*/state.safetensors")):
+        time.sleep(0.01)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for runs in ("killed", "whole"):
+        done = command(*arguments, "--runs", runs, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    killed, whole = (next((tmp_path / runs / "single").glob("anchor*")) for runs in ("killed", "whole"))
+    assert scores(killed) == scores(whole)
+    steps = [row["train/step"] for row in records.read_rows(killed / "metrics.jsonl") if "train/loss" in row]
+    assert steps == list(range(1, 201))
+
+
+def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = " ".join(capsys.readouterr().out.split()).replace("-", "_")
+    for name in flat(RunConfig()):
+        assert f"__{name}" in text, name
