@@ -41,7 +41,8 @@ class Evaluator:
     def batched(self, split: Split) -> list[tuple[list[int], Batch]]:
         """Decoding batches of a split that this evaluator holds."""
         if id(split) not in self.batches:
-            made = decode_batches(split.encoded, DECODE_TOKENS)
+            count = self.config.decoding.length_candidates * self.config.decoding.noise_candidates
+            made = decode_batches(split.encoded, DECODE_TOKENS // count)
             self.batches[id(split)] = [(indices, batch.to(self.device)) for indices, batch in made]
         return self.batches[id(split)]
 
@@ -77,7 +78,8 @@ def test_scores(evaluator: Evaluator, model: Difformer) -> tuple[dict[str, Any],
 def by_steps(evaluator: Evaluator, model: Difformer) -> list[dict[str, float]]:
     """BLEU and seconds on the first test sentences for several K."""
     rows = []
-    for K in SCORE_STEPS:
+    evaluator.batched(evaluator.test_head)
+    for K in (K for K in SCORE_STEPS if evaluator.config.diffusion.diffusion_steps >= K):
         decoding = replace(evaluator.config.decoding, decoding_steps=K, early_stop=K // 4)
         started = time.monotonic()
         bleu = evaluator.bleu(model, evaluator.test_head, decoding)

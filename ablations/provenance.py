@@ -36,18 +36,18 @@ def commit() -> str | None:
     return head + "+dirty" * bool(changes) if head else None
 
 
-def provenance() -> dict[str, Any]:
-    """Where a result comes from: versions, commit, device, threads, command line. Never fails."""
+def provenance(device: Any) -> dict[str, Any]:
+    """Where a result comes from: versions, commit, the torch.device, threads, command line. Never fails."""
     import torch  # on demand: reading records needs no torch
 
     found = {package: _installed(package) for package in PACKAGES}
     versions = {"python": platform.python_version()} | {k: v for k, v in found.items() if v}
-    device = f"cuda {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+    name = f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
     command = " ".join(sys.orig_argv)
     return {
         "versions": versions,
         "commit": commit(),
-        "device": device,
+        "device": name,
         "threads": torch.get_num_threads(),
         "command": command,
     }

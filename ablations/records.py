@@ -11,6 +11,7 @@ figures know can be rebuilt from these folders.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any, Protocol
 
 from ablations.files import MetricsLog, full_disk, latest, plain, read_json, read_rows, write_json
 from ablations.provenance import commit, provenance
-from core.config import PATHS, digest
+from core.config import PATHS, DecodingConfig, digest
 from core.errors import UserError
 
 __all__ = ["MetricsLog", "commit", "full_disk", "latest", "plain", "provenance", "read_json", "read_rows", "write_json"]
@@ -72,6 +73,12 @@ def now() -> str:
 def identity(config_flat: Mapping[str, Any], corpus_digest: str) -> str:
     """Eight hexadecimal digits over all that decides a run: its options (paths left out) and its corpus."""
     return digest({**{k: v for k, v in config_flat.items() if k not in PATHS}, "corpus_digest": corpus_digest})
+
+
+def training_identity(config_flat: Mapping[str, Any], corpus_digest: str) -> str:
+    """Identity of a run's training alone: all its options but those of decoding."""
+    decoding = {field.name for field in dataclasses.fields(DecodingConfig)}
+    return identity({k: v for k, v in config_flat.items() if k not in decoding}, corpus_digest)
 
 
 def folder_for(root: Path, study: str, arm: str, seed: int, hash8: str) -> Path:
@@ -215,6 +222,14 @@ def release(folder: Path) -> None:
         handle, over = _held.pop(folder)
         over.set()
         os.close(handle)
+
+
+def leave_all() -> None:
+    """Let go of every run that this process holds, as it ends: those not begun or cut short are pending again."""
+    for folder in list(_held):
+        if read(folder)["state"] == "running":
+            suspend(folder)
+        release(folder)
 
 
 def busy(folder: Path) -> bool:

@@ -27,7 +27,8 @@ from ablations.materials import Materials, device_for, prepare
 from ablations.studies import Arm
 from core import checkpoints, corpus, model_folder, training
 from core.batches import BatchStream
-from core.config import DecodingConfig, RunConfig, digest, flat
+from core.checks import check
+from core.config import DecodingConfig, RunConfig, flat
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
 from core.errors import UserError, command
@@ -67,17 +68,9 @@ def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any
         hash8=hash8,
         config=values,
         toggles=dict(arm.toggles),
-        training_hash=training_hash(config),
         **fields,
     )
     return folder
-
-
-def training_hash(config: RunConfig) -> str:
-    """Identity of a run's training: all options but those of decoding."""
-    decoding = {field.name for field in dataclasses.fields(DecodingConfig)}
-    kept = {name: value for name, value in flat(config).items() if name not in decoding}
-    return digest(kept | {"corpus_digest": corpus.digest(config.data)})
 
 
 def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Place) -> dict[str, Any]:
@@ -93,7 +86,8 @@ def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Pl
     model = new_model(config, materials, device)
     records.update(
         folder,
-        **records.provenance(),
+        **records.provenance(device),
+        precision="bfloat16" if training.mixed_precision(config.training, device) else "float32",
         data=materials.facts(),
         parameters=sum(p.numel() for p in model.parameters()),
     )
@@ -122,7 +116,8 @@ def trained(
     model: Difformer, config: RunConfig, folder: Path, evaluator: Evaluator, tracker: records.Tracker
 ) -> Outcome:
     """Train the model, or take the weights of a run of the same study that was trained just so."""
-    mine = records.read(folder)["training_hash"]
+    mine = records.training_identity(flat(config), corpus.digest(config.data))
+    records.update(folder, training_hash=mine)
     with records.exclusive(folder.parent / f".training-{mine}.lock"):
         twin = trained_twin(folder, mine)
         if twin is not None:
@@ -145,7 +140,7 @@ def trained_twin(folder: Path, training_hash: str) -> Path | None:
     """Another run of the study with the same training, done."""
     for record in sorted(folder.parent.glob("*/run.json")):
         twin = record.parent
-        trained = twin != folder and (twin / model_folder.WEIGHTS).exists()
+        trained = twin != folder and (twin / model_folder.WEIGHTS).exists() and (twin / training.STATE).exists()
         if trained and records.read(twin).get("training_hash") == training_hash:
             return twin
     return None
@@ -164,7 +159,9 @@ def validate(model: Difformer, evaluator: Evaluator) -> dict[str, float]:
     process = ForwardProcess.build(config.diffusion).to(evaluator.device)
     batched = [batch for _, batch in evaluator.batched(evaluator.valid)]
     losses = training.validation_loss(model, process, batched, config)
-    return losses | {"val/bleu": evaluator.bleu(model, evaluator.valid, VALIDATION)}
+    steps = min(VALIDATION.decoding_steps, config.diffusion.diffusion_steps)
+    decoding = dataclasses.replace(VALIDATION, decoding_steps=steps, early_stop=steps // 4)
+    return losses | {"val/bleu": evaluator.bleu(model, evaluator.valid, decoding)}
 
 
 def assess(
@@ -236,7 +233,7 @@ def _preset_of(arguments: list[str]) -> str:
         if argument == "--preset" and index + 1 < len(arguments):
             return arguments[index + 1]
     has_data = any(argument == "--data" or argument.startswith("--data=") for argument in arguments)
-    return "small" if has_data else "tiny"
+    return presets.default_for("a folder" if has_data else None)
 
 
 @command
@@ -245,7 +242,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse(sys.argv[1:])
     config, place = options.run, options.place
-    folder = folder_of(config, single_arm(config), place.study, place.runs, preset=options.preset)
+    check(config)
+    device_for(place.device)
+    tuning = {"trials": 0, "note": presets.get(options.preset).tuning}
+    arm = single_arm(config)
+    folder = folder_of(config, arm, place.study, place.runs, preset=options.preset, tuning=tuning)
     if records.read(folder)["state"] == "finished":
         print(f"{folder}: finished already")
         return 0

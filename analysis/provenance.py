@@ -93,7 +93,7 @@ def _seeds(study: Study) -> str:
 def _tuning(study: Study) -> str:
     trials = [_of(record, "tuning", "trials") or 0 for record in study.records.values()]
     if not any(trials):
-        return "none, in any arm"
+        return study.info.get("tuning") or "none, in any arm"
     return (
         f"{min(trials)} to {max(trials)} trials per run"
         if min(trials) != max(trials)

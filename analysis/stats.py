@@ -72,8 +72,8 @@ def t_pvalue(differences: Values) -> float:
     if x.size < 2:
         return math.nan
     spread = float(x.std(ddof=1)) / math.sqrt(x.size)
-    if spread == 0:
-        return 1.0 if x.mean() == 0 else 0.0
+    if spread == 0:  # equal differences are no evidence of a spread of zero
+        return 1.0 if x.mean() == 0 else math.nan
     return two_sided_p(float(x.mean()) / spread, x.size - 1)
 
 

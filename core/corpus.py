@@ -57,12 +57,12 @@ def read_folder(config: DataConfig) -> Corpus:
 
 
 def digest(config: DataConfig) -> str:
-    """16 hexadecimal digits over the (decompressed) bytes of all files; "embedded" for the embedded corpus.
+    """16 hexadecimal digits over the (decompressed) bytes of all files; for the embedded corpus, its version.
 
     Raises UserError on a missing or unreadable file.
     """
     if config.data is None:
-        return "embedded"
+        return f"embedded-{synthetic.VERSION}"
     seen = hashlib.sha256()
     for pair in split_files(config).values():
         for path in pair:

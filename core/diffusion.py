@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.checks import check_steps
 from core.config import DecodingConfig, DiffusionConfig
-from core.errors import UserError
 from core.schedules import alpha_bars
 
 
@@ -67,12 +67,7 @@ class SpacedProcess:
     def build(cls, training: DiffusionConfig, decoding: DecodingConfig, released_slip: bool = False) -> Self:
         """Coefficients of the posterior between the K steps that decoding visits."""
         T, K = training.diffusion_steps, decoding.decoding_steps
-        if not 1 <= K <= T:
-            raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
-        if not 0 <= decoding.early_stop < K:
-            raise UserError(
-                f"option early_stop: {decoding.early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}"
-            )
+        check_steps(decoding, T)
         F = decoding.decoding_noise_factor
         vp = decoding.decoding_variance_preserving
         t = spaced_steps(T, K)

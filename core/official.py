@@ -24,7 +24,8 @@ from core.difformer import Difformer
 from core.diffusion import ForwardProcess, SpacedProcess
 from core.errors import UserError, command
 from core.generation import denoiser, length_mask, read_out
-from core.objectives import Draws, predict, terms
+from core.objectives import predict, terms
+from core.randomness import Draws
 from core.samplers import ancestral
 from core.tokenizer import PAD, Subwords, Tokenizer
 

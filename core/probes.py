@@ -12,8 +12,8 @@ from core.config import DecodingConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
 from core.embedding import EmbeddingSpace
-from core.objectives import Draws, predict, token_terms
-from core.randomness import generator
+from core.objectives import errors, predict
+from core.randomness import Draws, generator
 
 
 @torch.no_grad()
@@ -72,12 +72,10 @@ def _step_sums(
     eps = torch.randn(shape, generator=noise, device=table.device)
     times = torch.full((len(batch.target),), t, device=table.device)
     prediction = predict(model, process, batch, Draws(times, eps, coin=True))
-    z_0, z_t, z_0_hat = (batch.real(z) for z in (prediction.z_0, prediction.z_t, prediction.z_0_hat))
-    y = batch.real(batch.target)
+    z_t, z_0_hat, y = batch.real(prediction.z_t), batch.real(prediction.z_0_hat), batch.real(batch.target)
     correct = model.embedding.logits(z_0_hat).argmax(-1) == y
     recovered = nearest_types(z_t, table) == y
-    nll = token_terms(model, z_0_hat, y, 0.0)[1]
-    mse = (z_0_hat - z_0).square().mean(-1)
+    mse, nll = errors(model, prediction, batch)
     sums = [mse.sum(), nll.sum(), correct.sum(), recovered.sum(), torch.tensor(len(y), device=y.device)]
     return torch.stack([value.double() for value in sums]).cpu()
 

@@ -4,10 +4,19 @@ Arms with the same seed draw the same t, noise and coins, so their differences a
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from core.objectives import Draws
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one training step: t [B], standard-normal eps [B, L, d_e], the self-conditioning coin."""
+
+    t: Tensor
+    eps: Tensor
+    coin: bool
 
 
 def mixed(*key: int | str) -> int:

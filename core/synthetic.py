@@ -25,6 +25,9 @@ Pairs = list[tuple[str, str]]
 
 PLURAL, DEFINITE, ADJECTIVE, ADVERB, PLACE, PAST = 0.35, 0.6, 0.35, 0.3, 0.3, 0.4
 
+VERSION = 1
+"""Part of every run's identity: raise it when the generator writes other sentences for the same options."""
+
 
 @dataclass(frozen=True)
 class Noun:

@@ -8,7 +8,7 @@ same weights, bit for bit on a CPU.
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
-from core.objectives import Draws, Prediction, Terms, predict, reduce, terms, token_terms
+from core.objectives import Prediction, Terms, errors, predict, reduce, terms
 from core.probes import embedding_spread
 from core.randomness import mixed, training_draws
 
@@ -78,10 +78,15 @@ def optimizer_for(model: Difformer, config: TrainingConfig) -> torch.optim.Optim
     return torch.optim.AdamW(learned, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
 
 
-def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    """bfloat16 where asked for, or where 'auto' finds a GPU that has it."""
+def mixed_precision(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: where asked for, or where 'auto' finds a GPU that has it."""
     automatic = config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=automatic or config.precision == "bfloat16")
+    return automatic or config.precision == "bfloat16"
+
+
+def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """The context in which the network runs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision(config, device))
 
 
 def train(model: Difformer, job: Job) -> Outcome:
@@ -90,10 +95,7 @@ def train(model: Difformer, job: Job) -> Outcome:
     Leaves the mean of the best checkpoints in model and in folder/model.safetensors.
     """
     loop = Loop(model, job)
-    try:
-        loop.run()
-    finally:
-        loop.save_if_ahead()
+    loop.run()
     averaged = finish(model, job, loop.state)
     return Outcome(loop.state.step, loop.state.tokens, loop.state.seconds, averaged, loop.diverged)
 
@@ -109,7 +111,7 @@ class Loop:
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.diverged = False
         self.state = self.resumed()
-        self.saved_step, self.saved_at, self.between_updates = self.state.step, time.monotonic(), True
+        self.saved_at = time.monotonic()
 
     def resumed(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
@@ -129,24 +131,18 @@ class Loop:
         checkpoints.save(
             self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
         )
-        self.saved_step, self.saved_at = self.state.step, time.monotonic()
-
-    def save_if_ahead(self) -> None:
-        """On the way out: write a checkpoint unless it stands, or an exception cut an update in two."""
-        if self.between_updates and not self.diverged and self.state.step > self.saved_step:
-            self.save()
+        self.saved_at = time.monotonic()
 
     def run(self) -> None:
         """All remaining updates."""
         self.model.train()
         while self.state.step < self.training.updates and not self.diverged:
-            started, self.between_updates = time.monotonic(), False
+            started = time.monotonic()
             batch = self.job.stream.at(self.state.step).to(self.device)
             row = self.update(batch)
             self.state.step += 1
             self.state.tokens += batch.target_tokens
             self.state.seconds += time.monotonic() - started
-            self.between_updates = True
             self.report(row)
 
     def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
@@ -170,10 +166,8 @@ class Loop:
 
     def row(self, loss: Tensor, parts: Terms, norm: Tensor, batch: Batch, prediction: Prediction) -> dict[str, float]:
         """The row of metrics of the update just made."""
-        nll = parts.nll
-        if self.job.config.objective.token_loss != "anchor":
-            with torch.no_grad():
-                nll = token_terms(self.model, batch.real(prediction.z_0_hat), batch.real(batch.target), 0.0)[1]
+        with torch.no_grad():
+            nll = errors(self.model, prediction, batch)[1]
         values = {
             "loss": loss,
             "mse": parts.mse,
@@ -183,19 +177,27 @@ class Loop:
             "grad_norm": norm,
         }
         row = {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
-        self.diverged = not math.isfinite(row["train/loss"])
+        self.diverged = not (math.isfinite(row["train/loss"]) and math.isfinite(row["train/grad_norm"]))
         return row
 
     def report(self, row: Callable[[], dict[str, float]]) -> None:
-        """Log, validate and save when it is time to."""
+        """Log, validate and save when it is time to; never a checkpoint of weights that are no numbers any more."""
         step, config = self.state.step, self.training
         last = step == config.updates
-        if step % config.log_every == 0 or last or step == 1:
+        validating = step % config.valid_every == 0 or last
+        saving = time.monotonic() - self.saved_at > config.checkpoint_seconds
+        logging = step % config.log_every == 0 or last or step == 1
+        if not (validating or saving or logging):
+            return
+        values = row()
+        if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
-            self.job.log(facts | row() | embedding_spread(self.model.embedding))
-        if (step % config.valid_every == 0 or last) and not self.diverged:
+            self.job.log(facts | values | embedding_spread(self.model.embedding))
+        if self.diverged:
+            return
+        if validating:
             self.validate()
-        elif time.monotonic() - self.saved_at > config.checkpoint_seconds:
+        elif saving:
             self.save()
 
     def validate(self) -> None:
@@ -233,17 +235,15 @@ def finish(model: Difformer, job: Job, state: State) -> int:
 def validation_loss(
     model: Difformer, process: ForwardProcess, batches: Iterable[Batch], config: RunConfig
 ) -> dict[str, float]:
-    """mse and nll of the validation set with dropout off, t on an even grid, the same noise at every call."""
+    """mse and nll of the validation set with dropout off; the same t and noise at every call."""
     device = next(model.parameters()).device
     sums = torch.zeros(3, device=device, dtype=torch.float64)
     with torch.no_grad(), autocast(config.training, device):
         for index, batch in enumerate(batches):
             shape = (*batch.target.shape, config.model.latent_dim)
-            drawn = training_draws(0, -1 - index, shape, process.steps, device)
-            t = torch.linspace(0, process.steps - 1, len(batch.target), device=device).long()
-            prediction = predict(model, process, batch, Draws(t, drawn.eps, coin=False))
-            nll = token_terms(model, batch.real(prediction.z_0_hat), batch.real(batch.target), 0.0)[1]
-            mse = (batch.real(prediction.z_0_hat) - batch.real(prediction.z_0)).float().square().mean(-1)
+            draws = training_draws(0, -1 - index, shape, process.steps, device)
+            prediction = predict(model, process, batch, replace(draws, coin=False))
+            mse, nll = errors(model, prediction, batch)
             sums += torch.stack([mse.sum(), nll.sum(), torch.tensor(len(nll), device=device)]).double()
     mse_sum, nll_sum, count = sums.tolist()
     return {"val/mse": mse_sum / count, "val/nll": nll_sum / count}

@@ -71,7 +71,8 @@ def main() -> int:
     encoded = encode([(line, "") for line in lines], tokenizer, model.max_positions, "standard input")
     if encoded.dropped:
         raise UserError(f"{next(iter(encoded.dropped))}: {len(lines) - len(encoded)} lines; shorten or split them")
-    batches = [(indices, batch.to(device)) for indices, batch in decode_batches(encoded, 4096)]
+    tokens = 4096 // (decoding.length_candidates * decoding.noise_candidates)
+    batches = [(indices, batch.to(device)) for indices, batch in decode_batches(encoded, tokens)]
     process = SpacedProcess.build(config.diffusion, decoding)
     for text in translate(model, process, batches, decoding, tokenizer.decode, chooser(decoding), options.seed):
         print(text)

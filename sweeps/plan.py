@@ -94,14 +94,24 @@ def jobs_for(
 ) -> list[Job]:
     """All arms x seeds 1..N, seed by seed, so that what is there at any moment compares all arms.
 
-    `identify` gives the hash8 of a configuration (it knows the corpus).
+    Where arms share a training (study `steps`), the first of each comes before the others, which then need not wait for
+    it. `identify` gives the hash8 of a configuration (it knows the corpus).
     """
     jobs = []
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
         hash8 = identify(ours)
         jobs.append(Job(folder, arm.name, arm.label, seed, hash8, flat(ours), dict(arm.toggles), dict(arm.values)))
-    return jobs
+    seen = set[str]()
+    return sorted(jobs, key=lambda job: _follows(job, seen))
+
+
+def _follows(job: Job, seen: set[str]) -> bool:
+    """Whether an earlier job has the same training."""
+    training = records.training_identity(job.config, "")
+    known = training in seen
+    seen.add(training)
+    return known
 
 
 def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:

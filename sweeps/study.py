@@ -23,6 +23,7 @@ import tyro
 
 from ablations import presets, records, studies
 from core import corpus
+from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError, command
 from sweeps import plan, pool
@@ -98,7 +99,8 @@ def _terminated(signum: int, frame: object) -> None:
 @lru_cache
 def corpus_digest(config: DataConfig) -> str:
     """The digest of the text, read once. Raises UserError for whatever is wrong with it."""
-    return corpus.load(config).digest
+    corpus.load(config)
+    return corpus.digest(config)
 
 
 def identify(config: RunConfig) -> str:
@@ -122,6 +124,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     overrides = plan.overrides_for(study, options.overrides)
     data = {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
     config = with_values(preset.config, {**data, **overrides})
+    check(config)
     folder = plan.title(study.name, preset.name, config, usual, overrides)
     jobs = plan.jobs_for(study, folder, config, seeds, identify)
     wanted = plan.chosen(jobs, options.only)
@@ -139,7 +142,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
         metric=study.metric,
         workers=min(workers, len(wanted)),
         devices=tuple(devices),
-        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue),
+        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue) | {"tuning": preset.tuning},
     )
     return sweep, preset
 

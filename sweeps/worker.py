@@ -59,7 +59,6 @@ def real(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
     """Train, decode, score and probe one arm."""
     from ablations import run  # on demand: brings in torch, which says nothing about wrong options
 
-    records.update(folder, training_hash=run.training_hash(config))
     run.execute(config, folder, tracker, run.Place())
 
 
@@ -69,8 +68,11 @@ def main(execute: Execute = real) -> int:
     wanted = _follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, _end)
     queue = Queue.load(open_storage(options.storage), options.queue)
-    while (taken := take(queue, options, wanted)) is not None:
-        run(queue, *taken, options, execute)
+    try:
+        while (taken := take(queue, options, wanted)) is not None:
+            run(queue, *taken, options, execute)
+    finally:
+        records.leave_all()
     return 0
 
 

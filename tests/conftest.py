@@ -38,6 +38,7 @@ def _seeded() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     yield
     torch.use_deterministic_algorithms(deterministic)
+    torch.set_flush_denormal(False)  # runs set it; hypothesis needs the small numbers
 
 
 @pytest.fixture(autouse=True)

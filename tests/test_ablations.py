@@ -16,6 +16,7 @@ import pytest
 from ablations import factors, presets, records, studies
 from ablations.run import Place, execute, folder_of, parse, single_arm
 from core import checkpoints
+from core.checks import check
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
 
@@ -196,7 +197,7 @@ def test_overlong_pairs_are_counted(tmp_path: Path) -> None:
         (["--token_loss", "ancor"], "anchor"),
         (["--updates", "many"], "updates"),
         (["--decoding_steps", "0"], "decoding_steps"),
-        (["--early_stop", "20"], "early_stop"),
+        (["--heads", "3"], "heads"),
         (["--device", "tpu9"], "device"),
         (["--data", "nowhere"], "nowhere"),
     ],
@@ -207,8 +208,42 @@ def test_bad_options_get_one_clear_message(arguments: list[str], name: str, tmp_
     assert name in done.stderr.replace("-", "_").lower()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"updates": 0},
+        {"lr": -1.0},
+        {"dropout": 1.5},
+        {"noise_factor": 0.0},
+        {"log_every": 0},
+        {"valid_every": 0},
+        {"keep_best": 0},
+        {"batch_tokens": 0},
+        {"heads": 5},
+        {"decoder_heads": 3},
+        {"decoding_steps": 0},
+        {"decoding_steps": 2001},
+        {"early_stop": 20},
+        {"fixed_t": 2.0},
+        {"max_length": 2},
+        {"embedding_std": 0.0},
+        {"length_candidates": 0},
+    ],
+    ids=str,
+)
+def test_values_no_run_can_have_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"option {next(iter(values))}: "):
+        check(with_values(RunConfig(), values))
+
+
+@pytest.mark.parametrize("token_loss", ["anchor", "rounding", "none"])
+def test_bfloat16_trains_and_decodes(token_loss: str, tmp_path: Path) -> None:
+    folder = run(smoke(precision="bfloat16", token_loss=token_loss), tmp_path)
+    assert records.read(folder)["precision"] == "bfloat16" and records.read(folder)["outcome"] == "ok"
+
+
 def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
-    arguments = ["--updates", "200", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "100"]
+    arguments = ["--updates", "80", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "40"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments, "--runs", "killed"]
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
@@ -223,7 +258,7 @@ def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     killed, whole = (next((tmp_path / runs / "single").glob("anchor*")) for runs in ("killed", "whole"))
     assert scores(killed) == scores(whole)
     steps = [row["train/step"] for row in records.read_rows(killed / "metrics.jsonl") if "train/loss" in row]
-    assert steps == list(range(1, 201))
+    assert steps == list(range(1, 81))
 
 
 def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:

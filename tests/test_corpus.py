@@ -91,7 +91,7 @@ def test_the_embedded_corpus() -> None:
     small = DataConfig(corpus_pairs=30, corpus_heldout=5, train_limit=20)
     made = corpus.load(small)
     assert (len(made.train), len(made.valid), len(made.test)) == (20, 5, 5)
-    assert made.word_level and made.digest == corpus.digest(small) == "embedded"
+    assert made.word_level and made.digest == corpus.digest(small) == "embedded-1"
     assert made.name == "embedded (translate)"
     assert corpus.load(replace(small, corpus_variant="compress")).name == "embedded (compress)"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +58,7 @@ def test_identity_is_of_content_not_of_place() -> None:
 
 
 def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = records.provenance()
+    known = records.provenance(torch.device("cpu"))
     assert known["versions"]["torch"] and known["versions"]["python"].startswith("3.")
     assert known["device"].split()[0] in ("cpu", "cuda") and known["threads"] >= 1 and known["command"]
 

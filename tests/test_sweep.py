@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def start(sweep: conduct.Sweep, **options: Any) -> subprocess.Popen[str]:
     arms = ",".join(sweep.arms)
     seeds = str(max(job.seed for job in sweep.jobs))
     line = [*ME, "conduct", str(sweep.runs), arms, seeds, str(sweep.workers)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed, **options)
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -16,10 +16,13 @@ import torch
 from ablations import presets
 from ablations.materials import prepare
 from ablations.run import new_model
-from core import checkpoints, training
+from core import checkpoints, model_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, TrainingConfig, with_values
 from core.difformer import Difformer
+from core.diffusion import ForwardProcess
+from core.objectives import predict, reduce, terms
+from core.randomness import training_draws
 from core.training import Job, learning_rate, train
 
 CPU = torch.device("cpu")
@@ -74,11 +77,56 @@ def test_stopped_and_resumed_ends_with_the_same_weights(stop: int, values: dict[
     with pytest.raises(Stop):
         train(half, job(chosen, tmp_path / "half", stopping))
     resumed = fresh(with_values(chosen, {"seed": 1}))
-    assert checkpoints.load(tmp_path / "half" / training.STATE)[1]["step"] <= stop
+    assert _stamp(tmp_path / "half") < stop
     outcome = train(resumed, job(chosen, tmp_path / "half"))
     assert outcome.steps == chosen.training.updates
-    state = training.STATE
-    assert same(checkpoints.load(tmp_path / "whole" / state)[0], checkpoints.load(tmp_path / "half" / state)[0])
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """The same weights, optimizer, choice of checkpoints and final model in both folders."""
+    for name in (training.STATE, model_folder.WEIGHTS):
+        (tensors, facts), (others, other_facts) = (checkpoints.load(folder / name) for folder in (one, other))
+        assert same(tensors, others)
+        facts.pop("seconds", None)
+        other_facts.pop("seconds", None)
+        assert facts == other_facts
+
+
+def test_stopped_within_a_validation_it_makes_that_validation_again(tmp_path: Path) -> None:
+    chosen = config(checkpoint_seconds=1e9)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+
+    def stopping(model: Difformer) -> dict[str, float]:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=stopping))
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
+    chosen = config(lr=float("inf"), log_every=100, valid_every=6)
+    model = fresh(chosen)
+    outcome = train(model, job(chosen, tmp_path / "run"))
+    assert outcome.diverged and outcome.averaged == 0
+    assert not list((tmp_path / "run").glob("best-*"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_parameter_learns_also_with_self_conditioning(precision: str, tmp_path: Path) -> None:
+    chosen = config(precision=precision, dropout=0.0)
+    model = fresh(chosen)
+    batch = BatchStream(prepare(chosen.data).train, 256, 1).at(0)
+    draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
+    with training.autocast(chosen.training, CPU):
+        prediction = predict(
+            model, ForwardProcess.build(chosen.diffusion), batch, dataclasses.replace(draws, coin=True)
+        )
+        reduce(terms(model, prediction, batch, chosen.objective), chosen.objective).backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert idle == []
 
 
 SCRIPT = """
@@ -166,10 +214,6 @@ def test_a_damaged_checkpoint_gets_one_clear_message(tmp_path: Path) -> None:
 
 
 def test_unreduced_terms_keep_their_shapes() -> None:
-    from core.diffusion import ForwardProcess
-    from core.objectives import predict, reduce, terms
-    from core.randomness import training_draws
-
     chosen = config()
     model, batch = fresh(chosen), BatchStream(prepare(chosen.data).train, 256, 1).at(0)
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)

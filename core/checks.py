@@ -1,0 +1,60 @@
+"""Values that no run can have, refused before anything is trained, naming the option and its range."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core.config import DecodingConfig, RunConfig, flat
+from core.errors import UserError
+
+Rule = tuple[Callable[[Any], bool], str]
+
+AT_LEAST_1: Rule = (lambda value: value >= 1, "must be at least 1")
+NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must not be negative")
+POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
+SHARE: Rule = (lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        (
+            *("vocab_size", "corpus_pairs", "corpus_heldout", "corpus_lexicon", "latent_dim", "ffn_dim", "heads"),
+            *("encoder_layers", "decoder_layers", "decoder_ffn_dim", "decoder_heads", "updates", "batch_tokens"),
+            *("log_every", "valid_every", "valid_sentences", "keep_best", "length_candidates", "noise_candidates"),
+        ),
+        AT_LEAST_1,
+    ),
+    **dict.fromkeys(
+        (
+            *("train_limit", "corpus_zipf", "warmup", "warmup_init_lr", "weight_decay", "checkpoint_seconds"),
+            *("length_loss_factor", "decoding_noise_factor", "seed"),
+        ),
+        NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std"), POSITIVE),
+    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2"), SHARE),
+    "corpus_ambiguity": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
+    "fixed_t": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
+    "model_dim": (lambda value: value >= 4, "must be at least 4"),
+    "max_length": (lambda value: value >= 3, "must be at least 3 (a word between BOS and EOS)"),
+    "diffusion_steps": (lambda value: value >= 2, "must be at least 2"),
+}
+
+
+def check(config: RunConfig) -> None:
+    """Raises UserError on the first option whose value no run can have."""
+    values = flat(config)
+    for name, (fits, rule) in RULES.items():
+        if values[name] is not None and not fits(values[name]):
+            raise UserError(f"option {name}: {values[name]} {rule}")
+    for name in ("heads", "decoder_heads"):
+        if values[name] and values["model_dim"] % values[name]:
+            raise UserError(f"option {name}: {values[name]} must divide model_dim = {values['model_dim']}")
+    check_steps(config.decoding, config.diffusion.diffusion_steps)
+
+
+def check_steps(decoding: DecodingConfig, T: int) -> None:
+    """Raises UserError unless 1 <= K <= T and 0 <= early_stop < K."""
+    K, early_stop = decoding.decoding_steps, decoding.early_stop
+    if not 1 <= K <= T:
+        raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
+    if not 0 <= early_stop < K:
+        raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
