@@ -11,10 +11,12 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,17 +24,16 @@ import torch
 from core.batches import BatchStream, Encoded, Ragged, decode_batches
 from core.config import DecodingConfig, ModelConfig, RunConfig
 from core.difformer import Difformer
-from core.diffusion import ForwardProcess, SpacedProcess
+from core.diffusion import SpacedProcess
 from core.errors import command
 from core.generation import candidates
 from core.machine import settle
-from core.objectives import predict, reduce, terms
-from core.randomness import training_draws
 from core.tokenizer import BOS, EOS
-from core.training import optimizer_for
+from core.training import Job, Loop
 
-CPU = torch.device("cpu")
 MEAN_LENGTH = 14
+WARM = 2
+"""Updates before the clock starts."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +73,20 @@ def random_text(vocab: int, sentences: int) -> Encoded:
 
 
 def training_rate(size: Size) -> float:
-    """Target tokens (padding not counted) per CPU-second."""
+    """Target tokens (padding not counted) per CPU-second, through the very loop that trains."""
     config = RunConfig(model=size.model)
     model = Difformer(size.model, size.vocab, 128, 2000).train()
-    process, optimizer = ForwardProcess.build(config.diffusion), optimizer_for(model, config.training)
     stream = BatchStream(random_text(size.vocab, 4000), size.batch_tokens, 1)
     tokens, spent = 0, 0.0
-    for step in range(size.updates + 2):
-        started, batch = time.process_time(), stream.at(step)
-        draws = training_draws(1, step, (*batch.target.shape, size.model.latent_dim), 2000, CPU)
-        loss = reduce(terms(model, predict(model, process, batch, draws), batch, config.objective), config.objective)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if step >= 2:
-            tokens += batch.target_tokens
-            spent += time.process_time() - started
+    with tempfile.TemporaryDirectory() as folder:
+        loop = Loop(model, Job(config, Path(folder), stream, lambda model: {}, lambda row: None))
+        for step in range(size.updates + WARM):
+            started, batch = time.process_time(), stream.at(step)
+            loop.update(batch)
+            loop.state.step += 1
+            if step >= WARM:
+                tokens += batch.target_tokens
+                spent += time.process_time() - started
     return tokens / spent
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from core.corpus import Corpus, Pairs
+from core.corpus import Corpus
 from core.errors import UserError
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -189,14 +188,3 @@ def train_bpe(texts: list[str], vocab_size: int) -> Bpe:
     )
     inner.train_from_iterator((" " + text for text in texts), trainer)
     return Bpe(inner)
-
-
-def counts(tokenizer: Tokenizer, pairs: Pairs) -> np.ndarray:
-    """How often each type occurs on both sides as the model reads them (BOS and EOS included), int64 [V]."""
-    found = np.zeros(len(tokenizer), dtype=np.int64)
-    for side in zip(*pairs, strict=True):
-        ids = np.fromiter((index for row in tokenizer.encode_many(side) for index in row), dtype=np.int64)
-        found += np.bincount(ids, minlength=len(tokenizer))
-    found[BOS] += len(pairs)
-    found[EOS] += 2 * len(pairs)
-    return found

@@ -78,7 +78,13 @@ def score_row(toggles: Spec, rng: np.random.Generator, seed: int) -> Spec:
     """scores.json."""
     bleu = float(np.clip(true_score(toggles) + 1.5 * np.sin(9.7 * seed) + rng.normal(0, 1.0), 0.1, 99))
     by_steps = [
-        {"steps": k, "calls": max(1, k - 5), "bleu": bleu * (1 - 0.9 * np.exp(-k / 6)), "seconds": 0.3 + 0.11 * k}
+        {
+            "steps": k,
+            "calls": max(1, k - 5),
+            "bleu": bleu * (1 - 0.9 * np.exp(-k / 6)),
+            "sentences": 100,
+            "seconds": 0.3 + 0.11 * k,
+        }
         for k in KS
     ]
     return {

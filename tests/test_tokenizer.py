@@ -158,11 +158,6 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "x.json")
 
 
-def test_counts_by_hand() -> None:
-    found = tokenizer.counts(words(), [("b a a", "a c"), ("b", "zzz")])
-    assert found.tolist() == [2, 0, 4, 1, 3, 2, 1]
-
-
 def test_the_embedded_corpus_is_split_into_words() -> None:
     made = corpus.load(DataConfig(corpus_pairs=3000, corpus_heldout=50))
     split = tokenizer.build(made, 8000)

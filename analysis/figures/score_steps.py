@@ -1,4 +1,4 @@
-"""Quality against decoding effort: BLEU over the number of steps K, and over the seconds it took."""
+"""Quality against decoding effort: BLEU over the number of steps K, and over the time it took."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,26 +10,26 @@ from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
 
 NAME = "score_steps"
-AXES = {"steps": "decoding steps K", "seconds": "decoding time (s)"}
+AXES = {"steps": "decoding steps K", "ms": "decoding time\n(ms per sentence)"}
 
 
 def tidy(study: Study) -> pd.DataFrame:
-    """A row per arm, seed and K: BLEU as value, network calls, seconds."""
+    """A row per arm, seed and K: BLEU as value, network calls, milliseconds per sentence (NaN if not recorded)."""
     frame = study.steps.rename(columns={"bleu": "value"}).dropna(subset=["steps", "value"])
     if frame.empty:
         raise Missing("no run was decoded with several numbers of steps (by_steps in scores.json)")
-    return frame
+    return frame.assign(ms=1000 * frame["seconds"] / frame["sentences"])
 
 
 def statistics(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range of BLEU over seeds at each K, with the mean seconds and calls."""
+    """Mean and range of BLEU over seeds at each K, with the mean time and calls."""
     keys = ["arm", "label", "steps"]
-    cost = frame.groupby(keys, sort=False)[["calls", "seconds"]].mean().reset_index()
+    cost = frame.groupby(keys, sort=False)[["calls", "ms"]].mean().reset_index()
     return seed_range(frame, keys).merge(cost, on=keys)
 
 
 def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> None:
-    """BLEU of a panel's arms over K or seconds, on a logarithmic axis."""
+    """BLEU of a panel's arms over K or time, on a logarithmic axis."""
     looks = arm_style(study)
     for arm in panel.arms:
         rows = stats[(stats["arm"] == arm) & (stats[x] > 0)]
@@ -48,7 +48,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> N
 
 
 def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
-    """BLEU over K and over seconds; arms that differ in the noise factor alone share a panel."""
+    """BLEU over K and over time; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     kept = {x: "BLEU" for x in AXES if (stats[x] > 0).any()}
     fig, cells = facets(study, kept, within="noise_factor", common_x=False)
