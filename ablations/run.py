@@ -8,6 +8,7 @@ same command again goes on with an unfinished run and leaves a finished one as i
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,7 +29,7 @@ from ablations.studies import Arm
 from core import checkpoints, corpus, model_folder, training
 from core.batches import BatchStream
 from core.checks import check
-from core.config import DecodingConfig, RunConfig, flat
+from core.config import DecodingConfig, RunConfig, check_choice, flat
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
 from core.errors import UserError, command
@@ -216,6 +217,8 @@ class Options:
 def parse(arguments: list[str]) -> Options:
     """Preset, place and configuration from a command line; a wrong option ends the program naming the nearest."""
     preset = presets.get(_preset_of(arguments))
+    for name, value in _pairs(arguments):
+        check_choice(name, value)
     return tyro.cli(
         Options,
         prog="python -m ablations.run",
@@ -226,14 +229,30 @@ def parse(arguments: list[str]) -> Options:
     )
 
 
+def _pairs(arguments: list[str]) -> list[tuple[str, str]]:
+    """(name, value) of each '--name value' and '--name=value'."""
+    split = [argument.partition("=") for argument in arguments]
+    following = [*arguments[1:], ""]
+    named = [(*part, after) for part, after in zip(split, following, strict=True) if part[0].startswith("--")]
+    return [(name[2:].replace("-", "_"), value if sign else after) for name, sign, value, after in named]
+
+
 def _preset_of(arguments: list[str]) -> str:
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--preset="):
-            return argument.split("=", 1)[1]
-        if argument == "--preset" and index + 1 < len(arguments):
-            return arguments[index + 1]
-    has_data = any(argument == "--data" or argument.startswith("--data=") for argument in arguments)
-    return presets.default_for("a folder" if has_data else None)
+    given = dict(_pairs(arguments))
+    return given.get("preset", presets.default_for(given.get("data")))
+
+
+def check_place(place: Place) -> None:
+    """Raises UserError on a place no run can have."""
+    device_for(place.device)
+    if place.threads < 1:
+        raise UserError(f"option threads: {place.threads} must be at least 1")
+    if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
+        raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")
+    try:
+        (place.runs / place.study).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"option runs: {place.runs} cannot be made ({error.strerror})") from error
 
 
 @command
@@ -243,7 +262,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     config, place = options.run, options.place
     check(config)
-    device_for(place.device)
+    check_place(place)
     tuning = {"trials": 0, "note": presets.get(options.preset).tuning}
     arm = single_arm(config)
     folder = folder_of(config, arm, place.study, place.runs, preset=options.preset, tuning=tuning)

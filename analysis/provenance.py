@@ -62,12 +62,13 @@ def _data(record: dict[str, Any]) -> str | None:
     data = record.get("data") or {}
     if not data:
         return None
-    dropped = sum((data.get("dropped") or {}).values())
+    reasons = data.get("dropped") or {}
+    dropped = "; ".join(f"{number} dropped ({why})" for why, number in reasons.items()) or "none dropped"
     pairs = "/".join(
         f"{data[key]:,}" for key in ("train_pairs", "valid_pairs", "test_pairs") if data.get(key) is not None
     )
     vocabulary = f", {data['vocab_size']:,} types" if data.get("vocab_size") else ""
-    return f"{data.get('name')} ({data.get('digest')}), {pairs} train/valid/test pairs, {dropped} dropped{vocabulary}"
+    return f"{data.get('name')} ({data.get('digest')}), {pairs} train/valid/test pairs, {dropped}{vocabulary}"
 
 
 def _training(record: dict[str, Any]) -> str | None:

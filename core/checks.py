@@ -1,5 +1,6 @@
 """Values that no run can have, refused before anything is trained, naming the option and its range."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,9 @@ RULES: dict[str, Rule] = {
 def check(config: RunConfig) -> None:
     """Raises UserError on the first option whose value no run can have."""
     values = flat(config)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"option {name}: {value} is not a finite number")
     for name, (fits, rule) in RULES.items():
         if values[name] is not None and not fits(values[name]):
             raise UserError(f"option {name}: {values[name]} {rule}")

@@ -279,6 +279,18 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     return dataclasses.replace(config, **changes)
 
 
+def check_choice(name: str, text: str) -> None:
+    """Raises UserError naming the nearest choice if an option has choices and the text is none of them."""
+    for section in SECTIONS:
+        annotation = get_type_hints(type(getattr(RunConfig(), section))).get(name)
+        members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+        if text.lower() == "none" and type(None) in members:
+            return
+        for member in members:
+            if get_origin(member) is Literal:
+                _checked(name, text, member)
+
+
 def digest(values: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that name a mapping's content (paths left out)."""
     kept = {k: v for k, v in values.items() if k not in PATHS}

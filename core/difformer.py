@@ -78,13 +78,15 @@ class Difformer(nn.Module):
             encoded=x,
         )
 
-    def denoise(self, z_t: Tensor, t: Tensor, mask: Tensor, memory: Memory, z_0_prev: Tensor | None = None) -> Tensor:
-        """z_0_hat [B C, L, d_e] from z_t of the same shape, t [B C] or [1], mask [B C, L].
+    def denoise(
+        self, z_t: Tensor, time: Tensor, mask: Tensor, memory: Memory, z_0_prev: Tensor | None = None
+    ) -> Tensor:
+        """z_0_hat [B C, L, d_e] from z_t of the same shape, time [B C] or [1] (time_scale * t), mask [B C, L].
 
         C candidates per sentence of the memory, adjacent. z_0_prev: the last prediction; None stands for zeros.
         """
         h = self.joined(z_t, z_0_prev)
-        h = h + self.time(timestep_embedding(t * self.time_scale, self.config.model_dim))[:, None]
+        h = h + self.time(timestep_embedding(time, self.config.model_dim))[:, None]
         h = self.dropout(self.embedding_norm(h + self.decoder_positions(z_t.shape[1])))
         self_mask = mask[:, None, None, :]
         for layer, keys in zip(self.denoising_layers(), memory.layers, strict=True):

@@ -48,7 +48,8 @@ def denoiser(
 
     def denoise(z_t: Tensor, t: int, z_0_prev: Tensor | None) -> Tensor:
         told = t if config.fixed_t is None else config.fixed_t * model.diffusion_steps
-        z_0_hat = model.denoise(z_t, torch.full((1,), float(told), device=z_t.device), mask, memory, z_0_prev)
+        time = torch.full((1,), told * model.time_scale, device=z_t.device, dtype=torch.float32)
+        z_0_hat = model.denoise(z_t, time, mask, memory, z_0_prev)
         return model.embedding(model.embedding.logits(z_0_hat).argmax(-1)) if config.clamping else z_0_hat
 
     return denoise

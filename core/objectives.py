@@ -55,13 +55,13 @@ def predict(model: Difformer, process: ForwardProcess, batch: Batch, draws: Draw
     """Encode, diffuse and denoise a batch; the encoder and its keys and values are used by both passes."""
     memory = model.encode(batch.source, batch.source_mask)
     z_0 = model.embedding(batch.target)
-    z_t = process.sample(z_0, draws.t, draws.eps)
+    z_t, time = process.sample(z_0, draws.t, draws.eps), draws.t * model.time_scale
     first = None
     if draws.coin and model.config.self_conditioning:
         with torch.no_grad():
-            first = model.denoise(z_t, draws.t, batch.target_mask, memory.detach())
+            first = model.denoise(z_t, time, batch.target_mask, memory.detach())
         torch.clear_autocast_cache()  # before torch 2.10, weights cast under no_grad would get no gradient below
-    z_0_hat = model.denoise(z_t, draws.t, batch.target_mask, memory, first)
+    z_0_hat = model.denoise(z_t, time, batch.target_mask, memory, first)
     return Prediction(z_0, z_t, z_0_hat, memory.length_logits)
 
 

@@ -9,6 +9,7 @@ one) and whether the tokens are identical.
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,22 @@ Arrays = dict[str, np.ndarray]
 def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
     """max |ours - recorded| / max(1, |recorded|), over real positions where a mask says which."""
     theirs = torch.from_numpy(np.asarray(recorded)).double()
+    if ours.shape != theirs.shape:
+        raise ValueError(f"ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
     gap = (ours.detach().double() - theirs).abs() / theirs.abs().clamp_min(1.0)
     return float((gap if mask is None else gap[mask]).max())
+
+
+def largest(gaps: dict[str, float]) -> float:
+    """The largest difference; infinite if one is no number, so that NaN never passes for agreement."""
+    return max(gap if math.isfinite(gap) else math.inf for gap in gaps.values())
+
+
+def plain(report: Any) -> Any:
+    """The report as JSON knows it: what is no finite number becomes null."""
+    if isinstance(report, dict):
+        return {name: plain(value) for name, value in report.items()}
+    return None if isinstance(report, float) and not math.isfinite(report) else report
 
 
 @torch.no_grad()
@@ -115,13 +130,13 @@ def replay(path: Path) -> dict[str, Any]:
     options, weights, case = released.read_recording(path)
     if not weights:
         raise UserError(f"{path}: holds no weights; name the checkpoint it belongs to (--checkpoint, --dict, --case)")
-    config = released.configuration(options)
+    config = released.configuration(options, weights)
     model = released.build_model(config, weights)
     gaps = replay_training(model, config, case)
     more, tokens, mask = replay_decoding(model, config, case)
     gaps |= more
     identical = same_tokens(tokens, case["decode_tokens"], mask)
-    return {"case": path.name, "differences": gaps, "largest": max(gaps.values()), "tokens_identical": identical}
+    return {"case": path.name, "differences": gaps, "largest": largest(gaps), "tokens_identical": identical}
 
 
 def read_dictionary(path: Path) -> list[str]:
@@ -151,7 +166,7 @@ def check_checkpoint(
     if case_path is not None:
         recorded, _, case = released.read_recording(case_path)
         options |= recorded
-    config = released.configuration(options)
+    config = released.configuration(options, weights)
     model = released.build_model(config, weights)
     report: dict[str, Any] = {
         "checkpoint": checkpoint.name,
@@ -162,7 +177,7 @@ def check_checkpoint(
         gaps, tokens, mask = replay_decoding(model, config, case)
         texts = [words.decode(row[real].tolist()) for row, real in zip(tokens, mask, strict=True)]
         identical = same_tokens(tokens, case["decode_tokens"], mask)
-        report |= {"differences": gaps, "largest": max(gaps.values()), "tokens_identical": identical, "texts": texts}
+        report |= {"differences": gaps, "largest": largest(gaps), "tokens_identical": identical, "texts": texts}
     return report, model, config
 
 
@@ -211,7 +226,10 @@ def main() -> int:
         report = answer(options)
     except KeyError as error:
         raise UserError(f"{options.recording or options.case}: lacks {error}, which a recording holds") from error
-    print(json.dumps(report, indent=1, ensure_ascii=False))
+    except (RuntimeError, ValueError, IndexError, StopIteration) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{options.recording or options.case}: arrays and options do not fit ({reason})") from error
+    print(json.dumps(plain(report), indent=1, ensure_ascii=False, allow_nan=False))
     return 0 if report.get("tokens_identical", True) and report.get("largest", 0.0) <= 1e-5 else 1
 
 

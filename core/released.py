@@ -17,7 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.config import DecodingConfig, DiffusionConfig, ModelConfig, ObjectiveConfig, Placement, RunConfig
+from core.checks import check
+from core.config import (
+    DecodingConfig,
+    DiffusionConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    Placement,
+    RunConfig,
+    flat,
+    with_values,
+)
 from core.difformer import Difformer
 from core.errors import UserError
 
@@ -65,16 +75,23 @@ def _pickle_module() -> types.ModuleType:
     return module
 
 
+BROKEN: tuple[type[Exception], ...] = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError),
+    *(AttributeError, OSError, AssertionError, ImportError, zipfile.BadZipFile),
+)
+"""What reading a file that is no checkpoint, or a damaged one, may end in."""
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:
     """Options and float32 weights of a released checkpoint. Raises UserError if it is none, or asks for more."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_pickle_module())
-        options, weights = vars(content["args"]), content["model"]
+        options, weights = vars(content["args"]), {name: value.float() for name, value in content["model"].items()}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, OSError) as error:
+    except BROKEN as error:
         raise UserError(f"{path}: not a checkpoint of the released code ({error})") from error
-    return options, {name: value.float() for name, value in weights.items()}
+    return options, weights
 
 
 def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.ndarray]]:
@@ -84,17 +101,24 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise UserError(f"{path}: not a recording ({error})") from error
     if "options" not in arrays:
         raise UserError(f"{path}: not a recording (it has no 'options')")
-    options = json.loads(str(arrays.pop("options")))
+    try:
+        options = json.loads(str(arrays.pop("options")))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: its options are not JSON ({error})") from error
     weights = {k.removeprefix("weight/"): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("weight/")}
     return options, weights, {k: v for k, v in arrays.items() if not k.startswith("weight/")}
 
 
-def configuration(options: dict[str, Any]) -> RunConfig:
-    """Our configuration for the released code's options (its argument names)."""
+def configuration(options: dict[str, Any], weights: Weights) -> RunConfig:
+    """Our configuration for the released code's options (its argument names).
+
+    Raises UserError on a value that the released code does not know. Whether the decoder is pre-norm is told by its
+    final norm where no option says it.
+    """
     get = options.get
     place: Placement = "latent" if get("embed_norm_before_proj") else "decoder_input"
     model = ModelConfig(
@@ -109,7 +133,7 @@ def configuration(options: dict[str, Any]) -> RunConfig:
         dropout=get("dropout") or 0.0,
         activation=get("activation_fn", "relu"),
         pre_norm=bool(get("encoder_normalize_before")),
-        decoder_pre_norm=bool(get("decoder_normalize_before")),
+        decoder_pre_norm=bool(get("decoder_normalize_before", "decoder.layer_norm.weight" in weights)),
         learned_positions=bool(get("encoder_learned_pos")),
         decoder_learned_positions=bool(get("decoder_learned_pos")),
         embedding_norm=place if get("embed_norm") else "none",
@@ -133,7 +157,10 @@ def configuration(options: dict[str, Any]) -> RunConfig:
         label_smoothing=get("label_smoothing", 0.0),
         length_loss_factor=get("length_loss_factor", 0.1),
     )
-    return RunConfig(model=model, diffusion=diffusion, objective=objective, decoding=_decoding(options))
+    config = RunConfig(model=model, diffusion=diffusion, objective=objective, decoding=_decoding(options))
+    config = with_values(RunConfig(), flat(config))  # checks types and choices
+    check(config)
+    return config
 
 
 def _decoding(options: dict[str, Any]) -> DecodingConfig:
@@ -162,7 +189,11 @@ def build_model(config: RunConfig, weights: Weights) -> Difformer:
     positions = min((len(table) - 2 for table in tables), default=1024)
     model = Difformer(config.model, vocab, positions, config.diffusion.diffusion_steps)
     renamed = rename(weights, config.model, positions)
-    missing, unexpected = model.load_state_dict(renamed, strict=False)
+    try:
+        missing, unexpected = model.load_state_dict(renamed, strict=False)
+    except RuntimeError as error:
+        shapes = " ".join(str(error).split())[:300]
+        raise UserError(f"weights do not fit the options: {shapes}") from error
     if missing or unexpected:
         raise UserError(f"weights do not fit the options: missing {missing}, left over {unexpected}")
     return model.eval()
@@ -226,7 +257,7 @@ def _our_name(name: str, config: ModelConfig) -> str | None:
     if name in ("encoder.embed_tokens.weight", "decoder.output_projection.weight"):
         own = "embedding.source_table" if name.startswith("encoder") else "embedding.output_table"
         return None if config.share_embedding else own
-    if name.endswith((".version", "._float_tensor")):
+    if name.endswith((".version", "._float_tensor", "embed_positions.weights")):
         return None
     for prefix, ours in PREFIXES.items():
         if name.startswith(prefix):

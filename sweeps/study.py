@@ -118,6 +118,8 @@ def positive(name: str, value: int) -> int:
 def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
     study = studies.get(options.study)
+    if not options.data and (options.src, options.tgt) != (Options.src, Options.tgt):
+        raise UserError(f"--src {options.src} --tgt {options.tgt}: name the folder of text too, --data (make: DATA=)")
     usual = presets.default_for(options.data)
     preset = presets.get(options.preset or usual)
     seeds = positive("seeds", preset.seeds if options.seeds is None else options.seeds)

@@ -37,6 +37,45 @@ def test_a_wrong_weight_is_noticed(tmp_path: Path) -> None:
     assert official.replay(tmp_path / "wrong.npz")["largest"] > 1e-4
 
 
+def changed(path: Path, options: dict[str, Any], **arrays: np.ndarray) -> Path:
+    """The first recorded case with other options and arrays."""
+    with np.load(CASES[0]) as file:
+        case = dict(file) | arrays
+    case["options"] = np.array(json.dumps(json.loads(str(case["options"])) | options))
+    np.savez(path, **case)
+    return path
+
+
+def test_what_is_no_number_never_passes_for_agreement(tmp_path: Path) -> None:
+    with np.load(CASES[0]) as file:
+        z_t = np.full_like(file["z_t"], np.nan)
+    done = run(changed(tmp_path / "nan.npz", {}, z_t=z_t))
+    assert done.returncode == 1 and json.loads(done.stdout)["largest"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"decoding_steps": 10}, "do not fit"),
+        ({"model_dim": 64}, "do not fit"),
+        ({"noise_schedule": "foo"}, "foo"),
+        ({"activation_fn": "tanh"}, "tanh"),
+    ],
+)
+def test_options_that_do_not_fit_get_one_clear_line(options: dict[str, Any], named: str, tmp_path: Path) -> None:
+    done = run(changed(tmp_path / "case.npz", options))
+    assert done.returncode == 2 and "Traceback" not in done.stderr and named in done.stderr
+
+
+def test_a_pre_norm_decoder_is_told_by_its_final_norm() -> None:
+    options, weights, _ = released.read_recording(CASES[0])
+    assert released.configuration(options, weights).model.decoder_pre_norm is False
+    final = {f"decoder.layer_norm.{kind}": torch.ones(32) for kind in ("weight", "bias")}
+    config = released.configuration(options, weights | final)
+    assert config.model.decoder_pre_norm is True and config.model.pre_norm is False
+    released.build_model(config, weights | final)
+
+
 def as_checkpoint(case: Path, path: Path) -> Path:
     """A checkpoint file as the released code writes it, from a recorded case."""
     options, weights, _ = released.read_recording(case)
