@@ -96,7 +96,7 @@ def test_sign_test_agrees_with_scipy(values: list[float]) -> None:
 
 def test_differences_without_spread() -> None:
     assert stats.t_pvalue([0.0, 0.0]) == 1.0
-    assert stats.t_pvalue([2.0, 2.0]) == 0.0
+    assert math.isnan(stats.t_pvalue([2.0, 2.0]))
 
 
 def test_holm_by_hand() -> None:
