@@ -206,6 +206,8 @@ def rename(weights: Weights, config: ModelConfig, positions: int) -> Weights:
         ours = _our_name(name, config)
         if ours is not None:
             renamed[ours] = value[2 : positions + 2] if name.endswith("embed_positions.weight") else value
+    if config.share_projection and "encoder_in.weight" not in renamed and "decoder_in.weight" in renamed:
+        renamed["encoder_in.weight"] = renamed["decoder_in.weight"]  # one weight, recorded once
     return renamed
 
 
