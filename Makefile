@@ -12,6 +12,8 @@ RUNS    ?= runs
 FIGURES ?= figures
 FROM    ?= $(RUNS)/$(STUDY)
 STORAGE ?=
+BUDGET  ?=
+REPORT  ?= report
 ARGS    ?=
 JOBS    ?= 2
 PYTHON  ?=
@@ -25,7 +27,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep figures test lint bench clean
+.PHONY: help setup sweep search worker wandb-sweep figures report dashboard test lint bench clean
 
 help:
 	@echo "Ablations of embedding diffusion: what anchor loss, embedding norm and noise factor each buy."
@@ -34,7 +36,12 @@ help:
 
 ## Commands
 ##   make sweep      run a study, every arm with every seed; ends with its table and figures; run again, it goes on
-##   make figures    redraw table and figures of a study from its run folders
+##   make search     tune the nuisance parameters of each arm of a study with equal budget, then compare arms at their best
+##   make worker     help with a study that another machine began: STORAGE= is its Optuna storage
+##   make wandb-sweep  write a study as a W&B sweep file to sweeps/wandb/, and register it where there is a server
+##   make figures    redraw table and figures of a study from its run folders, or from W&B (FROM=)
+##   make report     write report/index.html: verdicts, tables, figures, samples of a study, in one file
+##   make dashboard  W&B workspace and report as code; without a server JSON, optuna-dashboard and our own report
 ##   make test       run the tests
 ##   make lint       check style and types (ruff, mypy)
 ##   make bench      measure training tokens and decoding sentences per second
@@ -42,8 +49,8 @@ help:
 ##   make clean      remove figures/ and caches; runs/, results/, wandb/ and .venv are never touched
 ##   make help       print this
 ##
-## Variables of make sweep and make figures, e.g.  make sweep STUDY=noise_factor SEEDS=5
-##   STUDY=modules      which study; for make figures the name of its folder in runs/
+## Variables of these commands, e.g.  make sweep STUDY=noise_factor SEEDS=5
+##   STUDY=modules      which study; for figures, report and dashboard the name of its folder in runs/
 ##   DATA=              folder of {train,valid,test}.{SRC,TGT}[.gz]; without it the embedded corpus
 ##   SRC=de TGT=en      the two suffixes in that folder
 ##   PRESET=            sizes and data recipe (default: tiny for the embedded corpus, small with DATA)
@@ -51,8 +58,10 @@ help:
 ##   WORKERS=           runs at a time (default: one a core, or one a GPU)
 ##   RUNS=runs          where run folders go
 ##   FIGURES=figures    where table and figures go
-##   FROM=RUNS/STUDY    for make figures: a study's folder anywhere
+##   REPORT=report      where the report goes
+##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project or X.wandb
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder)
+##   BUDGET=            time for make search, such as 30m or 4h
 ##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, or for make test ARGS="-k scores"
 ##   JOBS=2             processes for make test
 ##
@@ -144,8 +153,23 @@ SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
 sweep: setup
 	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
 
+search: setup
+	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
+
+worker: setup
+	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))
+
+wandb-sweep: setup
+	$(strip "$(PY)" -m sweeps.wandb_sweep $(SWEEP_OPTIONS) $(ARGS))
+
 figures: setup
 	"$(PY)" -m analysis.figures "$(FROM)" --out "$(FIGURES)" $(ARGS)
+
+report: setup
+	"$(PY)" -m analysis.report "$(FROM)" --out "$(REPORT)" $(ARGS)
+
+dashboard: setup
+	"$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(ARGS)
 
 test: setup
 	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)

@@ -5,10 +5,11 @@ To add an arm of your own, add a level to a factor in factors.py; to add a study
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.factors import Level, factor, options_of
+from ablations.ranges import NUISANCE, Dimension
 from core.config import nearest
 from core.errors import UserError
 
@@ -25,13 +26,19 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A question: factors crossed with each other. control: the arm that others are compared with."""
+    """A question: scientific factors crossed with each other; all that runs and analyses need is derived from this.
+
+    control: the arm that others are compared with. nuisance: what a search tunes for each arm, with equal budget.
+    seeds: how many; none = as the preset says. Every other option is fixed: the same for all arms.
+    """
 
     name: str
     question: str
     factors: Mapping[str, tuple[Level, ...]]
     control: str
     metric: str = "bleu"
+    seeds: int | None = None
+    nuisance: Mapping[str, Dimension] = field(default_factory=lambda: dict(NUISANCE))
 
     @property
     def arms(self) -> tuple[Arm, ...]:

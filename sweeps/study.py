@@ -122,7 +122,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
         raise UserError(f"--src {options.src} --tgt {options.tgt}: name the folder of text too, --data (make: DATA=)")
     usual = presets.default_for(options.data)
     preset = presets.get(options.preset or usual)
-    seeds = positive("seeds", preset.seeds if options.seeds is None else options.seeds)
+    seeds = positive("seeds", (study.seeds or preset.seeds) if options.seeds is None else options.seeds)
     overrides = plan.overrides_for(study, options.overrides)
     data = {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
     config = with_values(preset.config, {**data, **overrides})

@@ -1,0 +1,68 @@
+"""Sweeps and their agents: the points of a grid, one for each heartbeat of an agent that has nothing to do."""
+
+import itertools
+import json
+from typing import Any
+
+import yaml
+
+from standin.backend import Backend, operation
+from standin.runs import project_of
+
+
+def grid(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """All points of a grid."""
+    choices = {k: spec["values"] if "values" in spec else [spec["value"]] for k, spec in parameters.items()}
+    return [dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())]
+
+
+@operation("UpsertSweep")
+def upsert(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
+    """A sweep is registered."""
+    config = yaml.safe_load(variables["config"])
+    sweep_id = f"sweep{len(backend.sweeps):03d}"
+    backend.sweeps[sweep_id] = {
+        "id": sweep_id,
+        "config": variables["config"],
+        "program": config.get("program"),
+        "queue": grid(config["parameters"]),
+        "state": "RUNNING",
+    }
+    sweep = {"name": sweep_id, "project": project_of(variables)}
+    return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+
+@operation("SweepWithRuns")
+def with_runs(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
+    """A sweep as an agent asks for it."""
+    sweep = backend.sweeps[variables["sweep"]]
+    found = {"id": sweep["id"], "name": sweep["id"], "method": "grid", "state": sweep["state"]}
+    return {"project": {"sweep": found | {"config": sweep["config"], "runs": {"edges": []}}}}
+
+
+@operation("CreateAgent")
+def create_agent(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
+    """An agent joins."""
+    agent = f"agent{len(backend.agents):03d}"
+    backend.agents[agent] = variables["sweep"]
+    return {"createAgent": {"agent": {"id": agent}}}
+
+
+@operation("Heartbeat")
+def heartbeat(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
+    """The next point for an idle agent, or the order to leave."""
+    sweep = backend.sweeps[backend.agents[variables["id"]]]
+    commands = [] if json.loads(variables.get("runState") or "{}") else next_commands(sweep)
+    return {"agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps(commands)}}
+
+
+def next_commands(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    """One command."""
+    if not sweep["queue"]:
+        sweep["state"] = "FINISHED"
+        return [{"type": "exit", "id": "exit"}]
+    point = sweep["queue"].pop(0)
+    run = f"{sweep['id']}-{len(sweep['queue']):02d}"
+    ids = dict.fromkeys(("id", "run_id", "run_name", "run_storage_id"), run)
+    args = {k: {"value": v, "desc": None} for k, v in point.items()}
+    return [{"type": "run", **ids, "program": sweep["program"], "args": args}]
