@@ -3,6 +3,9 @@
 Without WANDB_MODE and without a key, runs are written offline beside the run folders (`wandb sync` sends them later,
 `python -m sweeps.mirror` writes them anew). WANDB_MODE=disabled turns it off. W&B is a mirror of the run folder: when
 it fails, that is reported once and the run goes on.
+
+Under an agent of a W&B sweep (WANDB_SWEEP_ID set) the run takes the agent's WANDB_RUN_ID, WANDB_RUN_GROUP and project,
+and the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last word in its configuration; run.json notes whose it is.
 """
 
 import netrc
@@ -13,6 +16,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,26 +92,53 @@ def _report(message: str) -> None:
 # The tracker
 
 
-def run_id(record: Mapping[str, Any]) -> str:
-    """W&B's id of a run: its hash8, and four digits for the study and arm it belongs to."""
-    return f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
+@dataclass(frozen=True)
+class Identity:
+    """What a run is called in W&B."""
+
+    id: str
+    group: str
+    sweep: str | None = None
 
 
-def settings_for(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run is filed: group = study, tags = toggles, the options and the toggles flat in the configuration."""
+def identity(record: Mapping[str, Any]) -> Identity:
+    """What a run is called in W&B: what the sweep's agent says (WANDB_SWEEP_ID set), or said when the run was its own.
+
+    Otherwise the id is the run's hash8 and four digits for the study and arm it belongs to, the group the study.
+    """
+    own = f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
+    if sweep := os.environ.get("WANDB_SWEEP_ID"):
+        group = os.environ.get("WANDB_RUN_GROUP") or record["study"]
+        return Identity(os.environ.get("WANDB_RUN_ID") or own, group, sweep)
+    return Identity(**record["wandb"]) if record.get("wandb") else Identity(own, record["study"])
+
+
+def filing(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run is filed: tags = toggles, the options and the toggles flat in the configuration.
+
+    A sweep's own values are laid over this configuration by the client, and locked.
+    """
     keys = ("study", "arm", "label", "seed", "hash")
+    known = identity(record)
     return {
-        "id": run_id(record),
         "name": f"{record['arm']}-s{record['seed']}",
-        "group": record["study"],
+        "group": known.group,
         "job_type": "train",
         "tags": [f"{name}={level}"[:64] for name, level in record["toggles"].items()],
         "config": {**record["config"], **record["toggles"], **{key: record[key] for key in keys}},
     }
 
 
-def _settings(online: bool) -> Any:
+def address(record: Mapping[str, Any]) -> dict[str, str]:
+    """The project and the id of a run; nothing under an agent, whose environment has them and has the last word."""
+    if os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
+        return {}
+    return {"project": os.environ.get("WANDB_PROJECT", PROJECT), "id": identity(record).id}
+
+
+def _settings(online: bool, sweep: str | None) -> Any:
     values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
+    values |= {"sweep_id": sweep} if sweep else {}
     if online:
         values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
     else:
@@ -135,20 +166,21 @@ class WandbTracker:
 
     def _start(self, mode: str) -> None:
         record = records.read(self.folder)
-        place, online = home(self.folder), mode == "online"
+        known, place, online = identity(record), home(self.folder), mode == "online"
+        if known.sweep and record.get("wandb") != asdict(known):  # so that it can be mirrored without the agent
+            record = records.update(self.folder, wandb=asdict(known))
         if not online:  # this run will hold all rows, also those before an interruption
-            for old in (place / "wandb").glob(f"offline-run-*-{run_id(record)}"):
+            for old in (place / "wandb").glob(f"offline-run-*-{known.id}"):
                 shutil.rmtree(old, ignore_errors=True)
-        project = os.environ.get("WANDB_PROJECT", PROJECT)
         try:
             run = client().init(
-                project=project,
                 dir=str(place),
                 mode=mode,
                 resume="allow" if online else None,
                 reinit="finish_previous",
-                settings=_settings(online),
-                **settings_for(record),
+                settings=_settings(online, known.sweep),
+                **address(record),
+                **filing(record),
             )
         except Exception as error:
             if not online:

@@ -355,7 +355,7 @@ def test_the_mirror_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_run_ids_differ_between_arms_and_studies_with_the_same_options() -> None:
     record = {"hash": "0123abcd", "study": "modules", "arm": "a"}
-    ids = {tracking.run_id(record), tracking.run_id(record | {"arm": "b"}), tracking.run_id(record | {"study": "x"})}
+    ids = {tracking.identity(record | more).id for more in ({}, {"arm": "b"}, {"study": "x"})}
     assert len(ids) == 3 and all(id_.startswith("0123abcd-") for id_ in ids)
 
 
