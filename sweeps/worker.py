@@ -57,9 +57,9 @@ class Options:
 
 def real(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
     """Train, decode, score and probe one arm."""
-    from ablations import run  # on demand: brings in torch, which says nothing about wrong options
+    from ablations import arm  # on demand: brings in torch, which says nothing about wrong options
 
-    run.execute(config, folder, tracker, run.Place())
+    arm.execute(config, folder, tracker, arm.Place())
 
 
 def main(execute: Execute = real) -> int:

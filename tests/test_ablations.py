@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ablations import factors, presets, records, studies
-from ablations.run import Place, execute, folder_of, parse, single_arm
+from ablations.arm import Place, execute, folder_of, single_arm
+from ablations.run import parse
 from core import checkpoints
 from core.checks import check
 from core.config import RunConfig, flat, with_values

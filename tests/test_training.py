@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from ablations import presets
+from ablations.arm import new_model
 from ablations.materials import prepare
-from ablations.run import new_model
 from core import checkpoints, model_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, TrainingConfig, with_values

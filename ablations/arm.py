@@ -1,0 +1,191 @@
+"""One arm with one seed into its run folder: train, decode, score, probe.
+
+`execute` does what is missing of a folder that the caller has claimed: the command (ablations/run.py) or a worker.
+"""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ablations import evaluate, records
+from ablations.evaluate import Evaluator
+from ablations.factors import FACTORS, Level
+from ablations.materials import Materials, device_for, prepare
+from ablations.studies import Arm
+from core import checkpoints, corpus, model_folder, training
+from core.batches import BatchStream
+from core.config import DecodingConfig, RunConfig, flat
+from core.difformer import Difformer
+from core.diffusion import ForwardProcess
+from core.machine import settle
+from core.randomness import mixed
+from core.training import Job, Outcome
+
+VALIDATION = DecodingConfig()
+"""How checkpoints are validated: the released decoding, so that arms that differ in decoding alone share training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where and how a run happens: nothing of it changes the result's identity."""
+
+    runs: Path = Path("runs")
+    """Folder of all run folders."""
+    study: str = "single"
+    """Study the run belongs to (a folder of runs)."""
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda, cuda:N."""
+    threads: int = 1
+    """CPU threads; one per worker is fastest when several runs share a machine."""
+
+
+def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any) -> Path:
+    """Make (or find) the run folder of an arm with a seed; its record is pending if it is new."""
+    values = flat(config)
+    hash8 = records.identity(values, corpus.digest(config.data))
+    folder = records.folder_for(runs, study, arm.name, config.seed, hash8)
+    records.create(
+        folder,
+        study=study,
+        arm=arm.name,
+        label=arm.label,
+        seed=config.seed,
+        hash8=hash8,
+        config=values,
+        toggles=dict(arm.toggles),
+        **fields,
+    )
+    return folder
+
+
+def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Place) -> dict[str, Any]:
+    """Run what is missing of a claimed run folder and finish it; returns its scores.
+
+    Raises UserError for what the user can mend. The caller claims the folder before and marks failures.
+    """
+    device = device_for(place.device)
+    settle(place.threads)
+    started, cpu = time.monotonic(), time.process_time()
+    materials = prepare(config.data)
+    materials.tokenizer.save(folder / model_folder.TOKENIZER)
+    model = new_model(config, materials, device)
+    records.update(
+        folder,
+        **records.provenance(device),
+        precision="bfloat16" if training.mixed_precision(config.training, device) else "float32",
+        data=materials.facts(),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+    evaluator = Evaluator(materials, config, device)
+    outcome = trained(model, config, folder, evaluator, tracker)
+    found, cost = assess(model, evaluator, folder, outcome)
+    wall, cpu = time.monotonic() - started, time.process_time() - cpu
+    rate = outcome.tokens / outcome.seconds if outcome.seconds else None
+    cost |= {"wall_s": wall, "cpu_s": cpu, "train_s": outcome.seconds, "train_tokens": outcome.tokens}
+    cost["train_tokens_per_s"] = rate
+    records.update(folder, cost=cost, outcome="diverged" if outcome.diverged else "ok")
+    tracker.results(folder)
+    records.finish(folder)
+    return found
+
+
+def new_model(config: RunConfig, materials: Materials, device: torch.device) -> Difformer:
+    """A model with the seed's initial weights: the same for all arms whose shapes agree."""
+    torch.manual_seed(mixed(config.seed, "weights"))
+    vocab = len(materials.tokenizer)
+    model = Difformer(config.model, vocab, config.data.max_length, config.diffusion.diffusion_steps)
+    return model.to(device)
+
+
+def trained(
+    model: Difformer, config: RunConfig, folder: Path, evaluator: Evaluator, tracker: records.Tracker
+) -> Outcome:
+    """Train the model, or take the weights of a run of the same study that was trained just so."""
+    mine = records.training_identity(flat(config), corpus.digest(config.data))
+    records.update(folder, training_hash=mine)
+    with records.exclusive(folder.parent / f".training-{mine}.lock"):
+        twin = trained_twin(folder, mine)
+        if twin is not None:
+            adopt(twin, folder)
+            records.update(folder, trained_by=twin.name)
+        state = folder / training.STATE
+        step = checkpoints.load(state)[1]["step"] if state.exists() else None
+        with records.MetricsLog(folder / "metrics.jsonl", step, tracker.log) as log:
+            job = Job(
+                config,
+                folder,
+                BatchStream(evaluator.materials.train, config.training.batch_tokens, config.seed),
+                lambda model: validate(model, evaluator),
+                log.log,
+            )
+            return training.train(model, job)
+
+
+def trained_twin(folder: Path, training_hash: str) -> Path | None:
+    """Another run of the study with the same training, done."""
+    for record in sorted(folder.parent.glob("*/run.json")):
+        twin = record.parent
+        trained = twin != folder and (twin / model_folder.WEIGHTS).exists() and (twin / training.STATE).exists()
+        if trained and records.read(twin).get("training_hash") == training_hash:
+            return twin
+    return None
+
+
+def adopt(twin: Path, folder: Path) -> None:
+    """Copy what training left; the state last, since its being there says that all is."""
+    names = [path.name for path in twin.glob("best-*.safetensors")]
+    for name in [*names, "metrics.jsonl", training.STATE]:
+        shutil.copyfile(twin / name, folder / name)
+
+
+def validate(model: Difformer, evaluator: Evaluator) -> dict[str, float]:
+    """mse, nll and BLEU on the validation set's first sentences."""
+    config = evaluator.config
+    process = ForwardProcess.build(config.diffusion).to(evaluator.device)
+    batched = [batch for _, batch in evaluator.batched(evaluator.valid)]
+    losses = training.validation_loss(model, process, batched, config)
+    steps = min(VALIDATION.decoding_steps, config.diffusion.diffusion_steps)
+    decoding = dataclasses.replace(VALIDATION, decoding_steps=steps, early_stop=steps // 4)
+    return losses | {"val/bleu": evaluator.bleu(model, evaluator.valid, decoding)}
+
+
+def assess(
+    model: Difformer, evaluator: Evaluator, folder: Path, outcome: Outcome
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write scores.json, samples.jsonl and probes.npz; returns the scores and what decoding cost.
+
+    A diverged arm is decoded like any other: what it scores is its result.
+    """
+    model.eval()
+    if outcome.diverged:
+        for parameter in model.parameters():
+            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+    found, hypotheses, cost = evaluate.test_scores(evaluator, model)
+    found |= {"checkpoints_averaged": outcome.averaged}
+    evaluate.write_samples(folder / "samples.jsonl", evaluator, model, hypotheses)
+    probes = evaluate.probes(evaluator, model)
+    with records.full_disk(folder / "probes.npz"):
+        np.savez_compressed(folder / "probes.npz", allow_pickle=False, **probes)
+    records.write_json(folder / "scores.json", found)
+    return found, cost
+
+
+def single_arm(config: RunConfig) -> Arm:
+    """The arm that a configuration stands for, by the levels of the three modules where it is at one."""
+    values, toggles = flat(config), dict[str, Level]()
+    for name in ("anchor_loss", "embedding_norm", "noise_factor"):
+        toggles |= _level(name, FACTORS[name].levels, values)
+    short = [FACTORS[name].short[level].removesuffix(".0") for name, level in toggles.items()]
+    name = "+".join(short) or "custom"
+    return Arm(name, " · ".join(short) or "custom", toggles, {})
+
+
+def _level(name: str, levels: Mapping[Level, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Level]:
+    at = [level for level, options in levels.items() if all(values[k] == v for k, v in options.items())]
+    return {name: at[0]} if at else {}
