@@ -24,6 +24,8 @@ from analysis.stats import (
     verdict,
 )
 
+NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
+
 SCORES = {
     "chrf": "chrF",
     "rougeL": "ROUGE-L",
@@ -37,6 +39,11 @@ INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided
 
 SHORT = {"anchor_loss": "anchor", "embedding_norm": "norm", "noise_factor": "F", "token_loss": "token loss"}
 """Names of factors where room is short."""
+
+
+def metric_name(study: Study) -> str:
+    """The study's metric as it is written."""
+    return NAMES.get(study.metric, study.metric)
 
 
 def short(factor: str) -> str:

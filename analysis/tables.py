@@ -18,10 +18,9 @@ from rich.text import Text
 
 from analysis.load import Study, load
 from analysis.provenance import footer
-from analysis.results import SCORES, ablation, differences, effects, on_levels, short
+from analysis.results import SCORES, ablation, differences, effects, metric_name, on_levels, short
 from core.errors import command
 
-NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
 ASCII_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     character: f"\\{character}" for character in "&%$#_{}"
@@ -84,10 +83,9 @@ def toggle_text(level: Any) -> str:
 def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
-    metric = NAMES.get(study.metric, study.metric)
     scores = [column for column in SCORES if frame[column].notna().any()]
     difference = ["difference to control"] if study.control else []
-    heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric} [95% interval]"]
+    heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric_name(study)} [95% interval]"]
     rows = []
     for _, row in frame.iterrows():
         mark = f" ({row['outcomes']})" if row["outcomes"] else ""
@@ -103,7 +101,7 @@ def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
 def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
     """A row per effect of a factorial, or per difference to the control."""
     factorial = "order" in frame
-    heads = ["effect" if factorial else "difference", f"{NAMES.get(study.metric, study.metric)} [95% interval]"]
+    heads = ["effect" if factorial else "difference", f"{metric_name(study)} [95% interval]"]
     heads += ["seeds", "p", "p (Holm)", "verdict", "seeds needed"]
     heads += ["pooled interval", "pooled p (Holm)", "pooled verdict"] if factorial else []
     rows = []

@@ -14,11 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.common import Missing
 from analysis.load import Study
-from analysis.results import ablation, differences, effects, on_levels, short
+from analysis.results import ablation, differences, effects, metric_name, on_levels, short
 from analysis.style import GREY, PAGE, Look, arm_style, banner, seeds_text
 
 NAME = "ablation"
-METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 
 
 def statistics(study: Study) -> pd.DataFrame:
@@ -127,7 +126,7 @@ def _arrange(study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> Figure:
     drawn = fig.subplots(1, len(kept), width_ratios=[widths[name] for name in kept], squeeze=False)[0]
     axes = dict(zip(kept, drawn, strict=True))
     draw_arms(axes["arms"], study, stats)
-    name = METRIC_NAMES.get(study.metric, study.metric)
+    name = metric_name(study)
     axes["arms"].set_xlabel(name)
     if matrix:
         draw_toggles(axes["toggles"], study)

@@ -1,0 +1,47 @@
+"""Which arms of a study a claim is about: the full model, and the arm that differs from it in one option."""
+
+import math
+
+from analysis.load import Arm, Study
+
+
+def options(study: Study, arm: Arm) -> dict[str, object]:
+    """The options that tell the arms of this study apart, as the runs recorded them."""
+    described = [each.get("values") or {} for each in study.info.get("arms") or []]
+    configs = {record["arm"]: record.get("config") or {} for record in study.records.values()}
+    varied = set().union(*described) or {
+        key for config in configs.values() for key in config if len({str(c.get(key)) for c in configs.values()}) > 1
+    }
+    return {key: configs[arm.name].get(key) for key in sorted(varied - {"seed"})}
+
+
+def setting(study: Study, arm: Arm, option: str) -> object:
+    """An option of an arm, whether the study varies it or not."""
+    return next((r.get("config") or {} for r in study.records.values() if r["arm"] == arm.name), {}).get(option)
+
+
+def full(study: Study) -> Arm | None:
+    """The full model: the study's control arm; in a study without study.json the arm with the most modules on."""
+    if study.control:
+        return study.arm(study.control)
+    if study.info.get("control"):
+        return None
+    return max(study.arms, key=lambda arm: (setting(study, arm, "token_loss") == "anchor")
+               + (setting(study, arm, "embedding_norm") not in ("none", None))
+               + (number_of(setting(study, arm, "noise_factor")) > 1))  # fmt: skip
+
+
+def number_of(value: object) -> float:
+    """A numeric option as a number; NaN if it is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def replaced(study: Study, option: str, level: object) -> Arm | None:
+    """The arm that differs from the full model in this option alone, which has this level."""
+    control = full(study)
+    if control is None:
+        return None
+    wanted = options(study, control) | {option: level}
+    if option not in options(study, control) or options(study, control)[option] == level:
+        return None
+    return next((arm for arm in study.arms if options(study, arm) == wanted), None)

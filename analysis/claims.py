@@ -1,0 +1,82 @@
+"""The paper's claims, each with its test on a study's data, its effect with interval, and a verdict.
+
+`claims(study)` lists all of them for any study. The tests were fixed in this form: one number per seed (a paired
+difference, a ratio, a share), its 95% t interval over seeds, and a criterion: the values of the effect for which the
+claim holds. The verdict is
+
+- reproduced, if the whole interval lies where the claim holds,
+- not reproduced, if the whole interval lies where it does not (evidence against the claim, not lack of evidence),
+- undecided otherwise, and where the study does not vary what the claim is about.
+
+Both need a p of at most 0.05 after Holm's correction for all claims that the study can test; p is the smallest error
+probability at which the interval would still decide. The claims are about the full model (the study's control arm) and
+about what happens when one thing is taken from it, as in the paper's own ablation; averages over all settings of the
+other factors stand in the table of effects.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from analysis.load import Study
+from analysis.questions import QUESTIONS, Question
+from analysis.stats import Interval, holm
+
+Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what the study says about it.
+
+    effect is in `unit`, of the comparison in `contrast`, over `seeds` seeds (all NaN and 0 where nothing was tested);
+    `reason` says in a sentence or more why the verdict is what it is.
+    """
+
+    key: str
+    statement: str
+    verdict: Verdict
+    effect: Interval
+    unit: str
+    contrast: str
+    reason: str
+    seeds: int
+
+
+def claims(study: Study) -> list[Claim]:
+    """Every claim of the paper with the study's verdict; "undecided" where the study does not vary its subject."""
+    asked = [ask(study) for ask in QUESTIONS]
+    adjusted = holm([question.pvalue for question in asked])
+    tested = int(np.isfinite(adjusted).sum())
+    return [judge(question, float(p), tested) for question, p in zip(asked, adjusted, strict=True)]
+
+
+def judge(question: Question, p: float, tested: int) -> Claim:
+    """The verdict on one claim, with its reason; p: after the correction for `tested` claims."""
+    interval, q = question.interval, question
+    sides = {q.holds(interval.low), q.holds(interval.high)} if interval.defined else set()
+    clear = len(sides) == 1 and not any(interval.low <= edge <= interval.high for edge in q.edges)
+    verdict: Verdict = "undecided"
+    if clear and p <= 1 - interval.level + 1e-12:
+        verdict = "reproduced" if sides == {True} else "not reproduced"
+    reason = " ".join(part for part in (_why(q, interval, clear, verdict, p, tested), q.note) if part)
+    return Claim(q.key, q.statement, verdict, interval, q.unit, q.contrast, reason, interval.n)
+
+
+def _why(q: Question, interval: Interval, clear: bool, verdict: Verdict, p: float, tested: int) -> str:
+    """The reason for a verdict."""
+    if q.missing:
+        return q.missing
+    if interval.n < 2:
+        return f"{'One seed has' if interval.n else 'No seed has both values, so there is'} no interval."
+    corrected = f"p = {p:.3f} after Holm's correction for {tested} claims" if p >= 0.001 else "p < 0.001 after Holm"
+    if verdict != "undecided":
+        side = "within" if verdict == "reproduced" else "outside"
+        return f"The whole interval lies {side} what the claim says, {q.criterion} ({corrected})."
+    if math.isnan(p):
+        return "All seeds gave the same value: there is no spread to judge by."
+    if clear:
+        return f"The interval alone would decide ({q.criterion}), but not among so many claims ({corrected})."
+    return f"The interval holds values for which the claim is true ({q.criterion}) and values for which it is not."

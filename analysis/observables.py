@@ -1,0 +1,106 @@
+"""What the paper's claims are about, measured per seed: seed -> one number, for one arm of a study.
+
+A seed whose run lacks the rows or arrays, or has none that are finite, is absent.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import STEP, Study
+
+Seeds = dict[int, float]
+EDGE = 0.2
+"""Share of the types, by frequency, that counts as frequent and as rare."""
+
+
+def variance(study: Study, arm: str, first: bool = False) -> Seeds:
+    """Half the squared distance of two types' z_0 of mean norm at the mean angle: norm^2 (1 - cosine).
+
+    It falls when embeddings shrink and when they turn towards each other. At the last row of training that has it, or
+    at the first. In units of the noise's variance per dimension, for F = 1.
+    """
+    needed = ["diag/norm_mean", "diag/cosine"]
+    if not {*needed, STEP} <= set(study.metrics):
+        return {}
+    rows = study.metrics[study.metrics["arm"] == arm].dropna(subset=needed).sort_values(STEP)
+    groups = rows.groupby("seed")
+    ends = groups.first() if first else groups.last()
+    values = ends["diag/norm_mean"] ** 2 * (1 - ends["diag/cosine"])
+    return _finite((seed, value) for seed, value in values.items() if value > 0)
+
+
+def kept_variance(study: Study, arm: str) -> Seeds:
+    """Variance of the embeddings at the end of training, as a share of that at its start."""
+    start, end = variance(study, arm, first=True), variance(study, arm)
+    return {seed: end[seed] / start[seed] for seed in sorted(start.keys() & end.keys())}
+
+
+def frequent_to_rare(study: Study, arm: str) -> Seeds:
+    """Median norm of z_0 of the most frequent fifth of the types over that of the rarest (types seen in training)."""
+    return _finite((seed, _edge_ratio(probes)) for seed, probes in _probes(study, arm, "frequency", "norm"))
+
+
+def _edge_ratio(probes: dict[str, np.ndarray]) -> float:
+    frequency, norm = probes["frequency"].astype(float), probes["norm"].astype(float)
+    if frequency.shape != norm.shape:
+        return math.nan
+    seen = (frequency > 0) & np.isfinite(norm)
+    ordered = norm[seen][np.argsort(-frequency[seen], kind="stable")]
+    size = int(EDGE * len(ordered))
+    if size < 5 or not np.median(ordered[-size:]) > 0:
+        return math.nan
+    return float(np.median(ordered[:size]) / np.median(ordered[-size:]))
+
+
+def recovered(study: Study, arm: str) -> Seeds:
+    """Share of tokens, in percent, that the embedding nearest to z_t gives away: mean over the first half of the t."""
+    return _finite((seed, 100 * _first_half(p["t"], p["nearest"])) for seed, p in _probes(study, arm, "t", "nearest"))
+
+
+def _first_half(t: np.ndarray, values: np.ndarray) -> float:
+    if t.shape != values.shape or not t.size:
+        return math.nan
+    inside = np.isfinite(values) & (t <= t.max() / 2)
+    return float(values[inside].mean()) if inside.any() else math.nan
+
+
+def one_shot_drop(study: Study, arm: str) -> Seeds:
+    """BLEU of the one-shot prediction from pure noise when told the largest t, minus BLEU when told the smallest."""
+    return _finite((seed, _drop(p["fig5_t"], p["oneshot_bleu"])) for seed, p in _probes(study, arm, *ONE_SHOT))
+
+
+ONE_SHOT = ("fig5_t", "oneshot_bleu")
+
+
+def _drop(t: np.ndarray, values: np.ndarray) -> float:
+    if t.shape != values.shape or t.size < 2:
+        return math.nan
+    return float(values[t.argmax()] - values[t.argmin()])
+
+
+def bleu_at(study: Study, arm: str, steps: int) -> Seeds:
+    """BLEU with that many decoding steps (by_steps of scores.json; on part of the test set)."""
+    rows = study.steps[(study.steps["arm"] == arm) & (study.steps["steps"] == steps)]
+    return _finite(zip(rows["seed"], rows["bleu"], strict=True))
+
+
+def step_counts(study: Study, arm: str) -> list[int]:
+    """The numbers of decoding steps that `bleu_at` knows, rising."""
+    counts = study.steps.loc[study.steps["arm"] == arm].dropna(subset=["steps", "bleu"])["steps"]
+    return sorted({int(steps) for steps in counts})
+
+
+def _probes(study: Study, arm: str, *names: str) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Seed and arrays of the arm's runs that have all of these arrays."""
+    rows: pd.DataFrame = study.scores[study.scores["arm"] == arm]
+    for run, seed in zip(rows["run"], rows["seed"], strict=True):
+        probes = study.probes.get(run, {})
+        if all(name in probes for name in names):
+            yield int(seed), probes
+
+
+def _finite(pairs: Iterable[tuple[int, float]]) -> Seeds:
+    return {int(seed): float(value) for seed, value in sorted(pairs) if math.isfinite(value)}

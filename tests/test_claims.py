@@ -1,0 +1,247 @@
+"""The verdicts on the paper's claims: hand-made studies with known answers, and never more than the interval allows."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_runs import edit, write_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from analysis import observables
+from analysis.claims import Claim, claims, judge
+from analysis.load import load
+from analysis.questions import QUESTIONS, Question, _closest
+
+SEEDS = (1, 2, 3, 4)
+WOBBLE = {1: -0.3, 2: 0.1, 3: 0.3, 4: -0.1}
+"""Added to scores seed by seed, so that differences have a spread."""
+
+
+def verdicts(path: Path) -> dict[str, Claim]:
+    return {claim.key: claim for claim in claims(load(path))}
+
+
+def rescore(path: Path, bleu: Callable[[dict[str, Any], int], float]) -> None:
+    """Give every run the score that its toggles and seed call for, with any number of steps."""
+    for file in path.glob("*/run.json"):
+        record = json.loads(file.read_text())
+        value = bleu(record["toggles"], record["seed"])
+        steps = [{"steps": k, "calls": k, "bleu": value, "seconds": 1.0, "sentences": 100} for k in (5, 20, 50)]
+        edit(file.parent / "scores.json", bleu=value, by_steps=steps)
+
+
+def reprobe(path: Path, **arrays: Any) -> None:
+    for file in path.glob("*/probes.npz"):
+        kept = dict(np.load(file))
+        np.savez(file, **kept | {key: np.asarray(value) for key, value in arrays.items()})
+
+
+def modules(tmp_path: Path, gains: Sequence[float], seeds: Sequence[int] = SEEDS) -> Path:
+    """A 2x2x2 in which each module adds its gain, with a different wobble in every arm."""
+    path = write_study(tmp_path, "modules", seeds=seeds)
+
+    def bleu(toggles: dict[str, Any], seed: int) -> float:
+        on = [toggles["anchor_loss"], toggles["embedding_norm"], toggles["noise_factor"] == 4]
+        return 50 + float(np.dot(gains, on)) + WOBBLE[seed] * (1 + 0.3 * sum(on))
+
+    rescore(path, bleu)
+    return path
+
+
+def test_gains_are_reproduced_and_the_full_model_is_best(tmp_path: Path) -> None:
+    found = verdicts(modules(tmp_path, (10, 6, 8)))
+    for key, gain in {"anchor_score": 10, "norm_score": 6, "noise_score": 8, "all_three": 6}.items():
+        claim = found[key]
+        assert claim.verdict == "reproduced", claim
+        assert (claim.effect.estimate, claim.seeds) == (pytest.approx(gain, abs=0.1), 4)
+        assert claim.effect.low > 0
+    assert found["norm_score"].contrast == "anchor · norm · F4 minus anchor · nonorm · F4"
+    assert "closest rival of 7, anchor · nonorm · F4" in found["all_three"].contrast
+    assert found["few_steps"].verdict == "undecided"  # the same at any K: no spread to judge by
+    assert "no spread" in found["few_steps"].reason
+
+
+def test_losses_are_evidence_against(tmp_path: Path) -> None:
+    found = verdicts(modules(tmp_path, (10, -6, 8)))
+    assert found["norm_score"].verdict == "not reproduced"
+    assert found["norm_score"].effect.high < 0
+    assert found["all_three"].verdict == "not reproduced"
+    assert "anchor · nonorm · F4" in found["all_three"].contrast
+    assert found["anchor_score"].verdict == "reproduced"
+    assert "Averaged over all settings of the other factors the effect is −6.0" in found["norm_score"].reason
+
+
+def test_no_gain_is_no_evidence_against(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 0, 8))
+    first = next(path.glob("anchor+norm+F4-s1-*"))
+    edit(first / "scores.json", bleu=66.0)
+    found = verdicts(path)
+    assert found["norm_score"].verdict == found["all_three"].verdict == "undecided"
+    assert "values for which it is not" in found["norm_score"].reason
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_one_seed_decides_nothing(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    found = verdicts(modules(tmp_path, (1, 1, 1), seeds))
+    if len(seeds) == 1:
+        assert {claim.verdict for claim in found.values()} == {"undecided"}
+        assert not any(claim.effect.defined for claim in found.values())
+        assert "One seed has no interval" in found["anchor_score"].reason
+        assert "One seed has no interval" in found["all_three"].reason
+    else:
+        assert "not among so many claims" in found["anchor_score"].reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "tested"),
+    [
+        ("noise_factor", {"noise_insufficient", "noise_degeneration", "noise_score", "few_steps"}),
+        ("token_loss", {"objective_collapse", "rounding_collapse", "anchor_spread", "anchor_score", "few_steps"}),
+        ("many", {"few_steps"}),
+    ],
+)
+def test_what_a_study_does_not_vary_is_undecided_with_the_reason(kind: str, tested: set[str], tmp_path: Path) -> None:
+    path = write_study(tmp_path, kind, seeds=(1, 2, 3))
+    found = verdicts(path)
+    assert len(found) == len(QUESTIONS)
+    assert {key for key, claim in found.items() if claim.seeds} == tested
+    for key in found.keys() - tested:
+        assert found[key].verdict == "undecided"
+        assert found[key].reason.startswith("This study")
+        assert math.isnan(found[key].effect.estimate)
+
+
+def test_collapse_is_seen_in_norms_and_angles(tmp_path: Path) -> None:
+    """Norm 6 to 3 at cosine 0: a quarter of the variance. Norm 6 at cosine 0 to 0.1: 90% of it."""
+    path = write_study(tmp_path, "token_loss", seeds=SEEDS)
+    ends = {"none": (3.0, 0.0), "rounding": (6.0, 0.1), "anchor": (6.0, 0.0), "anchor_frozen": (6.0, 0.0)}
+    for file in path.glob("*/metrics.jsonl"):
+        record = json.loads((file.parent / "run.json").read_text())
+        norm, cosine = ends[record["toggles"]["token_loss"]]
+        norm += 0.01 * record["seed"] ** 2
+        rows: list[dict[str, Any]] = [{"train/step": 1, "diag/norm_mean": 6.0, "diag/cosine": 0.0}]
+        rows += [{"train/step": 9, "diag/norm_mean": norm, "diag/cosine": cosine}]
+        rows += [{"train/step": 10, "diag/norm_mean": None, "diag/cosine": None}]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert observables.kept_variance(load(path), "rounding")[1] == pytest.approx(0.9 * (6.01 / 6) ** 2)
+    found = verdicts(path)
+    assert found["objective_collapse"].verdict == "reproduced"
+    assert found["objective_collapse"].effect.estimate == pytest.approx(0.25 * (3.075 / 3) ** 2, rel=0.01)
+    assert found["rounding_collapse"].verdict == "not reproduced"
+    assert found["anchor_spread"].verdict == "reproduced"
+
+
+def test_norms_of_frequent_and_rare_types(tmp_path: Path) -> None:
+    """50 types, a fifth is 10: medians 2 and 1 whatever lies between; types never seen do not count."""
+    path = modules(tmp_path, (10, 6, 8))
+    for file in path.glob("*/probes.npz"):
+        seed = json.loads((file.parent / "run.json").read_text())["seed"]
+        norm = np.concatenate([np.full(10, 2.0 + 0.01 * seed**2), np.full(30, 9.0), np.ones(10), np.full(7, 99.0)])
+        np.savez(file, frequency=np.concatenate([np.arange(60, 10, -1), np.zeros(7)]), norm=norm)
+    ratios = observables.frequent_to_rare(load(path), "anchor+nonorm+F4")
+    assert ratios == pytest.approx({1: 2.01, 2: 2.04, 3: 2.09, 4: 2.16})
+    claim = verdicts(path)["norm_imbalance"]
+    assert claim.verdict == "reproduced"
+    assert claim.effect.estimate == pytest.approx(float(reference.gmean(list(ratios.values()))))
+
+
+def test_recovery_and_degeneration(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+    t = np.array([0, 500, 1000, 1500, 2000])
+    for file in path.glob("*/probes.npz"):
+        record = json.loads((file.parent / "run.json").read_text())
+        low, shift = record["toggles"]["noise_factor"] == 1, 0.01 * record["seed"] ** 2
+        oneshot = np.array([20.0, 30, 30, 30, 50]) if low else np.full(5, 60.0)
+        oneshot[0] -= 30 * shift if low else 0
+        nearest = np.array([1.0, 0.8, 0.6, 0.1, 0.0]) - shift
+        np.savez(file, t=t, nearest=nearest, fig5_t=t, oneshot_bleu=oneshot)
+    found = verdicts(path)
+    study = load(path)
+    assert observables.recovered(study, "anchor+norm+F1")[2] == pytest.approx(76)
+    assert observables.one_shot_drop(study, "anchor+norm+F1")[2] == pytest.approx(31.2)
+    assert found["noise_insufficient"].verdict == found["noise_degeneration"].verdict == "reproduced"
+    reprobe(path, nearest=np.array([0.3, 0.2, 0.1, 0.0, 0.0]))
+    assert verdicts(path)["noise_insufficient"].verdict == "undecided"  # all seeds alike: no spread
+
+
+def test_few_steps(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+
+    def lose(by: float) -> Claim:
+        for file in path.glob("*/scores.json"):
+            seed = json.loads((file.parent / "run.json").read_text())["seed"]
+            rows = [(5, 30.0), (20, 70.0 - by + WOBBLE[seed] / 3), (50, 70.0)]
+            edit(file, by_steps=[{"steps": k, "bleu": bleu} for k, bleu in rows])
+        return verdicts(path)["few_steps"]
+
+    assert lose(0.2).verdict == "reproduced"
+    assert "5 steps lose 40.0 BLEU to 50" in lose(0.2).reason
+    assert lose(5.0).verdict == "not reproduced"
+    assert lose(1.0).verdict == "undecided"
+
+
+def test_a_model_that_learned_nothing_says_nothing_about_steps(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2, 3))
+    rescore(path, lambda toggles, seed: 0.1 * seed)
+    claim = verdicts(path)["few_steps"]
+    assert claim.verdict == "undecided"
+    assert "below 10 BLEU" in claim.reason
+
+
+def test_without_study_json_the_full_model_is_found(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+    before = verdicts(path)
+    (path / "study.json").unlink()
+    after = verdicts(path)
+    assert after["norm_score"].verdict == "reproduced"
+    assert after["norm_score"].effect == before["norm_score"].effect
+
+
+def test_without_a_result_of_the_control_nothing_is_compared(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+    for run in path.glob("anchor+norm+F4-*/run.json"):
+        edit(run, state="failed", reason="killed")
+    found = verdicts(path)
+    assert {claim.verdict for claim in found.values()} == {"undecided"}
+
+
+def test_the_closest_rival_by_hand() -> None:
+    """All above: the largest p of all. One below: the smallest p of those below, times the number of rivals."""
+    near, far, below = np.array([1.0, 2.0, 4.0]), np.array([9.0, 10.0, 12.0]), np.array([-9.0, -10.0, -12.0])
+    p = reference.ttest_1samp(near, 0).pvalue
+    assert _closest({"near": near, "far": far}) == ("near", pytest.approx(p))
+    p = reference.ttest_1samp(below, 0).pvalue
+    assert _closest({"near": near, "far": far, "below": below}) == ("below", pytest.approx(3 * p))
+    name, p = _closest({"near": near, "single": np.array([5.0])})
+    assert name == "single"
+    assert math.isnan(p)
+
+
+numbers = st.lists(st.floats(-5, 5).map(lambda v: round(v, 2)), min_size=0, max_size=6)
+
+
+@settings(max_examples=200)
+@given(numbers, st.sampled_from([(0.0,), (-1.0,), (-1.0, 1.0)]), st.floats(0, 1), st.booleans())
+def test_a_verdict_never_says_more_than_the_interval(
+    values: list[float], edges: tuple[float, ...], p: float, inside: bool
+) -> None:
+    """Decided only with the whole interval on one side of every edge and p at most 5%; p itself agrees with that."""
+
+    def holds(effect: float) -> bool:
+        return (edges[0] < effect < edges[-1]) == inside if len(edges) > 1 else effect > edges[0]
+
+    question = Question("key", "statement", x=np.array(values), edges=edges, holds=holds, criterion="so")
+    claim = judge(question, p, 3)
+    low, high = claim.effect.low, claim.effect.high
+    crosses = not claim.effect.defined or any(low <= edge <= high for edge in edges)
+    assert (claim.verdict != "undecided") == (not crosses and p <= 0.05 + 1e-12)
+    if claim.verdict != "undecided":
+        assert holds(claim.effect.estimate) == holds(low) == holds(high) == (claim.verdict == "reproduced")
+    if claim.effect.defined and high - low > 1e-6 and min(abs(b - e) for b in (low, high) for e in edges) > 1e-9:
+        assert (question.pvalue <= 0.05) == (not crosses)
