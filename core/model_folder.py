@@ -8,15 +8,17 @@ from pathlib import Path
 import torch
 
 from core import checkpoints
+from core.autoregressive import Autoregressive
 from core.config import RunConfig, flat, with_values
 from core.difformer import Difformer
 from core.errors import UserError
 from core.tokenizer import Tokenizer
 
+Model = Difformer | Autoregressive
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
-def save_weights(folder: Path, model: Difformer, config: RunConfig, **facts: object) -> None:
+def save_weights(folder: Path, model: Model, config: RunConfig, **facts: object) -> None:
     """Write the weights with what is needed to build the model again, and more facts if there are any."""
     built = {"config": flat(config), "vocab": model.vocab, "max_positions": model.max_positions}
     checkpoints.save(folder / WEIGHTS, model.state_dict(), built | facts)

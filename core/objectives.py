@@ -5,17 +5,24 @@ A token loss is a choice of the point whose logits are scored: z_0_hat (anchor),
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from core.batches import Batch
-from core.config import ObjectiveConfig
+from core.config import ObjectiveConfig, RunConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
+from core.embedding import EmbeddingSpace
 from core.kernels import log_normaliser
-from core.randomness import Draws
+from core.randomness import Draws, training_draws
+
+Values = Callable[[], dict[str, Tensor]]
+"""Makes what is logged of a batch, by name, unreduced; called only when a row is due."""
+Objective = Callable[[Batch, int], tuple[Tensor, Values]]
+"""(batch, step) -> the loss to minimise, and what is logged of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,13 @@ class Terms:
     sentence: Tensor
 
 
+class Embeds(Protocol):
+    """A model with an embedding space."""
+
+    @property
+    def embedding(self) -> EmbeddingSpace: ...
+
+
 TokenPoint = Callable[[Tensor, Tensor], Tensor | None]
 TOKEN_LOSSES: dict[str, TokenPoint] = {
     "anchor": lambda z_0, z_0_hat: z_0_hat,
@@ -65,7 +79,7 @@ def predict(model: Difformer, process: ForwardProcess, batch: Batch, draws: Draw
     return Prediction(z_0, z_t, z_0_hat, memory.length_logits)
 
 
-def token_terms(model: Difformer, z: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+def token_terms(model: Embeds, z: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Label-smoothed cross-entropy and plain -log p(y | z), each [N], for z [N, d_e] and tokens y [N].
 
     (1 - s) nll + s mean_V(-log p) = logsumexp - (1 - s) z E_y - s z mean(E): one pass over the [N, V] logits. In
@@ -100,3 +114,23 @@ def terms(model: Difformer, prediction: Prediction, batch: Batch, config: Object
 def reduce(terms: Terms, config: ObjectiveConfig) -> Tensor:
     """L = mean(mse) + mean(token) + length_loss_factor * mean(length)."""
     return terms.mse.mean() + terms.token.mean() + config.length_loss_factor * terms.length.mean()
+
+
+def denoising(model: Difformer, config: RunConfig) -> Objective:
+    """What a Difformer learns: the terms above at a t, noise and coin drawn from (seed, step)."""
+    device = next(model.parameters()).device
+    process = ForwardProcess.build(config.diffusion).to(device)
+
+    def objective(batch: Batch, step: int) -> tuple[Tensor, Values]:
+        shape = (*batch.target.shape, config.model.latent_dim)
+        prediction = predict(model, process, batch, training_draws(config.seed, step, shape, process.steps, device))
+        parts = terms(model, prediction, batch, config.objective)
+        return reduce(parts, config.objective), lambda: _logged(model, prediction, batch, parts)
+
+    return objective
+
+
+@torch.no_grad()
+def _logged(model: Difformer, prediction: Prediction, batch: Batch, parts: Terms) -> dict[str, Tensor]:
+    nll = errors(model, prediction, batch)[1]
+    return {"mse": parts.mse, "token": parts.token, "nll": nll, "length": parts.length}

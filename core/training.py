@@ -20,7 +20,8 @@ from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
-from core.objectives import Prediction, Terms, errors, predict, reduce, terms
+from core.model_folder import Model
+from core.objectives import Objective, denoising, errors, predict
 from core.probes import embedding_spread
 from core.randomness import mixed, training_draws
 
@@ -33,14 +34,16 @@ class Job:
     """What training needs: where to write, what to learn from, whom to tell.
 
     validate(model) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
-    metrics. Both are called from the loop and must not draw from torch's global generator.
+    metrics. Both are called from the loop and must not draw from torch's global generator. objective(model, config)
+    makes what is learned from a batch.
     """
 
     config: RunConfig
     folder: Path
     stream: BatchStream
-    validate: Callable[[Difformer], dict[str, float]]
+    validate: Callable[[Any], dict[str, float]]
     log: Log
+    objective: Callable[[Any, RunConfig], Objective] = denoising
 
 
 @dataclass
@@ -71,7 +74,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.lr * math.sqrt(max(config.warmup, 1) / max(step, 1))
 
 
-def optimizer_for(model: Difformer, config: TrainingConfig) -> torch.optim.Optimizer:
+def optimizer_for(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW over the parameters that learn."""
     learned = [p for p in model.parameters() if p.requires_grad]
     betas = (config.beta1, config.beta2)
@@ -89,7 +92,7 @@ def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision(config, device))
 
 
-def train(model: Difformer, job: Job) -> Outcome:
+def train(model: Model, job: Job) -> Outcome:
     """Train to config.training.updates, from the last checkpoint in the folder if there is one.
 
     Leaves the mean of the best checkpoints in model and in folder/model.safetensors.
@@ -103,10 +106,10 @@ def train(model: Difformer, job: Job) -> Outcome:
 class Loop:
     """The loop and its state."""
 
-    def __init__(self, model: Difformer, job: Job) -> None:
+    def __init__(self, model: Model, job: Job) -> None:
         self.model, self.job, self.training = model, job, job.config.training
         self.device = next(model.parameters()).device
-        self.process = ForwardProcess.build(job.config.diffusion).to(self.device)
+        self.objective = job.objective(model, job.config)
         self.optimizer = optimizer_for(model, self.training)
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.diverged = False
@@ -147,35 +150,20 @@ class Loop:
 
     def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
         """One optimizer step; returns how to make its row of metrics, should it be logged."""
-        config, step = self.job.config, self.state.step
-        shape = (*batch.target.shape, config.model.latent_dim)
-        draws = training_draws(config.seed, step, shape, self.process.steps, self.device)
-        torch.manual_seed(mixed(config.seed, "dropout", step))
+        torch.manual_seed(mixed(self.job.config.seed, "dropout", self.state.step))
         with autocast(self.training, self.device):
-            prediction = predict(self.model, self.process, batch, draws)
-            parts = terms(self.model, prediction, batch, config.objective)
-            loss = reduce(parts, config.objective)
+            loss, values = self.objective(batch, self.state.step)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm, foreach=True)
-        lr = learning_rate(self.training, step + 1)
+        lr = learning_rate(self.training, self.state.step + 1)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return lambda: self.row(loss, parts, norm, batch, prediction) | {"train/lr": lr}
+        return lambda: self.row({"loss": loss} | values() | {"grad_norm": norm}) | {"train/lr": lr}
 
-    def row(self, loss: Tensor, parts: Terms, norm: Tensor, batch: Batch, prediction: Prediction) -> dict[str, float]:
+    def row(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The row of metrics of the update just made."""
-        with torch.no_grad():
-            nll = errors(self.model, prediction, batch)[1]
-        values = {
-            "loss": loss,
-            "mse": parts.mse,
-            "token": parts.token,
-            "nll": nll,
-            "length": parts.length,
-            "grad_norm": norm,
-        }
         row = {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
         self.diverged = not (math.isfinite(row["train/loss"]) and math.isfinite(row["train/grad_norm"]))
         return row
@@ -223,7 +211,7 @@ def best_path(folder: Path, step: int) -> Path:
     return folder / f"best-{step:06d}.safetensors"
 
 
-def finish(model: Difformer, job: Job, state: State) -> int:
+def finish(model: Model, job: Job, state: State) -> int:
     """Average the best checkpoints into model and model.safetensors; their number (0 = none: the last weights)."""
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:

@@ -43,7 +43,7 @@ def feed_forward(dim: int, inner: int, out: int, activation: str) -> nn.Sequenti
 
 
 class SelfAttention(nn.Module):
-    """Bidirectional multi-head attention within a sentence; one matrix product for queries, keys and values."""
+    """Multi-head attention within a sentence; one matrix product for queries, keys and values."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -52,11 +52,26 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x [B, L, d], mask [B, 1, 1, L] (true at real positions) -> [B, L, d]."""
+        """x [B, L, d], mask broadcastable to [B, 1, L, L] (true where a position may look) -> [B, L, d]."""
+        return self.mixed(*self.split(x), mask)
+
+    def step(self, x: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
+        """The next position alone, x [B, 1, d], which looks at itself and at the past -> [B, 1, d] and the new past."""
+        q, k, v = self.split(x)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        return self.mixed(q, k, v, None), (k, v)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x [B, L, d], each [B, heads, L, d / heads]."""
         B, L, d = x.shape
         q, k, v = self.qkv(x).view(B, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(B, L, d))
+        return q, k, v
+
+    def mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """What the queries find, [B, L, d]."""
+        found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(found.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -115,8 +130,25 @@ class DecoderLayer(Layer):
         self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
 
     def denoise(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
-        """x [B C, L, d], masks [B C, 1, 1, L] and [B, 1, 1, S] -> [B C, L, d]."""
+        """x [B C, L, d], masks for [B C, 1, L, L] and [B, 1, 1, S] -> [B C, L, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
+        return self.rest(x, keys, keys_mask)
+
+    def step(
+        self, x: Tensor, past: KeysValues | None, keys: KeysValues, keys_mask: Tensor
+    ) -> tuple[Tensor, KeysValues]:
+        """The next position of left-to-right decoding, x [B C, 1, d] -> [B C, 1, d], and the past with it."""
+        kept: list[KeysValues] = []
+
+        def attend(x: Tensor) -> Tensor:
+            found, now = self.attention.step(x, past)
+            kept.append(now)
+            return found
+
+        return self.rest(self.block(x, self.attention_norm, attend), keys, keys_mask), kept[0]
+
+    def rest(self, x: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
+        """What follows self-attention."""
         x = self.block(x, self.cross_norm, lambda x: self.cross(x, keys, keys_mask))
         return self.block(x, self.ffn_norm, self.ffn)
 

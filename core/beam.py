@@ -1,0 +1,131 @@
+"""Left-to-right decoding: greedy, and beam search with a length penalty. Keys and values of the prefix are kept.
+
+A hypothesis is BOS, its tokens, EOS; its length counts the tokens and EOS. It may not be longer than `limits` says:
+the last place is EOS's.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from core.autoregressive import Autoregressive, Past, Source
+from core.batches import Batch
+from core.tokenizer import BOS, EOS, PAD, UNK
+
+NEVER = (BOS, PAD, UNK)
+"""Types that are never written."""
+
+
+def limits(source_mask: Tensor, max_positions: int) -> Tensor:
+    """Most tokens of each target, EOS included, [B]: twice the source's and ten more, if there are positions for it."""
+    return (2 * source_mask.sum(1) + 10).clamp(max=max_positions - 1)
+
+
+def allowed(log_p: Tensor, last: Tensor) -> Tensor:
+    """log p [B, C, V] with what must not follow at -inf: special tokens, and all but EOS where `last` [B] is true."""
+    log_p = log_p.clone()
+    log_p[..., list(NEVER)] = -torch.inf
+    end = log_p[..., EOS].clone()
+    log_p.masked_fill_(last[:, None, None], -torch.inf)
+    log_p[..., EOS] = end
+    return log_p
+
+
+@torch.no_grad()
+def greedy(model: Autoregressive, batch: Batch) -> list[list[int]]:
+    """The most likely token at each place, until EOS; ids with BOS and EOS, one list a sentence."""
+    source = model.encode(batch.source, batch.source_mask)
+    longest = limits(batch.source_mask, model.max_positions)
+    written = torch.full((len(longest), 1), BOS, device=longest.device)
+    past: Past | None = None
+    for place in range(int(longest.max())):
+        log_p, past = model.step(written[:, -1], place, past, source)
+        following = allowed(log_p[:, None], longest == place + 1)[:, 0].argmax(-1)
+        written = torch.cat([written, following[:, None]], 1)
+        if bool((written == EOS).any(1).all()):
+            break
+    return [row[: row.index(EOS) + 1] for row in written.tolist()]
+
+
+@torch.no_grad()
+def beam_search(model: Autoregressive, batch: Batch, beam: int, length_penalty: float) -> list[list[int]]:
+    """The best hypothesis found for each sentence, by log p / length^length_penalty; ids with BOS and EOS.
+
+    The `beam` best prefixes go on at each place. A hypothesis that ends while among them is kept. A sentence is done
+    with `beam` hypotheses, or when no prefix can come to a better score than the best one (log p only falls, and
+    nothing is longer than the limit).
+    """
+    search = Search(model, batch, beam, length_penalty)
+    while len(search.sentences):
+        search.advance()
+    return search.best
+
+
+class Search:
+    """The state of a beam search: B sentences not done yet, `beam` prefixes each.
+
+    sentences [B]: their places in the batch; written [B, beam, L]; score [B, beam]: log p, -inf where there is no
+    prefix; best_score, ended [all sentences]: of the hypotheses that have ended.
+    """
+
+    def __init__(self, model: Autoregressive, batch: Batch, beam: int, length_penalty: float) -> None:
+        self.model, self.beam, self.length_penalty = model, beam, length_penalty
+        self.source: Source = model.encode(batch.source, batch.source_mask)
+        self.limits = limits(batch.source_mask, model.max_positions)
+        count, device = len(self.limits), self.limits.device
+        self.sentences = torch.arange(count, device=device)
+        self.written = torch.full((count, beam, 1), BOS, device=device)
+        self.score = torch.full((count, beam), -torch.inf, device=device)
+        self.score[:, 0] = 0.0
+        self.past: Past | None = None
+        self.best: list[list[int]] = [[] for _ in range(count)]
+        self.best_score = torch.full((count,), -torch.inf, device=device)
+        self.ended = torch.zeros(count, dtype=torch.long, device=device)
+
+    def advance(self) -> None:
+        """Write one more token."""
+        length, beam = self.written.shape[2], self.beam
+        log_p, past = self.model.step(self.written[:, :, -1].flatten(), length - 1, self.past, self.source)
+        log_p = allowed(log_p.view(*self.score.shape, -1), self.limits[self.sentences] == length)
+        score, flat = (self.score[:, :, None] + log_p).flatten(1).topk(2 * beam)
+        parent, token = flat // log_p.shape[-1], flat % log_p.shape[-1]
+        ends = token == EOS
+        self.keep_ended(score[:, :beam].masked_fill(~ends[:, :beam], -torch.inf), parent, length)
+        going_on = ends.long().sort(stable=True).indices[:, :beam]  # each prefix ends once: enough others are left
+        self.score = score.gather(1, going_on)
+        self.go_on_with(parent.gather(1, going_on), token.gather(1, going_on), past)
+
+    def keep_ended(self, score: Tensor, parent: Tensor, length: int) -> None:
+        """Note the best of the hypotheses that end now, score [B, beam] (-inf: does not end)."""
+        value, which = (score / length**self.length_penalty).max(1)
+        self.ended[self.sentences] += (score > -torch.inf).sum(1)
+        for row in (value > self.best_score[self.sentences]).nonzero().flatten().tolist():
+            sentence = int(self.sentences[row])
+            self.best_score[sentence] = value[row]
+            self.best[sentence] = [*self.written[row, parent[row, which[row]]].tolist(), EOS]
+
+    def go_on_with(self, parent: Tensor, token: Tensor, past: Past) -> None:
+        """Take up prefixes parent [B, beam] with token [B, beam] after them; leave the sentences that are done."""
+        sentences = self.sentences
+        highest = self.score.amax(1) / self.limits[sentences] ** self.length_penalty
+        done = (self.ended[sentences] >= self.beam) | (highest <= self.best_score[sentences])
+        kept = (~done).nonzero().flatten()
+        rows = (kept[:, None] * self.beam + parent[kept]).flatten()
+        self.past = tuple((k[rows], v[rows]) for k, v in past)
+        prefixes = self.written.flatten(0, 1)[rows].unflatten(0, (len(kept), self.beam))
+        self.written = torch.cat([prefixes, token[kept][:, :, None]], 2)
+        self.sentences, self.score = sentences[kept], self.score[kept]
+        if len(kept) < len(done):
+            self.source = self.source.rows(kept)
+
+
+def decode(
+    model: Autoregressive, batches: Iterable[tuple[list[int], Batch]], beam: int, length_penalty: float
+) -> dict[int, list[int]]:
+    """{index: token ids} of the sentences in batches; beam 1 is greedy."""
+    found: dict[int, list[int]] = {}
+    for indices, batch in batches:
+        ids = greedy(model, batch) if beam == 1 else beam_search(model, batch, beam, length_penalty)
+        found |= dict(zip(indices, ids, strict=True))
+    return found
