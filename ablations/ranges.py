@@ -4,11 +4,18 @@ A study's nuisance parameters are such ranges (studies.py); the Optuna search an
 them, so that both try the same values.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.factors import Level
+from ablations.factors import FACTORS, Level, options_of
+from core.config import DecodingConfig
+from core.errors import UserError
+
+DECODING = frozenset(field.name for field in dataclasses.fields(DecodingConfig))
+"""Options that a trained model does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,26 @@ class Range:
     relative: bool = False
 
     def around(self, default: float) -> "Range":
-        """The range in absolute numbers, for an option whose default is known; whole bounds are rounded, at least 1."""
-        if not self.relative:
-            return self
-        low, high = self.low * default, self.high * default
+        """The range in absolute numbers, for an option whose default is known, and wide enough to hold it.
+
+        Whole bounds are rounded, at least 1. Raises UserError where a logarithmic range would have to hold 0.
+        """
+        scale = default if self.relative else 1.0
+        low, high = min(self.low * scale, default), max(self.high * scale, default)
         if self.whole:
             low, high = max(1, round(low)), max(1, round(high))
+        if self.log and low <= 0:
+            raise UserError(f"a default of {default:g} does not fit a logarithmic range; set one above 0")
         return Range(low, high, self.log, self.whole)
+
+    def at(self, share: float) -> float:
+        """The number that lies at a share (0 to 1) of the way from low to high, on the range's scale."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + share * (self.high - self.low)
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.whole else value
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,10 @@ class Levels:
     """Some levels of a factor (factors.py), or some values of an option."""
 
     levels: tuple[Level, ...]
+
+    def at(self, share: float) -> Level:
+        """The level at a share (0 to 1) of the way from the first to the last."""
+        return self.levels[min(int(share * len(self.levels)), len(self.levels) - 1)]
 
 
 Dimension = Range | Levels
@@ -53,14 +77,53 @@ NUISANCE: Mapping[str, Dimension] = {
 }
 """What is tuned for each arm before arms are compared at their best, with the same budget; names of options or factors.
 
-The learning rate and its warm-up, since the arms' losses differ in scale; dropout, since they overfit differently; K
+Ranges are wide on purpose, and the same for all arms. The learning rate and its warm-up, since the arms' losses differ in scale; dropout, since they overfit differently; K
 (`steps`) and the sampler's noise factor, since an arm trained with F = 4 meets other z_t than one trained with F = 1.
 """
 
 
 def absolute(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions in absolute numbers, for a run's flat configuration."""
-    return {
-        name: dimension.around(float(config[name])) if isinstance(dimension, Range) else dimension
-        for name, dimension in dimensions.items()
-    }
+    """The dimensions in absolute numbers, for a run's flat configuration.
+
+    Raises UserError naming the option whose default does not fit.
+    """
+    found: dict[str, Dimension] = {}
+    for name, dimension in dimensions.items():
+        try:
+            found[name] = dimension.around(float(config[name])) if isinstance(dimension, Range) else dimension
+        except UserError as error:
+            raise UserError(f"option {name}: {error}") from error
+    return found
+
+
+def options_at(name: str, dimension: Dimension, value: Any) -> dict[str, Any]:
+    """The options that a value of a dimension sets: those of a factor's level, or the option of that name."""
+    if isinstance(dimension, Levels) and name in FACTORS:
+        return options_of({name: value})
+    return {name: value}
+
+
+def options_set(name: str, dimension: Dimension) -> frozenset[str]:
+    """The options that a dimension sets."""
+    value = dimension.levels[0] if isinstance(dimension, Levels) else dimension.low
+    return frozenset(options_at(name, dimension, value))
+
+
+def default_of(name: str, dimension: Dimension, config: Mapping[str, Any]) -> Any:
+    """The value of a dimension that a flat configuration has.
+
+    Raises UserError if it is none of the dimension's levels.
+    """
+    if isinstance(dimension, Range):
+        return config[name]
+    for level in dimension.levels:
+        if all(config[option] == value for option, value in options_at(name, dimension, level).items()):
+            return level
+    levels = ", ".join(map(str, dimension.levels))
+    raise UserError(f"option {name}: its default must be one of the levels that are searched ({levels})")
+
+
+def without(dimensions: Mapping[str, Dimension], options: Iterable[str]) -> dict[str, Dimension]:
+    """The dimensions that set none of these options, such as those that a study varies itself."""
+    taken = set(options)
+    return {name: each for name, each in dimensions.items() if not options_set(name, each) & taken}
