@@ -33,6 +33,12 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(draft, path)
 
 
+def lighten(folder: Path) -> None:
+    """Delete the weights of a run whose scores are all that is still needed."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def full_disk(path: Path) -> Iterator[None]:
     """Turn 'no space left' while writing `path` into a UserError that names the file."""

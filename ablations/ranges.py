@@ -77,8 +77,9 @@ NUISANCE: Mapping[str, Dimension] = {
 }
 """What is tuned for each arm before arms are compared at their best, with the same budget; names of options or factors.
 
-Ranges are wide on purpose, and the same for all arms. The learning rate and its warm-up, since the arms' losses differ in scale; dropout, since they overfit differently; K
-(`steps`) and the sampler's noise factor, since an arm trained with F = 4 meets other z_t than one trained with F = 1.
+Ranges are wide on purpose, and the same for all arms. The learning rate and its warm-up, since the arms' losses differ
+in scale; dropout, since they overfit differently; K (`steps`) and the sampler's noise factor, since an arm trained with
+F = 4 meets other z_t than one trained with F = 1.
 """
 
 

@@ -23,12 +23,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablations.files import MetricsLog, full_disk, latest, plain, read_json, read_rows, write_json
+from ablations.files import MetricsLog, full_disk, latest, lighten, plain, read_json, read_rows, write_json
 from ablations.provenance import commit, provenance
 from core.config import PATHS, DecodingConfig, digest
 from core.errors import UserError
 
-__all__ = ["MetricsLog", "commit", "full_disk", "latest", "plain", "provenance", "read_json", "read_rows", "write_json"]
+__all__ = [
+    "MetricsLog",
+    "commit",
+    "full_disk",
+    "latest",
+    "lighten",
+    "plain",
+    "provenance",
+    "read_json",
+    "read_rows",
+    "write_json",
+]
 FORMAT = 1
 LEASE_SECONDS = 90.0
 

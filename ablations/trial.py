@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from ablations import records
+from ablations.arm import Place, new_model, trained
 from ablations.evaluate import Evaluator
 from ablations.materials import device_for, prepare
-from ablations.run import Place, new_model, trained
-from core import model_folder, scores, training
+from core import scores
 from core.config import RunConfig
 from core.difformer import Difformer
 from core.machine import settle
@@ -87,7 +87,7 @@ def execute(
     cost |= {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
     records.write_json(folder / "scores.json", found)
     if borrowed or ended == "pruned":
-        lighten(folder)
+        records.lighten(folder)
     records.update(folder, cost=cost, outcome=ended)
     records.finish(folder)
     return found
@@ -112,9 +112,3 @@ def assessed(model: Difformer, evaluator: Evaluator, outcome: Outcome) -> tuple[
     values = {f"val/{name}" if name in METRICS else name: value for name, value in found.items()}
     cost = {"updates": outcome.steps, "train_s": outcome.seconds, "decode_ms": 1000 * spent}
     return {"split": SPLIT, **values}, cost
-
-
-def lighten(folder: Path) -> None:
-    """Delete the weights of a run whose scores are all that is still needed; what is not there is no matter."""
-    for path in (*folder.glob("best-*.safetensors"), folder / training.STATE, folder / model_folder.WEIGHTS):
-        path.unlink(missing_ok=True)

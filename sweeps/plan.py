@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from core.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """One arm with one seed; all that a worker anywhere needs to run it, and plain enough for JSON."""
+    """One arm with one seed; all that a worker anywhere needs to run it, and plain enough for JSON.
+
+    extra: more fields of its run.json, such as what tuning was spent on it.
+    """
 
     study: str
     arm: str
@@ -25,6 +28,7 @@ class Job:
     config: dict[str, Any]
     toggles: dict[str, Any]
     values: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -40,7 +44,7 @@ class Job:
         fields = asdict(self)
         del fields["values"]
         folder = self.folder(runs)
-        records.create(folder, **fields)
+        records.create(folder, **(fields | fields.pop("extra")))
         return folder
 
 

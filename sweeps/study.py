@@ -8,12 +8,13 @@
 Started again, however it ended, it does only what is missing. What is done lies in runs/<study>/, a folder a run.
 """
 
+import contextlib
 import errno
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,16 +77,23 @@ def main() -> int:
     if options.dry_run:
         return dry_run(sweep, preset)
     signal.signal(signal.SIGTERM, _terminated)
-    try:
+    with disk_full(sweep.runs):
         views = conduct(sweep)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise UserError(f"{sweep.runs}: the disk is full; make room and start the same command again") from error
     failed = report(sweep, views)
     if failed < len(views):
         analyse(sweep, options.figures)
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def disk_full(runs: Path) -> Iterator[None]:
+    """Turn 'no space left' into a UserError that names the folder of all runs."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(f"{runs}: the disk is full; make room and start the same command again") from error
 
 
 def _terminated(signum: int, frame: object) -> None:
@@ -115,8 +123,19 @@ def positive(name: str, value: int) -> int:
     return value
 
 
-def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
-    """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
+@dataclass(frozen=True)
+class Base:
+    """What all arms of a sweep share: its study, preset, options, seeds, and the name of its folder."""
+
+    study: studies.Study
+    preset: presets.Preset
+    config: RunConfig
+    seeds: int
+    folder: str
+
+
+def base(options: Options) -> Base:
+    """What the options ask for, before it comes to arms. Raises UserError for a wrong option."""
     study = studies.get(options.study)
     if not options.data and (options.src, options.tgt) != (Options.src, Options.tgt):
         raise UserError(f"--src {options.src} --tgt {options.tgt}: name the folder of text too, --data (make: DATA=)")
@@ -127,11 +146,17 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     data = {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
     config = with_values(preset.config, {**data, **overrides})
     check(config)
-    folder = plan.title(study.name, preset.name, config, usual, overrides)
-    jobs = plan.jobs_for(study, folder, config, seeds, identify)
+    return Base(study, preset, config, seeds, plan.title(study.name, preset.name, config, usual, overrides))
+
+
+def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
+    """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
+    shared = base(options)
+    study, preset, config, folder = shared.study, shared.preset, shared.config, shared.folder
+    jobs = plan.jobs_for(study, folder, config, shared.seeds, identify)
     wanted = plan.chosen(jobs, options.only)
     devices = pool.gpus()
-    workers = (len(devices) or pool.cores()) if options.workers is None else positive("workers", options.workers)
+    workers = workers_for(options, devices)
     queue = queue_name(folder, study.arms, {**flat(config), "data": corpus_digest(config.data)})
     banner = None if config.data.data else BANNER
     line = "python -m sweeps.study " + shlex.join(sys.argv[1:])
@@ -147,6 +172,11 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
         facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue) | {"tuning": preset.tuning},
     )
     return sweep, preset
+
+
+def workers_for(options: Options, devices: Sequence[str]) -> int:
+    """How many workers: as asked for, else one a GPU or one a core."""
+    return (len(devices) or pool.cores()) if options.workers is None else positive("workers", options.workers)
 
 
 def dry_run(sweep: Sweep, preset: presets.Preset) -> int:

@@ -1,0 +1,163 @@
+"""search.json: all that is known of a search, written as a whole whenever something is new; what analysis reads."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from ablations import records
+from core.errors import UserError
+from sweeps.importance import EVALUATOR, importance, over_all
+from sweeps.ledger import DECODING, OVER, STATES, TRAINING, best, part
+from sweeps.points import described
+from sweeps.rounds import Search, complete, opened
+
+FILE = "search.json"
+FORMAT = 1
+SELECTION = "mean validation score over the search seeds, decoded with the trial's own options; never a test score"
+
+
+def read(search: Search) -> dict[str, Any] | None:
+    """The record on disk, if there is one."""
+    path = search.folder / FILE
+    return records.read_json(path) if path.exists() else None
+
+
+def write(search: Search, spent: float, finished: bool = False) -> dict[str, Any]:
+    """Write search.json anew; returns its content. spent: seconds of wall-clock time so far."""
+    content = record(search, spent, finished)
+    records.write_json(search.folder / FILE, content)
+    return content
+
+
+def record(search: Search, spent: float, finished: bool) -> dict[str, Any]:
+    """The content of search.json."""
+    rounds = complete(search)
+    trials = {arm.name: search.ledgers[arm.name].trials() for arm in search.arms}
+    counted = {arm: [t for t in own if t.user_attrs["round"] < rounds] for arm, own in trials.items()}
+    return {
+        "format": FORMAT,
+        **search.facts,
+        "metric": search.metric,
+        "selection": SELECTION,
+        "seeds": list(search.seeds),
+        "objectives": list(search.objectives),
+        "pruner": search.pruner,
+        "decodings": search.redecodings,
+        "budget_s": search.budget,
+        "trials_per_arm": search.trials,
+        "spent_s": spent,
+        "finished": finished,
+        "rounds": rounds,
+        "rounds_begun": opened(search),
+        "dimensions": {name: described(each) for name, each in search.space.dimensions.items()},
+        "trained": list(search.space.training.dimensions),
+        "defaults": search.space.defaults,
+        "arms": [{"name": a.name, "label": a.label, "toggles": a.toggles, "values": a.values} for a in search.arms],
+        "trials": [row(search, arm, trial) for arm, own in trials.items() for trial in own],
+        "spent": {arm: cost(own) for arm, own in counted.items()},
+        "best": {arm: chosen(search, own) for arm, own in counted.items()},
+        "pareto": {arm: pareto(own) for arm, own in counted.items()} if len(search.objectives) > 1 else None,
+        "importance": importances(search, counted) if finished else None,
+    }
+
+
+def row(search: Search, arm: str, trial: FrozenTrial) -> dict[str, Any]:
+    """One trial; reports: values on the way, by step."""
+    facts = {"arm": arm, "number": trial.number, "state": STATES[trial.state], "params": trial.params}
+    facts |= {"options": search.space.options(trial.params)}
+    facts |= {name: value for name, value in trial.user_attrs.items() if not name.startswith("_")}
+    steps = {str(step): value for step, value in sorted(trial.intermediate_values.items())}
+    return facts | {"objectives": trial.values, "reports": steps}
+
+
+def cost(trials: Iterable[FrozenTrial]) -> dict[str, Any]:
+    """What was spent on an arm, in the rounds that count."""
+    trials = list(trials)
+    states = [trial.state for trial in trials]
+    return {
+        "trials": len(part(trials, TRAINING)),
+        "decodings": len(part(trials, DECODING)),
+        "pruned": states.count(TrialState.PRUNED),
+        "failed": states.count(TrialState.FAIL),
+        "updates": sum(trial.user_attrs.get("updates") or 0 for trial in trials),
+        "seconds": sum(trial.user_attrs.get("seconds") or 0.0 for trial in trials),
+    }
+
+
+def chosen(search: Search, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+    """The arm's best point, and what the default scored."""
+    leader = best(trials)
+    if leader is None:
+        return None
+    first = next((t for t in trials if t.user_attrs["round"] == 0 and t.user_attrs["part"] == TRAINING), None)
+    return {
+        "number": leader.number,
+        "params": leader.params,
+        "options": search.space.options(leader.params),
+        "value": leader.values[0],
+        "values": leader.user_attrs["values"],
+        "default_value": first.values[0] if first is not None and first.state == TrialState.COMPLETE else None,
+    }
+
+
+def pareto(trials: Iterable[FrozenTrial]) -> list[int]:
+    """Numbers of the completed trials that no other one beats in score without being slower, or the other way."""
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return [t.number for t in done if not any(_dominates(other.values, t.values) for other in done)]
+
+
+def _dominates(a: list[float], b: list[float]) -> bool:
+    return a[0] >= b[0] and a[1] <= b[1] and a != b
+
+
+def importances(search: Search, trials: Mapping[str, list[FrozenTrial]]) -> dict[str, Any]:
+    """Per arm, and over all."""
+    distributions: dict[str, BaseDistribution] = {
+        **search.space.training.distributions,
+        **search.space.decoding.distributions,
+    }
+    per_arm = {arm: importance(own, distributions) for arm, own in trials.items()}
+    return {"evaluator": EVALUATOR, "arms": per_arm, "all": over_all(trials, distributions)}
+
+
+def restore(search: Search) -> None:
+    """Enter trials that search.json has and Optuna lacks: its storage was lost, or is another one now.
+
+    Raises UserError if search.json is of a search with other settings.
+    """
+    known = read(search)
+    if known and known["name"] != search.name:
+        changed = _changed(known.get("settings") or {}, search.facts["settings"])
+        raise UserError(
+            f"{search.folder} holds a search with other settings ({changed}); give those again, or rename that folder"
+        )
+    for arm, ledger in search.ledgers.items():
+        over = [each for each in (known or {}).get("trials", []) if each["arm"] == arm and each["state"] != "running"]
+        if not ledger.trials():
+            for each in sorted(over, key=lambda row: row["number"]):
+                ledger.enter(search.space, each)
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Which settings differ, and what they were."""
+    names = [name for name in new if old.get(name) != new[name]]
+    return ", ".join(f"{name}: {old.get(name)}" for name in names) or "its options or arms"
+
+
+def tidy(search: Search) -> None:
+    """Delete the weights of the runs that nothing will be decoded from again: all but each arm's best training's."""
+    for arm in search.arms:
+        trials = search.ledgers[arm.name].trials()
+        leader = best(trials)
+        names = search.space.training.dimensions
+        point = {name: leader.params[name] for name in names} if leader else None
+        runs = {run: t for t in trials if t.state in OVER for run in t.user_attrs.get("runs", [])}
+        kept = {run for t in trials if all(t.params[n] == v for n, v in (point or {}).items()) for run in _runs(t)}
+        for run in runs.keys() - kept if leader else ():
+            records.lighten(search.folder / run)
+
+
+def _runs(trial: FrozenTrial) -> list[str]:
+    return list(trial.user_attrs.get("runs", [])) if trial.user_attrs["part"] == TRAINING else []

@@ -1,0 +1,207 @@
+"""The loop of a search: open rounds while the budget lasts, keep workers at work, write search.json, say the news."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import TrialState
+
+from ablations import records
+from sweeps import search_record
+from sweeps.conduct import RECONCILE_SECONDS, STOP_SECONDS
+from sweeps.ledger import OVER, TRAINING, best, part
+from sweeps.plan import Job
+from sweeps.points import text
+from sweeps.pool import Pool
+from sweeps.rounds import Chances, Search, advance, complete, opened
+from sweeps.trials import Queue, reconcile
+
+POLL_SECONDS = 1.0
+WORKER = (sys.executable, "-m", "sweeps.trial_worker")
+Say = Callable[[str], None]
+
+
+def say(line: str) -> None:
+    """One line for people, with the time."""
+    print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds a search has been at work, those before a restart included."""
+
+    before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far."""
+        return self.before + time.monotonic() - self.started
+
+
+@dataclass(frozen=True)
+class Seeker:
+    """A search at work."""
+
+    search: Search
+    queue: Queue
+    clock: Clock
+    again: Chances
+    said: set[tuple[str, int]]
+    say: Say = say
+
+    def look(self, align: bool) -> list[Job]:
+        """Settle, open and begin what is due; the runs to be done now. One process at a time does this."""
+        with records.exclusive(self.search.folder / "search.lock"):
+            rounds = opened(self.search)
+            jobs = advance(self.search, rounds, self.again)
+            while self.room(jobs) and affordable(self.search, rounds, self.clock.spent):
+                rounds += 1
+                jobs = advance(self.search, rounds, self.again)
+            if self.announce():
+                search_record.write(self.search, self.clock.spent)
+                search_record.tidy(self.search)
+                align = True
+            if align:
+                self.align(jobs)
+            return jobs
+
+    def room(self, jobs: Sequence[Job]) -> bool:
+        """Whether another round would give an idle worker something to do: some arm is through with those so far."""
+        arms = {job.arm for job in jobs}
+        return len(jobs) < self.search.workers and len(arms) < len(self.search.arms)
+
+    def align(self, jobs: Sequence[Job]) -> None:
+        """Bring the queue that workers take runs from into line with what is to be done."""
+        with records.exclusive(self.search.folder / "sweep.lock"):
+            reconcile(self.queue, jobs, self.search.runs, self.search.score_name, self.again)
+
+    def announce(self) -> bool:
+        """Say what is over since the last time; whether anything is."""
+        fresh = False
+        for arm in self.search.arms:
+            trials = self.search.ledgers[arm.name].trials()
+            for trial in (t for t in trials if t.state in OVER and (arm.name, t.number) not in self.said):
+                self.said.add((arm.name, trial.number))
+                self.say(f"{arm.name}: {_told(self.search, trial)}{_standing(trial, best(trials))}")
+                fresh = True
+        return fresh
+
+
+def _told(search: Search, trial: Any) -> str:
+    facts = trial.user_attrs
+    value = "no score" if facts["value"] is None else f"{search.score_name} {facts['value']:.2f}"
+    state = {TrialState.COMPLETE: "", TrialState.PRUNED: ", pruned", TrialState.FAIL: ", failed"}[trial.state]
+    reason = f" ({facts['reason']})" if "reason" in facts else ""
+    what = "training" if facts["part"] == TRAINING else "decoding"
+    return f"round {facts['round'] + 1}, {what} at {text(trial.params)}: {value}{state}{reason}"
+
+
+def _standing(trial: Any, leader: Any) -> str:
+    if leader is None:
+        return ""
+    return ", the best so far" if leader.number == trial.number else f" (best {leader.values[0]:.2f})"
+
+
+# The budget
+
+
+def affordable(search: Search, rounds: int, spent: float) -> bool:
+    """Whether one more round fits the budget, for all arms; the first one always is run.
+
+    The time it will take is estimated from the trials so far, each arm's by its own.
+    """
+    if rounds == 0:
+        return True
+    if search.trials is not None and rounds >= search.trials:
+        return False
+    if search.budget is None:
+        return search.trials is not None
+    return spent + ahead(search, rounds) <= search.budget
+
+
+def ahead(search: Search, rounds: int) -> float:
+    """Seconds until the open rounds and one more will be over, by what the trials so far took."""
+    each: dict[str, float] = {}
+    through: dict[str, int] = {}
+    for arm, ledger in search.ledgers.items():
+        over = ledger.trials(*OVER)
+        through[arm] = len(part(over, TRAINING))
+        if through[arm]:
+            each[arm] = sum(trial.user_attrs["seconds"] for trial in over) / through[arm]
+    if not each:
+        return float("inf")
+    usual = sum(each.values()) / len(each)
+    work = [(rounds + 1 - through[arm]) * each.get(arm, usual) for arm in search.ledgers]
+    abreast = len(search.seeds) if search.pruner == "none" else 1
+    return max(sum(work) / search.workers, max(work) / min(abreast, search.workers))
+
+
+# At work
+
+
+def begin(search: Search, tell: Say = say) -> Seeker:
+    """Make the Optuna studies, or go on with those that are there."""
+    with records.exclusive(search.folder / "search.lock"):
+        for ledger in search.ledgers.values():
+            ledger.study  # noqa: B018 (made when first asked for)
+        search_record.restore(search)
+        queue = Queue.create(search.optuna, search.queue, [arm.name for arm in search.arms])
+        known = search_record.read(search) or {}
+        said = {(arm, t.number) for arm, ledger in search.ledgers.items() for t in ledger.trials(*OVER)}
+    if said:
+        tell(f"going on with a search of {complete(search)} rounds")
+    return Seeker(search, queue, Clock(known.get("spent_s") or 0.0), Chances(), said, tell)
+
+
+def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
+    """Until no run is left to do and no round fits the budget any more."""
+    due, before = 0.0, set[str]()
+    while True:
+        align = time.monotonic() > due
+        jobs = seeker.look(align)
+        if not jobs:
+            return
+        if align:
+            due = time.monotonic() + RECONCILE_SECONDS
+        keys, busy = {job.key for job in jobs}, running(seeker.search, jobs)
+        if pool.tend(len(jobs) - len(busy), busy) or keys != before:
+            due = 0.0  # a worker ended, or there is something new to do
+        before = keys
+        time.sleep(poll)
+
+
+def running(search: Search, jobs: Sequence[Job]) -> dict[int, str]:
+    """pid -> run of those that a worker holds."""
+    found: dict[int, str] = {}
+    for job in jobs:
+        folder = job.folder(search.runs)
+        record = records.read(folder) if (folder / "run.json").exists() else {}
+        if record.get("state") == "running" and record["lease"]:
+            found[record["lease"]["pid"]] = job.key
+    return found
+
+
+def seek(search: Search, worker: Sequence[str] = WORKER, poll: float = POLL_SECONDS, tell: Say = say) -> dict[str, Any]:
+    """Search until the budget is spent; returns the content of search.json.
+
+    Raises KeyboardInterrupt (Ctrl-C) and SystemExit (SIGTERM) after the workers have been ended.
+    """
+    search.folder.mkdir(parents=True, exist_ok=True)
+    seeker = begin(search, tell)
+    where = ["--storage", search.storage, "--queue", search.queue, "--study", search.title]
+    line = [*worker, *where, "--runs", str(search.runs), "--metric", search.score_name, "--wanted", "-"]
+    pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices)
+    try:
+        _work(seeker, pool, poll)
+    except (KeyboardInterrupt, SystemExit):
+        print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
+        raise
+    finally:
+        pool.stop(STOP_SECONDS)
+        with records.exclusive(search.folder / "search.lock"):
+            search_record.write(search, seeker.clock.spent)
+    with records.exclusive(search.folder / "search.lock"):
+        return search_record.write(search, seeker.clock.spent, finished=True)
