@@ -6,7 +6,7 @@ python -m analysis.tables runs/modules --out figures
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,7 +233,12 @@ def show(study: Study, console: Console | None = None) -> None:
     """Print both tables and the footer on the terminal."""
     console = console or Console()
     tables, lines, _, _ = grids(study)
-    for grid in tables if console.width >= 150 else [narrow(study, each) for each in tables]:
+    print_grids(tables if console.width >= 150 else [narrow(study, each) for each in tables], lines, console)
+
+
+def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) -> None:
+    """Print tables and the lines below them on the terminal."""
+    for grid in tables:
         table = Table(title=grid.title, title_justify="left", show_edge=False, pad_edge=False)
         for i, head in enumerate(grid.heads):
             table.add_column(Text(head), justify="right" if i else "left", overflow="fold")

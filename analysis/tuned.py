@@ -8,21 +8,20 @@ reads search.json and the two studies it names, prints the tables, and writes th
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from analysis.files import read_json
 from analysis.load import Study, load
-from analysis.results import effects, interval_columns
+from analysis.results import NAMES, effects, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
-from analysis.tables import NAMES, Grid, effect_name, latex, markdown, number, p_text, print_grids, with_interval
+from analysis.tables import Grid, effect_name, latex, markdown, number, p_text, print_grids, with_interval
 from core.errors import UserError, command
 
 FILE = "search.json"
@@ -107,7 +106,7 @@ class Tuned:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """Completed trials of the rounds that count: arm, label, number, part, value, decode_ms, on the front or not."""
+        """Completed trials of the rounds that count: arm, label, number, part, value, decode_ms, front (or not)."""
         labels = {arm["name"]: arm["label"] for arm in self.search["arms"]}
         front = self.search.get("pareto") or {}
         kept = [t for t in self.search["trials"] if t["state"] == "complete" and t["round"] < self.search["rounds"]]
@@ -169,7 +168,7 @@ class Tuned:
         options = list(dict.fromkeys(self.importance["option"]))
         options = [*self.search["dimensions"], *(o for o in options if o not in self.search["dimensions"])]
         rows = []
-        for arm, own in self.importance.groupby("arm", sort=False):
+        for _, own in self.importance.groupby("arm", sort=False):
             shares = dict(zip(own["option"], own["share"], strict=True))
             texts = [number(shares.get(option, math.nan), 2) if option in shares else "" for option in options]
             rows.append((str(own["label"].iloc[0]), *texts))
@@ -232,8 +231,9 @@ class Tuned:
         gained = float((frame["validation_best"] - frame["validation_default"]).mean())
         kept = float(frame["difference"].mean())
         return [
-            f"Mean gain of tuning over {len(frame)} arms: {number(gained, 1, True)} where points were chosen (validation "
-            f"set, search seeds), {number(kept, 1, True)} on the test set with the study's seeds; the first flatters."
+            f"Mean gain of tuning over {len(frame)} arms: {number(gained, 1, True)} where points were chosen "
+            f"(validation set, search seeds), {number(kept, 1, True)} on the test set with the study's seeds; "
+            "the first flatters."
         ]
 
     def _changes(self) -> list[str]:
@@ -279,6 +279,14 @@ def tuned(path: Path) -> Tuned | None:
     return Tuned(Path(path), search, studies["default"], studies["tuned"], tuple(notes))
 
 
+def narrow(grid: Grid) -> Grid:
+    """The columns that a terminal of 80 characters has room for; the files have all."""
+    left_out = {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
+    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
+    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
+    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+
+
 def write(found: Tuned, out: Path) -> list[Path]:
     """Write tables and frames into out."""
     out.mkdir(parents=True, exist_ok=True)
@@ -300,7 +308,9 @@ def main() -> None:
     found = tuned(options.search_dir)
     if found is None:
         raise UserError(f"no search in {options.search_dir} (no {FILE}): make search writes one to runs/STUDY-search")
-    print_grids(found.grids(), found.lines())
+    console = Console()
+    tables = found.grids() if console.width >= 150 else [narrow(grid) for grid in found.grids()]
+    print_grids(tables, found.lines(), console)
     out = options.out / options.search_dir.resolve().name
     for path in write(found, out):
         print(f"wrote {path}")

@@ -95,8 +95,10 @@ def _told(search: Search, trial: Any) -> str:
     value = "no score" if facts["value"] is None else f"{search.score_name} {facts['value']:.2f}"
     state = {TrialState.COMPLETE: "", TrialState.PRUNED: ", pruned", TrialState.FAIL: ", failed"}[trial.state]
     reason = f" ({facts['reason']})" if "reason" in facts else ""
-    what = "training" if facts["part"] == TRAINING else "decoding"
-    return f"round {facts['round'] + 1}, {what} at {text(trial.params)}: {value}{state}{reason}"
+    space, trained = search.space, facts["part"] == TRAINING
+    names = (space.training if trained else space.decoding).dimensions
+    what = f"{'training' if trained else 'decoding'} at {text({name: trial.params[name] for name in names})}"
+    return f"round {facts['round'] + 1}, {what}: {value}{state}{reason}"
 
 
 def _standing(trial: Any, leader: Any) -> str:
