@@ -5,7 +5,10 @@ was left out.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
+
+import pandas as pd
 
 from analysis.load import Study
 from analysis.results import factorial_cells, is_factorial
@@ -19,16 +22,43 @@ def footer(study: Study) -> list[str]:
         f"Test set: {_scores(study, 'sentences')} sentences; candidates (lengths x noises): "
         f"{_scores(study, 'candidates')}; decoding steps K: {_scores(study, 'decoding_steps')}, "
         f"of which left out at the end: {_scores(study, 'early_stop')}.",
-        f"Data: {_records(study, _data)}. Tokenizer: {_records(study, lambda r: _of(r, 'data', 'tokenizer'))}.",
+        f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
         f"Seeds: {_seeds(study)}. Intervals: 95%, Student's t over seeds; n/a with one seed.",
         f"Tuning: {_tuning(study)}. Device: {_records(study, lambda r: r.get('device'))}, "
-        f"threads per run: {_records(study, lambda r: r.get('threads'))}; "
-        f"torch {_records(study, lambda r: _of(r, 'versions', 'torch'))}; "
+        f"threads per run: {_records(study, lambda r: r.get('threads'))}; torch {_records(study, _torch)}; "
         f"commit {_records(study, _commit)}.",
-        f"Command: {study.info.get('command') or _records(study, lambda r: r.get('command'))}",
+        f"Command: {_command(study)}",
     ]
     return lines + _exceptions(study)
+
+
+def arm_rows(study: Study) -> pd.DataFrame:
+    """A row per arm, in display order: what a result must carry to be compared with another, as text."""
+    rows = []
+    for arm in study.arms:
+        records = {name: record for name, record in study.records.items() if record["arm"] == arm.name}
+        own = replace(study, records=records, scores=study.scores[study.scores["arm"] == arm.name])
+        scored = ("signature", "sentences", "candidates", "selection", "decoding_steps", "early_stop")
+        row = {"arm": arm.name} | {name: _scores(own, name) for name in scored}
+        row |= {"data": _records(own, _data), "tokenizer": _records(own, _tokenizer)}
+        row |= {"training": _records(own, _training), "parameters": _records(own, lambda r: r.get("parameters"))}
+        row |= {"tuning": _tuning(own), "device": _records(own, lambda r: r.get("device"))}
+        row |= {"torch": _records(own, _torch), "commit": _records(own, _commit), "command": _command(own)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _command(study: Study) -> str:
+    return study.info.get("command") or _records(study, lambda r: r.get("command"))
+
+
+def _tokenizer(record: dict[str, Any]) -> Any:
+    return _of(record, "data", "tokenizer")
+
+
+def _torch(record: dict[str, Any]) -> Any:
+    return _of(record, "versions", "torch")
 
 
 def _distinct(values: Iterable[Any]) -> str:

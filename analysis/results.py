@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Study
+from analysis.power import seeds_to_separate
 from analysis.stats import (
     Interval,
+    Values,
     factorial_effects,
     holm,
     mean_interval_bootstrap,
+    mean_interval_studentized,
     mean_interval_t,
     paired,
-    seeds_to_separate,
     sign_pvalue,
     t_pvalue,
     verdict,
@@ -59,6 +61,30 @@ def level_text(factor: str, level: Any) -> str:
     return f"{name} = {level:g}" if isinstance(level, int | float) else f"{name}: {level}"
 
 
+def toggle_text(level: Any) -> str:
+    """A level as a check mark, a dash, or its value."""
+    if isinstance(level, bool):
+        return "✓" if level else "–"
+    return f"{level:g}" if isinstance(level, int | float) else "–" if level is None else str(level)
+
+
+def effect_name(study: Study, effect: str) -> str:
+    """ "anchor loss" or "noise factor 4 vs 1" for a main effect, "anchor × F" for an interaction."""
+    names = effect.split(" x ")
+    if len(names) > 1:
+        return " × ".join(short(name) for name in names)
+    name, on = effect.replace("_", " "), on_levels(study)[effect]
+    if isinstance(on, bool):
+        return name
+    off = next(level for level in study.factors[effect] if level != on)
+    return f"{name} {toggle_text(on)} vs {toggle_text(off)}"
+
+
+def comparison_name(study: Study, row: "pd.Series[Any]") -> str:
+    """A row of `comparisons` as it is written in tables."""
+    return effect_name(study, row["effect"]) if "order" in row else str(row["effect"]).replace(" - ", " − ")
+
+
 def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:
     """The three columns of an interval."""
     return {prefix: interval.estimate, f"{prefix}_low": interval.low, f"{prefix}_high": interval.high}
@@ -74,12 +100,17 @@ def ablation(study: Study) -> pd.DataFrame:
         row |= {f"toggle/{factor}": arm.toggles.get(factor) for factor in study.factors}
         row |= {"n_seeds": len(values), "seeds": " ".join(str(seed) for seed in values)}
         row |= interval_columns(study.metric, mean_interval_t(scores))
-        bootstrap = interval_columns("bootstrap", mean_interval_bootstrap(scores))
-        row |= {key: bootstrap[key] for key in ("bootstrap_low", "bootstrap_high")}
+        row |= _bootstraps(scores)
         row |= {column: _mean(study, column, arm.name) for column in SCORES}
         row["outcomes"] = _outcomes(study, arm.name)
         rows.append(row | (_difference(study, arm.name, study.control) if study.control else {}))
     return pd.DataFrame(rows)
+
+
+def _bootstraps(values: Values) -> dict[str, float]:
+    """Bounds of the two bootstrap intervals, beside those of t."""
+    pairs = (("bootstrap", mean_interval_bootstrap(values)), ("studentized", mean_interval_studentized(values)))
+    return {f"{name}_{end}": getattr(each, end) for name, each in pairs for end in ("low", "high")}
 
 
 def _mean(study: Study, column: str, arm: str) -> float:
@@ -138,10 +169,17 @@ def effects(study: Study) -> pd.DataFrame:
     return pd.concat([_finish(rows[:split]), _finish(rows[split:])], ignore_index=True)
 
 
+def comparisons(study: Study) -> pd.DataFrame:
+    """The effects of a factorial, else the differences to the control: what a study's conclusions rest on."""
+    found = effects(study)
+    return found if len(found) else differences(study)
+
+
 def _tested(x: np.ndarray) -> dict[str, Any]:
     """Estimate, interval and p-values of differences x, one per seed."""
-    columns = interval_columns("estimate", mean_interval_t(x))
-    return columns | {"n_seeds": x.size, "p": t_pvalue(x), "p_sign": sign_pvalue(x)}
+    columns = interval_columns("estimate", mean_interval_t(x)) | _bootstraps(x)
+    spread = float(x.std(ddof=1)) if x.size > 1 else math.nan
+    return columns | {"n_seeds": x.size, "sd": spread, "p": t_pvalue(x), "p_sign": sign_pvalue(x)}
 
 
 def _finish(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,11 +1,31 @@
 """Statistics of a study: intervals over seeds, paired differences, factorial effects, corrections, verdicts.
 
-Pure functions on numpy arrays. Two intervals for a mean over seeds:
+Pure functions on numpy arrays. Three intervals for a mean over seeds, or for a mean of differences paired by seed:
 
 - `mean_interval_t`, the default everywhere: Student's t. With the two to five seeds a study can afford it is wide, and
   that is right: it has its nominal coverage if the seeds scatter normally.
 - `mean_interval_bootstrap`: the percentile bootstrap. It cannot look beyond the observed values and undercovers with
   few seeds (at two seeds a nominal 95% interval is the range of the two values: it covers the mean half of the time).
+- `mean_interval_studentized`: the bootstrap of the t statistic; from four seeds on, it covers as t does, and better
+  where seeds scatter askew, at the price of width.
+
+Share of nominal 95% intervals that covered the mean, in percent, of 4,000 simulated sets of n seeds (standard error
+0.3 to 0.8), drawn normally / from the exponential distribution / normally but with one run in five lower by ten
+standard deviations, as diverged runs are:
+
+| n | t | studentized | BCa | percentile |
+|---|---|---|---|---|
+| 2 | 95 / 92 / 87 | not defined | 51 / 47 / 34 | 48 / 45 / 33 |
+| 3 | 95 / 89 / 74 | not given: 81 / 80 / 61 | 71 / 68 / 49 | 68 / 64 / 43 |
+| 4 | 95 / 88 / 69 | 95 / 93 / 78 | 80 / 74 / 59 | 81 / 73 / 58 |
+| 5 | 95 / 88 / 69 | 95 / 93 / 76 | 84 / 78 / 65 | 84 / 77 / 64 |
+| 6 | 95 / 88 / 75 | 95 / 93 / 78 | 86 / 82 / 73 | 86 / 80 / 72 |
+| 8 | 95 / 90 / 82 | 94 / 94 / 83 | 88 / 86 / 82 | 88 / 85 / 82 |
+| 10 | 95 / 90 / 89 | 95 / 94 / 89 | 90 / 87 / 87 | 90 / 86 / 87 |
+
+Median width with normal seeds at n = 4, 5, 10: t 2.8, 2.3, 1.4; studentized 5.1, 3.0, 1.4 standard deviations. BCa
+(bias-corrected and accelerated) gains nothing over the percentiles that these n would not lose again: it is not
+offered. No interval knows of runs that diverge but did not happen to do so among those at hand.
 
 One seed has no spread: its interval is undefined (NaN), never a guess.
 """
@@ -61,19 +81,46 @@ def mean_interval_bootstrap(values: Values, level: float = 0.95, resamples: int 
     return Interval(float(x.mean()), float(low), float(high), x.size, level)
 
 
+def mean_interval_studentized(values: Values, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Mean with its studentized (bootstrap-t) interval; undefined below four values, where it does not hold its level.
+
+    Quantiles of (mean* - mean) / (s* / sqrt(n)) over resamples, those of one value alone left out, take the place of
+    Student's. All n^n resamples for n up to 5, else so many random ones (fixed seed).
+    """
+    x = np.asarray(values, dtype=float)
+    mean = float(x.mean()) if x.size else math.nan
+    if x.size < 4 or no_spread(x):
+        return Interval(mean, math.nan, math.nan, x.size, level)
+    if x.size <= 5:
+        index = np.array(list(itertools.product(range(x.size), repeat=x.size)))
+    else:
+        index = np.random.default_rng(seed).integers(0, x.size, (resamples, x.size))
+    drawn = x[index[(index != index[:, :1]).any(axis=1)]]
+    spread = drawn.std(axis=1, ddof=1)
+    t = np.sqrt(x.size) * (drawn.mean(axis=1) - mean)[spread > 0] / spread[spread > 0]
+    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2]) * float(x.std(ddof=1)) / math.sqrt(x.size)
+    return Interval(mean, mean - float(high), mean - float(low), x.size, level)
+
+
+def no_spread(values: Values) -> bool:
+    """Whether values are equal but for rounding: their spread is then unknown rather than zero."""
+    x = np.asarray(values, dtype=float)
+    return bool(np.ptp(x) <= 1e-9 * max(1.0, float(np.abs(x).max()))) if x.size else True
+
+
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:
     """a - b for the seeds both have, by rising seed."""
     return np.array([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], dtype=float)
 
 
 def t_pvalue(differences: Values) -> float:
-    """Two-sided p of the one-sample t test against 0; NaN below two values."""
+    """Two-sided p of the one-sample t test against 0; NaN below two values, and where all are equal but not 0."""
     x = np.asarray(differences, dtype=float)
     if x.size < 2:
         return math.nan
     spread = float(x.std(ddof=1)) / math.sqrt(x.size)
-    if spread == 0:  # equal differences are no evidence of a spread of zero
-        return 1.0 if x.mean() == 0 else math.nan
+    if no_spread(x):  # equal differences are no evidence of a spread of zero
+        return 1.0 if not x.any() else math.nan
     return two_sided_p(float(x.mean()) / spread, x.size - 1)
 
 
@@ -159,6 +206,7 @@ def factorial_effects(cells: np.ndarray, level: float = 0.95) -> list[Effect]:
     """All main effects, then the interactions by rising order, of cells [n seeds, 2, ..., 2] (index 1 = on)."""
     n, k = len(cells), cells.ndim - 1
     error = math.sqrt(4 * pooled_variance(cells) / (n * 2**k)) if n > 1 else math.nan
+    known = error > 1e-9 * max(1.0, float(np.abs(cells).max(initial=0.0)))  # else arms differ by constants
     df = (2**k - 1) * (n - 1)
     half = critical(level, df) * error if n > 1 else math.nan
     effects = []
@@ -167,7 +215,7 @@ def factorial_effects(cells: np.ndarray, level: float = 0.95) -> list[Effect]:
             x = contrast(cells, axes)
             mean = float(x.mean())
             pooled = Interval(mean, mean - half, mean + half, n, level)
-            p = two_sided_p(mean / error, df) if error > 0 else math.nan
+            p = two_sided_p(mean / error, df) if known else math.nan
             effects.append(Effect(axes, x, mean_interval_t(x, level), pooled, t_pvalue(x), p))
     return effects
 
@@ -182,6 +230,20 @@ class SentenceComparison:
 
 def _total(statistics: np.ndarray) -> np.ndarray:
     return statistics[..., 0] / statistics[..., 1]
+
+
+def resampling(sentences: int, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+    """How often each sentence is drawn in each resample [resamples, sentences]; the same every time."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(sentences, np.full(sentences, 1 / sentences), size=resamples).astype(float)
+
+
+def from_resamples(observed: float, differences: np.ndarray, n: int, level: float = 0.95) -> SentenceComparison:
+    """Percentile interval and two-sided p of an observed difference, given those of the resamples of n sentences."""
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (len(differences) + 1))
+    return SentenceComparison(Interval(observed, float(low), float(high), n, level), p)
 
 
 def paired_bootstrap(
@@ -202,31 +264,9 @@ def paired_bootstrap(
         raise ValueError(f"two equally long sets of at least 2 sentences needed, got {a.shape} and {b.shape}")
     if a.ndim == 1:
         a, b = (np.stack([x, np.ones_like(x)], axis=1).astype(float) for x in (a, b))
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=resamples).astype(float)
+    weights = resampling(len(a), resamples, seed)
     observed = float(score(a.sum(axis=0)) - score(b.sum(axis=0)))
-    differences = score(weights @ a) - score(weights @ b)
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return SentenceComparison(Interval(observed, float(low), float(high), len(a), level), p)
-
-
-def seeds_to_separate(differences: Values, level: float = 0.95, power: float = 0.8, limit: int = 1000) -> int | None:
-    """Seeds with which a paired t test would find a difference of this size with this probability.
-
-    The smallest n with sqrt(n) |mean| / s >= t_(n-1)(level) + t_(n-1)(power); None if it is above limit, or if
-    the spread is unknown (below two seeds). The observed mean and spread are themselves uncertain: an orientation.
-    """
-    x = np.asarray(differences, dtype=float)
-    if x.size < 2:
-        return None
-    spread, mean = float(x.std(ddof=1)), abs(float(x.mean()))
-    if mean == 0:
-        return None
-    n = np.arange(2, limit + 1)
-    enough = np.sqrt(n) * mean >= spread * (critical(level, n - 1) + critical(2 * power - 1, n - 1))
-    return int(n[enough.argmax()]) if enough.any() else None
+    return from_resamples(observed, score(weights @ a) - score(weights @ b), len(a), level)
 
 
 def critical(level: float, df: Any) -> Any:

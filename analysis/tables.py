@@ -6,10 +6,9 @@ python -m analysis.tables runs/modules --out figures
 import argparse
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -17,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.load import Study, load
-from analysis.provenance import footer
-from analysis.results import SCORES, ablation, differences, effects, metric_name, on_levels, short
+from analysis.provenance import arm_rows, footer
+from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
+from analysis.sentences import compare, sentence_note
+from analysis.separation import power_curve, power_note
 from core.errors import command
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
@@ -73,13 +74,6 @@ def p_text(p: float) -> str:
     return "n/a" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def toggle_text(level: Any) -> str:
-    """A level as a check mark, a dash, or its value."""
-    if isinstance(level, bool):
-        return "✓" if level else "–"
-    return f"{level:g}" if isinstance(level, int | float) else "–" if level is None else str(level)
-
-
 def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
@@ -106,7 +100,7 @@ def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
     heads += ["pooled interval", "pooled p (Holm)", "pooled verdict"] if factorial else []
     rows = []
     for _, row in frame.iterrows():
-        cells = [effect_name(study, row["effect"]) if factorial else row["effect"].replace(" - ", " − ")]
+        cells = [comparison_name(study, row)]
         cells.append(with_interval(row, "estimate", sign=True))
         needed = "" if row["verdict"] != "undecided" else seeds_text(row["seeds_needed"])
         cells += [str(row["n_seeds"]), p_text(row["p"]), p_text(row["p_holm"]), row["verdict"], needed]
@@ -116,18 +110,6 @@ def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
             cells += [pooled, p_text(row["pooled_p_holm"]), row["pooled_verdict"]]
         rows.append(tuple(cells))
     return Grid(f"{'Effects' if factorial else 'Differences'}: {study.name}", tuple(heads), tuple(rows))
-
-
-def effect_name(study: Study, effect: str) -> str:
-    """ "anchor loss" or "noise factor 4 vs 1" for a main effect, "anchor × F" for an interaction."""
-    names = effect.split(" x ")
-    if len(names) > 1:
-        return " × ".join(short(name) for name in names)
-    name, on = effect.replace("_", " "), on_levels(study)[effect]
-    if isinstance(on, bool):
-        return name
-    off = next(level for level in study.factors[effect] if level != on)
-    return f"{name} {toggle_text(on)} vs {toggle_text(off)}"
 
 
 def seeds_text(needed: float) -> str:
@@ -158,12 +140,29 @@ def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
     return lines if seeds > 4 else [*lines, wide]
 
 
-def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
-    """The tables, the lines below them, and the frames behind them."""
-    arms, tested = ablation(study), effects(study)
-    tested = tested if len(tested) else differences(study)
+@dataclass(frozen=True)
+class Tables:
+    """A study as tables: the grids, the lines below them, and the frames behind them, in full precision by name."""
+
+    grids: list[Grid]
+    lines: list[str]
+    frames: dict[str, pd.DataFrame]
+
+
+def tabulate(study: Study) -> Tables:
+    """Everything that is written or shown of a study, computed once."""
+    arms, tested = ablation(study).merge(arm_rows(study), on="arm"), comparisons(study)
     tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
-    return tables, how_to_read(study, tested) + footer(study), arms, tested
+    sentences, left_out = compare(study)
+    lines = how_to_read(study, tested) + power_note(study) + sentence_note(sentences, left_out) + footer(study)
+    frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power_curve(study)}
+    return Tables(tables, lines, frames)
+
+
+def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
+    """The tables, the lines below them, and the frames of arms and of effects behind them."""
+    made = tabulate(study)
+    return made.grids, made.lines, made.frames["table"], made.frames["effects"]
 
 
 def markdown(tables: list[Grid], lines: list[str]) -> str:
@@ -202,20 +201,18 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     return "\n\n".join([*parts, "\n".join(f"% {line}" for line in lines)]) + "\n"
 
 
-def write(study: Study, out: Path) -> list[Path]:
-    """Write table.md, table.tex, table.csv and, if there are any, effects.csv (full precision) into out."""
-    tables, lines, arms, tested = grids(study)
+def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:
+    """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out.
+
+    The CSVs have full precision. made: what `tabulate` gave, if it is at hand.
+    """
+    made = made or tabulate(study)
     out.mkdir(parents=True, exist_ok=True)
-    texts: dict[str, Callable[[], str]] = {
-        "table.md": lambda: markdown(tables, lines),
-        "table.tex": lambda: latex(tables, lines),
-        "table.csv": lambda: arms.to_csv(index=False, lineterminator="\n"),
-        "effects.csv": lambda: tested.to_csv(index=False, lineterminator="\n"),
-    }
-    if tested.empty:
-        texts.pop("effects.csv")
+    texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.grids, made.lines)}
+    kept = {name: frame for name, frame in made.frames.items() if len(frame)}
+    texts |= {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in kept.items()}
     for name, text in texts.items():
-        (out / name).write_text(text(), encoding="utf-8")
+        (out / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]
 
 
@@ -229,11 +226,12 @@ def narrow(study: Study, grid: Grid) -> Grid:
     return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
 
 
-def show(study: Study, console: Console | None = None) -> None:
+def show(study: Study, console: Console | None = None, made: Tables | None = None) -> None:
     """Print both tables and the footer on the terminal."""
     console = console or Console()
-    tables, lines, _, _ = grids(study)
-    print_grids(tables if console.width >= 150 else [narrow(study, each) for each in tables], lines, console)
+    made = made or tabulate(study)
+    shown = made.grids if console.width >= 150 else [narrow(study, each) for each in made.grids]
+    print_grids(shown, made.lines, console)
 
 
 def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) -> None:
@@ -257,8 +255,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     options = parser.parse_args()
     for study in [load(path) for path in options.study_dir]:
-        show(study)
-        for path in write(study, options.out / study.name):
+        made = tabulate(study)
+        show(study, made=made)
+        for path in write(study, options.out / study.name, made):
             print(f"wrote {path}")
 
 

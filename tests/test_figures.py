@@ -42,7 +42,7 @@ def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
         drawn.append({file.name: file.read_bytes() for file in (out / "token_loss").iterdir()})
         assert done.stdout.count("wrote ") == len(drawn[-1])
     expected = {f"{name}.{form}" for name in NAMES for form in ("pdf", "png", "svg", "csv")}
-    assert set(drawn[0]) == expected | {"table.md", "table.tex", "table.csv", "effects.csv"}
+    assert set(drawn[0]) == expected | {"table.md", "table.tex", "table.csv", "effects.csv", "power.csv"}
     assert drawn[0] == drawn[1]
     assert b"/FontFile2" in drawn[0]["ablation.pdf"]
     assert b"/Type3" not in drawn[0]["ablation.pdf"]

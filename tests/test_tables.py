@@ -250,13 +250,29 @@ def test_latex_is_escaped(modules: Path) -> None:
 def test_csv_keeps_full_precision_and_is_rewritten_identically(modules: Path, tmp_path: Path) -> None:
     study = load(modules)
     files = tables.write(study, tmp_path)
-    assert {file.name for file in files} == {"table.md", "table.tex", "table.csv", "effects.csv"}
+    assert {file.name for file in files} == {"table.md", "table.tex", "table.csv", "effects.csv", "power.csv"}
     with (tmp_path / "table.csv").open() as file:
         read = [float(row["bleu"]) for row in csv.DictReader(file)]
     assert read == results.ablation(study)["bleu"].tolist()
     before = {file: file.read_bytes() for file in files}
     tables.write(load(modules), tmp_path)
     assert before == {file: file.read_bytes() for file in files}
+
+
+def test_a_result_row_carries_where_it_comes_from(modules: Path, tmp_path: Path) -> None:
+    tables.write(load(modules), tmp_path)
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    for row in rows:
+        assert row["command"] == "make sweep STUDY=modules"
+        assert row["signature"].startswith("nrefs:1|case:mixed")
+        assert "20,000/400/400 train/valid/test pairs, 3 dropped (too long)" in row["data"]
+        assert (row["tokenizer"], row["candidates"], row["decoding_steps"]) == ("words", "1x1", "20")
+        assert (row["training"], row["tuning"]) == ("700 updates of 1024 tokens", "none, in any arm")
+        assert (row["seeds"], row["commit"]) == ("1 2 3", "abcdef0")
+        assert float(row["brevity_penalty"]) == pytest.approx(0.97)
+        assert float(row["bleu_low"]) < float(row["bleu"]) < float(row["bleu_high"])
 
 
 def test_the_terminal_table_fits_80_columns(modules: Path) -> None:

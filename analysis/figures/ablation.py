@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.common import Missing
 from analysis.load import Study
-from analysis.results import ablation, differences, effects, metric_name, on_levels, short
+from analysis.results import ablation, comparisons, metric_name, on_levels, short
 from analysis.style import GREY, PAGE, Look, arm_style, banner, seeds_text
 
 NAME = "ablation"
@@ -27,8 +27,7 @@ def statistics(study: Study) -> pd.DataFrame:
     seeds = study.scores[["arm", "label", "seed", metric]].rename(columns={metric: "estimate"}).assign(kind="seed")
     columns = {metric: "estimate", f"{metric}_low": "low", f"{metric}_high": "high"}
     arms = table.rename(columns=columns)[["arm", "label", "estimate", "low", "high", "n_seeds"]].assign(kind="arm")
-    tested = effects(study)
-    tested = tested if len(tested) else differences(study)
+    tested = comparisons(study)
     frames = [arms, seeds]
     if len(tested):
         tested = tested.rename(columns={"effect": "label", "estimate_low": "low", "estimate_high": "high"})

@@ -1,0 +1,141 @@
+"""Arms compared sentence by sentence within each seed: the paired bootstrap over the test set (Koehn, EMNLP 2004).
+
+Corpus BLEU is computed anew from sacreBLEU's counts of each sentence of samples.jsonl; where it is not the BLEU of
+scores.json, the run is left out and named. What comes out speaks of this test set and of this seed's two trained
+models; it says nothing about other seeds: that is what the intervals over seeds are for.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sacrebleu.metrics import BLEU
+
+from analysis.files import read_rows
+from analysis.load import Study
+from analysis.results import interval_columns
+from analysis.stats import from_resamples, holm, resampling, verdict
+
+ORDERS = 4
+SAME = 1e-6
+"""How far BLEU computed anew may be from the one in scores.json."""
+RESAMPLES = 2000
+
+
+def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """sacreBLEU's counts of each sentence [sentences, 10]: both lengths, 4 numbers of matches, 4 of n-grams."""
+    counts = BLEU(force=True)._extract_corpus_statistics(hypotheses, [references])
+    return np.array(counts, dtype=float).reshape(-1, 2 + 2 * ORDERS)
+
+
+def bleu(sums: np.ndarray) -> np.ndarray:
+    """Corpus BLEU [...], 0..100, of summed counts [..., 10], as sacreBLEU's default: exponential smoothing.
+
+    The k-th order without a match counts as 1 / 2^k matches; without any match at all, or without n-grams of some
+    order, BLEU is 0.
+    """
+    length, reference = sums[..., 0], sums[..., 1]
+    matched, total = sums[..., 2 : 2 + ORDERS], sums[..., 2 + ORDERS :]
+    halving = 0.5 ** np.cumsum(matched == 0, axis=-1)
+    share = np.where(matched > 0, matched, halving) / np.maximum(total, 1)
+    penalty = np.exp(np.minimum(0.0, 1 - reference / np.maximum(length, 1e-9)))
+    score = 100 * penalty * np.exp(np.log(share).mean(axis=-1))
+    return np.where((matched.sum(axis=-1) > 0) & (total > 0).all(axis=-1), score, 0.0)
+
+
+def counts(study: Study) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Counts of every result by run, over the same sentences in the same order, and why others were left out."""
+    found: dict[str, np.ndarray] = {}
+    left_out: dict[str, list[str]] = {}
+    common: list[tuple[object, object]] | None = None
+    for run, expected in zip(study.scores["run"], study.scores["bleu"], strict=True):
+        rows, broken = read_rows(study.path / run / "samples.jsonl")
+        whole = all(isinstance(row.get(key), str) for row in rows for key in ("hypothesis", "reference"))
+        if broken or not rows or not whole:
+            left_out.setdefault("samples.jsonl is missing or incomplete", []).append(run)
+            continue
+        keys = [(row.get("id"), row["reference"]) for row in rows]
+        common = common or keys
+        if keys != common:
+            left_out.setdefault("samples.jsonl has other sentences than the first run's", []).append(run)
+            continue
+        table = statistics([row["hypothesis"] for row in rows], [row["reference"] for row in rows])
+        if not abs(float(bleu(table.sum(axis=0))) - expected) < SAME:
+            left_out.setdefault("BLEU of samples.jsonl is not the one in scores.json", []).append(run)
+            continue
+        found[run] = table
+    return found, [f"{reason} ({_named(runs)})" for reason, runs in left_out.items()]
+
+
+def _named(runs: list[str]) -> str:
+    return runs[0] if len(runs) == 1 else f"{len(runs)} runs, such as {runs[0]}"
+
+
+class Scored(NamedTuple):
+    """BLEU of a run on the test set, and on each resample of it [resamples]."""
+
+    bleu: np.ndarray
+    resampled: np.ndarray
+
+
+def compare(study: Study) -> tuple[pd.DataFrame, list[str]]:
+    """A row per arm but the control and seed: BLEU of both, difference, interval, p, Holm's p, verdict; and notes.
+
+    All comparisons of a seed share their resamples. Holm's correction is over the arms, within each seed.
+    """
+    if study.control is None or "bleu" not in study.scores:
+        return pd.DataFrame(), ["there is no control arm with BLEU"]
+    tables, notes = counts(study)
+    if not tables:
+        return pd.DataFrame(), notes
+    sentences = len(next(iter(tables.values())))
+    if sentences < 2:
+        return pd.DataFrame(), [*notes, "one sentence cannot be resampled"]
+    weights = resampling(sentences, RESAMPLES)  # [resamples, sentences], shared: the comparisons are paired
+    scores = {run: Scored(bleu(table.sum(axis=0)), bleu(weights @ table)) for run, table in tables.items()}
+    frames = [_seed(study, int(seed), rows, scores, sentences) for seed, rows in study.scores.groupby("seed")]
+    frames = [frame for frame in frames if len(frame)]
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes
+
+
+def _seed(study: Study, seed: int, rows: pd.DataFrame, scores: dict[str, Scored], sentences: int) -> pd.DataFrame:
+    """The comparisons of one seed with its own control run."""
+    runs = {arm: run for arm, run in zip(rows["arm"], rows["run"], strict=True) if run in scores}
+    control = runs.get(str(study.control))
+    if control is None:
+        return pd.DataFrame()
+    base = scores[control]
+    others = [arm for arm in study.arms if arm.name in runs and arm.name != study.control]
+    own = [scores[runs[arm.name]] for arm in others]
+    found = [from_resamples(float(s.bleu - base.bleu), s.resampled - base.resampled, sentences) for s in own]
+    adjusted = holm([comparison.p for comparison in found])
+    table = []
+    for arm, scored, comparison, p in zip(others, own, found, adjusted, strict=True):
+        row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences, "bleu": float(scored.bleu)}
+        row |= {"control_bleu": float(base.bleu)} | interval_columns("difference", comparison.interval)
+        said = verdict(comparison.interval, p_adjusted=float(p))
+        table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
+    return pd.DataFrame(table)
+
+
+def sentence_note(frame: pd.DataFrame, notes: list[str]) -> list[str]:
+    """What `compare` found, in a sentence or two, and what it left out."""
+    left_out = [f"Not compared sentence by sentence: {note}." for note in notes]
+    if frame.empty:
+        return left_out
+    groups: dict[str, list[str]] = {}
+    for label, rows in frame.groupby("label", sort=False):
+        for word, name in (("hurts", "below"), ("helps", "above")):
+            times = int((rows["verdict"] == word).sum())
+            if times:
+                every = "every seed" if times == len(rows) else f"{times} of {len(rows)} seeds"
+                groups.setdefault(f"{name} the control in {every}", []).append(str(label))
+    said = "; ".join(f"{head}: {', '.join(labels)}" for head, labels in groups.items()) or "no arm differs in any seed"
+    width = float((frame["difference_high"] - frame["difference_low"]).median()) / 2
+    return [
+        f"Sentences: BLEU by paired bootstrap over the {frame['sentences'].iloc[0]} test sentences within each seed "
+        f"({RESAMPLES:,} resamples, Holm over the arms of a seed; half width {width:.1f} in the median): {said}. "
+        "This speaks of the trained models at hand, not of other seeds.",
+        *left_out,
+    ]

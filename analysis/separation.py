@@ -1,0 +1,86 @@
+"""The power note: what the seeds of a study could find, and how many would separate its arms.
+
+The spread over seeds is the study's own, apart for each comparison: the main effects of a factorial, or the differences
+to the control.
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.load import Study
+from analysis.power import LEVEL, POWER, detectable, power, spread_factors
+from analysis.results import comparison_name, comparisons, metric_name
+
+SEEDS = (2, 3, 4, 5, 7, 10, 15, 20)
+"""Numbers of seeds of the power curve."""
+
+
+def questions(study: Study) -> pd.DataFrame:
+    """Main effects or differences, the family that is corrected together, with `name`; empty if there are none."""
+    frame = comparisons(study)
+    frame = frame[frame["kind"] != "interaction"] if len(frame) else frame
+    return frame.assign(name=[comparison_name(study, row) for _, row in frame.iterrows()])
+
+
+def power_curve(study: Study) -> pd.DataFrame:
+    """A row per comparison and number of seeds: what can be found then, and how probably what was seen would be.
+
+    detectable: the smallest true difference found with a probability of 80% by a paired t test at two-sided 5% over the
+    number of comparisons (Bonferroni), if seeds scatter as they did here (`sd`). power: that of a true difference as
+    large as the one seen. Comparisons without a spread are left out.
+    """
+    asked = questions(study)
+    level = 1 - (1 - LEVEL) / max(1, len(asked))
+    present = set(asked["n_seeds"]) if len(asked) else set()
+    counts = sorted(n for n in {*SEEDS, *present} if n > 1)
+    smallest = {n: detectable(n, level) for n in counts}
+    rows = []
+    for row in asked.to_dict("records"):
+        if not row["sd"] > 0:
+            continue
+        effect = abs(row["estimate"]) / row["sd"]
+        head = {"comparison": row["name"], "seen": row["estimate"], "sd": row["sd"], "seeds_here": row["n_seeds"]}
+        for n in counts:
+            rows.append(head | {"seeds": n, "detectable": smallest[n] * row["sd"], "power": power(n, effect, level)})
+    return pd.DataFrame(rows)
+
+
+def power_note(study: Study) -> list[str]:
+    """Sentences: the smallest difference that these seeds find, that more seeds would, and how sure the spread is."""
+    asked, curve = questions(study), power_curve(study)
+    if curve.empty:
+        least = "a spread over seeds needs two seeds at least" if len(asked) else "there is nothing to compare"
+        return [f"Power: unknown, {least}."]
+    now, metric = int(curve["seeds_here"].max()), metric_name(study)
+    test = f"paired t test over seeds at two-sided 5%, Bonferroni for {len(asked)}"
+    here = curve[curve["seeds"] == curve["seeds_here"]]
+    lines = [
+        f"Power: with {now} seeds a true difference is found with a probability of {POWER:.0%} ({test}) from about "
+        f"this size on, in {metric}: {_listed(here, 'detectable')}."
+    ]
+    more = [n for n in SEEDS if n > now][:3]
+    sizes = "; ".join(f"with {n} seeds {_range(curve[curve['seeds'] == n]['detectable'])}" for n in more)
+    low, high = spread_factors(now)
+    return [
+        *lines,
+        f"More seeds, if they scatter as these do: {sizes}. An orientation: the true standard deviation may be "
+        f"{low:.2f} to {high:.1f} times what {now} seeds show.",
+    ]
+
+
+def _listed(rows: pd.DataFrame, column: str) -> str:
+    """ "anchor loss 19.1, embedding norm 12.0", or a range where there are more than four."""
+    if len(rows) > 4:
+        return _range(rows[column])
+    return ", ".join(f"{row['comparison']} {_size(row[column])}" for row in rows.to_dict("records"))
+
+
+def _range(values: "pd.Series[Any]") -> str:
+    low, high = _size(values.min()), _size(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _size(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) and value < 100 else f"{value:.0f}"

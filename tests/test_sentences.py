@@ -1,0 +1,112 @@
+"""Arms compared sentence by sentence: sacreBLEU's counts, its score, and the bootstrap over the test set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runs import edit, write_study
+from hypothesis import given
+from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU
+
+from analysis import tables
+from analysis.load import load
+from analysis.sentences import bleu, compare, counts, sentence_note, statistics
+from analysis.stats import paired_bootstrap
+
+WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "quickly", ".", ","]
+texts = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
+def test_bleu_of_the_counts_is_sacrebleus(pairs: list[tuple[str, str]]) -> None:
+    """Also without any match, without matches of some order, and with empty or short sentences."""
+    hypotheses, references = map(list, zip(*pairs, strict=True))
+    expected = BLEU(force=True).corpus_score(hypotheses, [references]).score
+    assert float(bleu(statistics(hypotheses, references).sum(axis=0))) == pytest.approx(expected, abs=1e-9)
+
+
+def test_bleu_by_hand() -> None:
+    """the cat sat / the cat ran on: 2, 1, 0, 0 matches of 3, 2, 1, 0 n-grams: without 4-grams BLEU is 0."""
+    table = statistics(["the cat sat", "a dog ran on mat"], ["the cat ran on", "a dog ran on mat"])
+    assert table[0].tolist() == [3, 4, 2, 1, 0, 0, 3, 2, 1, 0]
+    assert float(bleu(table[0])) == 0
+    precisions = np.array([7 / 8, 5 / 6, 3 / 4, 2 / 2])
+    assert float(bleu(table.sum(axis=0))) == pytest.approx(100 * np.exp(1 - 9 / 8) * precisions.prod() ** 0.25)
+
+
+def written(tmp_path: Path, seeds: tuple[int, ...] = (1, 2), sentences: int = 80) -> Path:
+    """A study whose samples are worse the further an arm's F is from 4, F3 being as good; scores.json agrees."""
+    path = write_study(tmp_path, "noise_factor", seeds=seeds)
+    rng = np.random.default_rng(0)
+    references = [" ".join(rng.choice(WORDS, 8)) for _ in range(sentences)]
+    wrong = {"F1": 0.6, "F2": 0.3, "F3": 0.1, "F4": 0.1, "F6": 0.1, "F8": 0.4}
+    for run in sorted(path.glob("*/run.json")):
+        share = wrong[json.loads(run.read_text())["arm"]]
+        hypotheses = [" ".join(w if rng.random() > share else "x" for w in text.split()) for text in references]
+        rows = [
+            {"id": i, "reference": r, "hypothesis": h}
+            for i, (r, h) in enumerate(zip(references, hypotheses, strict=True))
+        ]
+        (run.parent / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        edit(run.parent / "scores.json", bleu=BLEU(force=True).corpus_score(hypotheses, [references]).score)
+    return path
+
+
+def test_arms_are_compared_within_each_seed(tmp_path: Path) -> None:
+    study = load(written(tmp_path))
+    frame, notes = compare(study)
+    assert not notes
+    assert len(frame) == 5 * 2
+    assert set(frame["sentences"]) == {80}
+    assert set(frame.loc[frame["arm"].isin(["F1", "F2", "F8"]), "verdict"]) == {"hurts"}
+    row = frame[(frame["arm"] == "F3") & (frame["seed"] == 2)].iloc[0]
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    assert row["difference"] == pytest.approx(study.values("bleu", "F3")[2] - study.values("bleu", "F4")[2])
+    found, _ = counts(study)
+    one, other = (study.scores.query("arm == @arm and seed == 2")["run"].iloc[0] for arm in ("F3", "F4"))
+    alone = paired_bootstrap(found[one], found[other], bleu)
+    assert (row["difference_low"], row["p"]) == (pytest.approx(alone.interval.low), pytest.approx(alone.p))
+    assert frame.equals(compare(study)[0])
+
+
+def test_the_counts_agree_with_scores_json(tmp_path: Path) -> None:
+    study = load(written(tmp_path))
+    found, _ = counts(study)
+    assert len(found) == len(study.scores) == 12
+    for run, expected in zip(study.scores["run"], study.scores["bleu"], strict=True):
+        assert abs(float(bleu(found[run].sum(axis=0))) - expected) < 1e-9
+
+
+def test_the_note_and_the_file(tmp_path: Path) -> None:
+    study = load(written(tmp_path))
+    (line,) = sentence_note(*compare(study))
+    assert "over the 80 test sentences within each seed" in line
+    assert "below the control in every seed: F1, F2, F8" in line
+    assert line in tables.tabulate(study).lines
+    assert tmp_path / "out" / "sentences.csv" in tables.write(study, tmp_path / "out")
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    first, second, third = sorted(path.glob("F1-*")) + sorted(path.glob("F2-s1-*"))
+    (first / "samples.jsonl").unlink()
+    edit(second / "scores.json", bleu=55.5)
+    lines = (third / "samples.jsonl").read_text().splitlines()
+    (third / "samples.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    frame, notes = compare(load(path))
+    assert notes == [
+        f"samples.jsonl is missing or incomplete ({first.name})",
+        f"BLEU of samples.jsonl is not the one in scores.json ({second.name})",
+        f"samples.jsonl has other sentences than the first run's ({third.name})",
+    ]
+    assert set(frame["arm"]) == {"F2", "F3", "F6", "F8"}
+    assert sentence_note(frame, notes)[1] == f"Not compared sentence by sentence: {notes[0]}."
+
+
+def test_a_study_without_samples_says_so_once(tmp_path: Path) -> None:
+    frame, notes = compare(load(write_study(tmp_path, "token_loss", seeds=(1, 2))))
+    assert frame.empty
+    assert len(notes) == 1
+    assert "8 runs, such as" in notes[0]
