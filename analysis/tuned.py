@@ -19,9 +19,9 @@ from rich.console import Console
 
 from analysis.files import read_json
 from analysis.load import Study, load
-from analysis.results import NAMES, effects, interval_columns
+from analysis.results import NAMES, effect_name, effects, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
-from analysis.tables import Grid, effect_name, latex, markdown, number, p_text, print_grids, with_interval
+from analysis.tables import Grid, latex, markdown, number, p_text, print_grids, with_interval
 from core.errors import UserError, command
 
 FILE = "search.json"
