@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from core.errors import masked
+
 PACKAGES = ("torch", "numpy", "tokenizers", "sacrebleu", "rouge-score", "safetensors", "optuna", "wandb")
 
 
@@ -43,7 +45,7 @@ def provenance(device: Any) -> dict[str, Any]:
     found = {package: _installed(package) for package in PACKAGES}
     versions = {"python": platform.python_version()} | {k: v for k, v in found.items() if v}
     name = f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
-    command = " ".join(sys.orig_argv)
+    command = masked(" ".join(sys.orig_argv))
     return {
         "versions": versions,
         "commit": commit(),

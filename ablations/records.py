@@ -227,6 +227,17 @@ def claim(folder: Path, lease_seconds: float = LEASE_SECONDS) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[bool]:
+    """Hold a run's lock without running it; False if a process of this host has it."""
+    handle = _lock(folder / "lock", pauses=(0.02, 0.05, 0.1))
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def release(folder: Path) -> None:
     """Let go of a run; what run.json says stays."""
     if (folder := folder.resolve()) in _held:

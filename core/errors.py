@@ -1,18 +1,26 @@
 """The one exception for mistakes a user can make: its message is all they see."""
 
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import NoReturn
+
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@|(?<=password=)[^\s&]+")
 
 
 class UserError(Exception):
     """Something the user can mend; the message names the file, line or option and the way out."""
 
 
+def masked(text: str) -> str:
+    """The text with the passwords of all URLs in it as ***: for messages, logs and records."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
+
+
 def stop(message: str) -> NoReturn:
     """Print one message for the user and leave with status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {masked(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
-from core.errors import UserError
+from core.errors import UserError, masked
 from sweeps.display import Display, display
+from sweeps.leases import BEATS, LEASE_SECONDS, Leases, home
 from sweeps.plan import Job
 from sweeps.pool import Pool
 from sweeps.progress import View, Watcher, facts_of
-from sweeps.storage import open_storage
-from sweeps.trials import Queue, job_from, reconcile
+from sweeps.reconcile import overlook, reconcile
+from sweeps.storage import ENVIRONMENT, local, lost, open_storage
+from sweeps.trials import Queue, job_from
 
 ATTEMPTS = 2
 """A failed arm is tried once more."""
@@ -44,6 +47,7 @@ class Sweep:
     facts: dict[str, Any] = field(default_factory=dict)
     worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.worker")
     poll_seconds: float = POLL_SECONDS
+    lease_seconds: float = LEASE_SECONDS
 
     @cached_property
     def folder(self) -> Path:
@@ -58,9 +62,16 @@ class Sweep:
 
     @property
     def command(self) -> list[str]:
-        """The command of a worker."""
-        where = ["--storage", self.storage, "--queue", self.queue, "--study", self.jobs[0].study]
-        return [*self.worker, *where, "--runs", str(self.runs), "--metric", self.metric, "--wanted", "-"]
+        """The command of a worker; the storage comes by its environment, since the URL may hold a password."""
+        where = ["--queue", self.queue, "--study", self.jobs[0].study, "--runs", str(self.runs)]
+        return [*self.worker, *where, "--metric", self.metric, "--wanted", "-"]
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What workers anywhere are told through the storage."""
+        told = {"study": self.jobs[0].study, "metric": self.metric, "lease": self.lease_seconds}
+        told |= {"corpus": self.facts.get("corpus_digest"), "commit": self.facts.get("commit")}
+        return told | {"send": not local(self.storage)}
 
 
 class Attempts:
@@ -95,17 +106,19 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
-    attempts = Attempts(sweep)
-    queue = line_up(sweep, attempts)
+    attempts, leases = Attempts(sweep), Leases(sweep.lease_seconds)
+    queue = line_up(sweep, attempts, leases)
     watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
     wanted = [job.key for job in sweep.jobs]
-    workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices)
+    extra = {ENVIRONMENT: sweep.storage}
+    workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
+    hands = Hands(sweep, queue, attempts, leases, workers)
     try:
         lines = [sweep.heading, sweep.facts.get("banner") or ""]
         with shown or display(lines, sweep.workers, sweep.metric) as screen:
-            views = _watch(sweep, queue, attempts, watcher, workers, screen)
+            views = hands.watch(watcher, screen)
             workers.wait(CLOSE_SECONDS)
-        _align(sweep, queue, attempts)
+        hands.align()
     except (KeyboardInterrupt, SystemExit):
         print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
         workers.stop(STOP_SECONDS)
@@ -117,41 +130,80 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     return views
 
 
-def line_up(sweep: Sweep, attempts: Attempts) -> Queue:
+def line_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Queue:
     """Make the Optuna study and write study.json; one sweep at a time does this."""
     with records.exclusive(sweep.folder / "sweep.lock"):
         records.write_json(sweep.folder / "study.json", sweep.facts)
-        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms)
+        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms, **sweep.known)
+        queue.register(home(sweep.folder))
         for folder in [job.create(sweep.runs) for job in sweep.jobs]:
             if records.read(folder)["state"] == "failed" and not records.busy(folder):
                 records.update(folder, state="pending")  # started again, a failed run gets another chance
-        reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again)
+        overlook(queue, sweep.jobs, sweep.runs)
+        reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again, leases)
     return queue
 
 
-def _align(sweep: Sweep, queue: Queue, attempts: Attempts) -> int:
-    """Bring Optuna into line with the folders; returns how many of our runs wait for a worker."""
-    with records.exclusive(sweep.folder / "sweep.lock"):
-        reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again)
-        ours = {job.key for job in sweep.jobs}
-        return sum(job_from(t.user_attrs).key in ours for t in queue.trials(TrialState.WAITING))
+@dataclass
+class Hands:
+    """What a running sweep works with."""
+
+    sweep: Sweep
+    queue: Queue
+    attempts: Attempts
+    leases: Leases
+    workers: Pool
+    away: bool = False
+    """Whether the storage did not answer when it was last asked."""
+
+    def align(self) -> int:
+        """Bring Optuna into line with the folders; returns how many of our runs wait for a worker.
+
+        A storage that does not answer is reported once and asked again the next time: what runs goes on.
+        """
+        sweep = self.sweep
+        try:
+            with records.exclusive(sweep.folder / "sweep.lock"):
+                reconcile(self.queue, sweep.jobs, sweep.runs, sweep.metric, self.attempts.again, self.leases)
+                ours = {job.key for job in sweep.jobs}
+                waiting = sum(job_from(t.user_attrs).key in ours for t in self.queue.trials(TrialState.WAITING))
+        except Exception as error:
+            if not lost(error):
+                raise
+            self._report(f"the storage {masked(sweep.storage)} does not answer; what runs goes on", away=True)
+            return 0
+        self._report("the storage answers again", away=False)
+        return waiting
+
+    def _report(self, message: str, away: bool) -> None:
+        if away != self.away:
+            print(message, file=sys.stderr, flush=True)
+        self.away = away
+
+    def watch(self, watcher: Watcher, screen: Display) -> list[View]:
+        """Until every run is settled: look, show, replace the dead."""
+        states: Sequence[str] = ()
+        due, pause = 0.0, min(RECONCILE_SECONDS, self.sweep.lease_seconds / BEATS)
+        while True:
+            views = [elsewhere(v, self.leases) for v in watcher.look()]
+            screen.show(views)
+            if all(self.attempts.settled(v) for v in views):
+                return views
+            busy = {v.pid: v.job.key for v in views if v.pid is not None}
+            ended = self.workers.tend(0, busy)
+            if ended or states != [v.state for v in views] or time.monotonic() > due:
+                self.workers.tend(self.align(), busy)
+                retry = any(v.state == "failed" and not self.attempts.settled(v) for v in views)
+                states, due = [v.state for v in views], time.monotonic() + (0 if retry else pause)
+            time.sleep(self.sweep.poll_seconds)
 
 
-def _watch(
-    sweep: Sweep, queue: Queue, attempts: Attempts, watcher: Watcher, workers: Pool, screen: Display
-) -> list[View]:
-    """Until every run is settled: look, show, replace the dead."""
-    states: Sequence[str] = ()
-    due = 0.0
-    while True:
-        views = watcher.look()
-        screen.show(views)
-        if all(attempts.settled(v) for v in views):
-            return views
-        busy = {v.pid: v.job.key for v in views if v.pid is not None}
-        ended = workers.tend(0, busy)
-        if ended or states != [v.state for v in views] or time.monotonic() > due:
-            workers.tend(_align(sweep, queue, attempts), busy)
-            retry = any(v.state == "failed" and not attempts.settled(v) for v in views)
-            states, due = [v.state for v in views], time.monotonic() + (0 if retry else RECONCILE_SECONDS)
-        time.sleep(sweep.poll_seconds)
+def elsewhere(view: View, leases: Leases) -> View:
+    """A run as its worker on another host tells of it; as it stands here if it has none."""
+    trial = leases.elsewhere.get(view.job.key)
+    if trial is None or view.state in ("running", "finished"):
+        return view
+    told, started = trial.user_attrs.get("beat") or {}, trial.datetime_start
+    seconds = (datetime.now() - started).total_seconds() if started else 0.0
+    facts = {"step": told.get("train/step", 0), "loss": told.get("train/loss"), "score": told.get("val/bleu")}
+    return replace(view, state="running", seconds=max(seconds, 0.0), **facts)

@@ -47,12 +47,20 @@ def environment(slot: int, devices: Sequence[str]) -> dict[str, str]:
 class Pool:
     """Up to `size` workers running `command`; each reads the wanted runs from its standard input, whose end ends it.
 
-    The pipe is what ties them to the sweep: however the sweep dies, its workers see the end of it.
+    `extra` is added to their environment. The pipe is what ties them to the sweep: however the sweep dies, its workers
+    see the end of it.
     """
 
     def __init__(
-        self, command: Sequence[str], size: int, wanted: Iterable[str], log: Path, devices: Sequence[str] = ()
+        self,
+        command: Sequence[str],
+        size: int,
+        wanted: Iterable[str],
+        log: Path,
+        devices: Sequence[str] = (),
+        extra: Mapping[str, str] | None = None,
     ) -> None:
+        self.extra = dict(extra or {})
         self.command, self.size, self.log, self.devices = list(command), size, log, list(devices)
         self.wanted = json.dumps(list(wanted)) + "\n"
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
@@ -87,7 +95,7 @@ class Pool:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment(slot, self.devices),
+                env=environment(slot, self.devices) | self.extra,
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends them in order
             )
         with contextlib.suppress(BrokenPipeError):

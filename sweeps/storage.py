@@ -4,20 +4,30 @@ import fcntl
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
-from core.errors import UserError
+from core.errors import UserError, masked
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
+T = TypeVar("T")
+ENVIRONMENT = "SWEEP_STORAGE"
+"""The variable that names the storage, as --storage does: an environment, unlike a command line, is not for all to see
+in the list of processes, and a URL may hold a password."""
 ATTEMPTS = 3
 """Tries to open a storage: processes that create the tables of a new database at once get in each other's way."""
+CONNECT_SECONDS = 10
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+"""The drivers that are installed with the suite, for URLs that name none."""
+CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
 
 
 class FlockLock:
@@ -31,8 +41,9 @@ class FlockLock:
         self.path, self.handle = path, -1
 
     def acquire(self) -> bool:
-        self.handle = os.open(f"{self.path}.flock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self.handle, fcntl.LOCK_EX)
+        handle = os.open(f"{self.path}.flock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        self.handle = handle
         self._mend()
         return True
 
@@ -47,6 +58,22 @@ class FlockLock:
                 file.truncate(file.read().rfind(b"\n") + 1)
 
 
+def chosen(option: str | None) -> str | None:
+    """The storage that --storage or, without it, the environment names; None if neither does."""
+    return option or os.environ.get(ENVIRONMENT) or None
+
+
+def local(where: str) -> bool:
+    """Whether a storage is a file, which only processes that see the same file system can open."""
+    return "://" not in where or where.startswith("sqlite")
+
+
+def with_driver(url: str) -> str:
+    """The URL with the driver that the suite brings, if it names none: postgresql:// -> postgresql+psycopg://."""
+    scheme, sign, rest = url.partition("://")
+    return f"{DRIVERS.get(scheme, scheme)}{sign}{rest}"
+
+
 def _open(where: str) -> BaseStorage:
     if "://" not in where:
         path = Path(where)
@@ -56,8 +83,13 @@ def _open(where: str) -> BaseStorage:
         return JournalStorage(JournalRedisBackend(where))
     if where.startswith("grpc://"):
         host, _, port = where.removeprefix("grpc://").rstrip("/").partition(":")
-        return GrpcStorageProxy(host=host, port=int(port or 13000))
-    return RDBStorage(where)
+        proxy = GrpcStorageProxy(host=host, port=int(port or 13000))
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+        return proxy
+    if local(where):
+        return RDBStorage(where)
+    options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return RDBStorage(with_driver(where), engine_kwargs=options)
 
 
 def open_storage(where: str) -> BaseStorage:
@@ -72,6 +104,27 @@ def open_storage(where: str) -> BaseStorage:
             if attempt == ATTEMPTS or isinstance(error, ImportError):
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 message = f"--storage {where}: cannot be opened ({reason}); give a path or a URL that Optuna knows"
-                raise UserError(message) from error
+                raise UserError(masked(message)) from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
+
+
+# A storage that vanishes
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an exception says that the storage does not answer, whichever kind of storage it is."""
+    packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, StorageInternalError | ConnectionError) or not CLIENTS.isdisjoint(packages)
+
+
+def patiently(action: Callable[[], T], seconds: float, pause: float = 2.0) -> T:
+    """The action's result, tried again for some time while the storage does not answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if not lost(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(pause)

@@ -26,8 +26,8 @@ from ablations import presets, records, studies
 from core import corpus
 from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
-from core.errors import UserError, command
-from sweeps import plan, pool
+from core.errors import UserError, command, masked
+from sweeps import plan, pool, storage
 from sweeps.conduct import Sweep, conduct
 from sweeps.display import duration
 from sweeps.progress import View, view
@@ -159,17 +159,18 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     workers = workers_for(options, devices)
     queue = queue_name(folder, study.arms, {**flat(config), "data": corpus_digest(config.data)})
     banner = None if config.data.data else BANNER
-    line = "python -m sweeps.study " + shlex.join(sys.argv[1:])
+    line = masked("python -m sweeps.study " + shlex.join(sys.argv[1:]))
+    extra = {"tuning": preset.tuning, "corpus_digest": corpus_digest(config.data), "commit": records.commit()}
     sweep = Sweep(
         jobs=tuple(wanted),
         arms=tuple(arm.name for arm in study.arms),
         runs=options.runs,
-        storage=options.storage or str(options.runs / folder / "optuna.journal"),
+        storage=storage.chosen(options.storage) or str(options.runs / folder / "optuna.journal"),
         queue=queue,
         metric=study.metric,
         workers=min(workers, len(wanted)),
         devices=tuple(devices),
-        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue) | {"tuning": preset.tuning},
+        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue) | extra,
     )
     return sweep, preset
 
@@ -187,7 +188,7 @@ def dry_run(sweep: Sweep, preset: presets.Preset) -> int:
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
     missing = sum(v.state != "finished" for v in views)
-    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {sweep.storage}")
+    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked(sweep.storage)}")
     return 0
 
 

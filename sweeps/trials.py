@@ -1,12 +1,14 @@
 """The Optuna study that mirrors a sweep: a waiting trial for each run to do, a completed one for each run done.
 
-Trials go from waiting to running by the storage's own atomic step, so no two workers anywhere take the same one; the
-run folder's lock then guards the folder. `reconcile` brings the study into line with the folders, which are the truth.
+Trials go from waiting to running by the storage's own atomic step, so no two workers anywhere take the same one, and
+of several trials for a run only the oldest is run (`take`): so sweeps on hosts that share no lock may each put a run
+into the queue. The run folder's lock then guards the folder. sweeps/reconcile.py brings study and folders into line.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablations import records
 from core.config import digest
+from core.errors import UserError
+from sweeps import parcels
+from sweeps.leases import LEASE_SECONDS
 from sweeps.plan import Job, job_from
 
 Again = Callable[[Job, dict[str, Any]], bool]
@@ -33,32 +38,62 @@ def queue_name(study: str, arms: Iterable[Any], config: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Queue:
-    """The trials of one Optuna study, by what a sweep does with them."""
+    """The trials of one Optuna study, by what a sweep does with them.
+
+    facts: what the sweep tells workers anywhere: folder name of the study, metric, digest of the text, commit, lease.
+    """
 
     storage: BaseStorage
     study_id: int
     arms: tuple[str, ...]
+    name: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, storage: BaseStorage, name: str, arms: Iterable[str]) -> "Queue":
+    def create(cls, storage: BaseStorage, name: str, arms: Iterable[str], **facts: Any) -> "Queue":
         """Make the study, or go on with the one that is there. Only a sweep calls this; workers load."""
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         study.set_user_attr("arms", list(arms))
+        for key, value in facts.items():
+            study.set_user_attr(key, value)
         return cls.load(storage, name)
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Queue":
-        """The study of that name."""
-        study_id = storage.get_study_id_from_name(name)
-        return cls(storage, study_id, tuple(storage.get_study_user_attrs(study_id)["arms"]))
+        """The study of that name. Raises UserError if the storage has none."""
+        try:
+            study_id = storage.get_study_id_from_name(name)
+        except KeyError:
+            raise UserError(f"the storage holds no sweep named {name}; start the sweep first, by make sweep") from None
+        facts = storage.get_study_user_attrs(study_id)
+        return cls(storage, study_id, tuple(facts["arms"]), name, facts)
+
+    @property
+    def lease(self) -> float:
+        """Seconds of silence after which a worker elsewhere is taken for dead."""
+        return float(self.facts.get("lease", LEASE_SECONDS))
+
+    def register(self, home: str) -> None:
+        """Make known a home (see leases.home) whose sweep wants all results."""
+        self.storage.set_study_user_attr(self.study_id, f"home {home}", True)
+
+    def wanted_elsewhere(self, home: str) -> bool:
+        """Whether results that lie at this home are wanted at another one too."""
+        attributes = self.storage.get_study_user_attrs(self.study_id)
+        homes = {name.removeprefix("home ") for name in attributes if name.startswith("home ")}
+        return bool(attributes.get("send")) or bool(homes - {home})
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states (none named: all), oldest first."""
         found = self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
         return [trial for trial in found if "job" in trial.user_attrs]
 
-    def add(self, job: Job, state: TrialState, value: float | None = None) -> None:
-        """Enqueue a job (WAITING), or enter one that is done (COMPLETE, with its value)."""
+    def of(self, key: str) -> list[FrozenTrial]:
+        """The trials of one run, oldest first."""
+        return [trial for trial in self.trials() if job_from(trial.user_attrs).key == key]
+
+    def add(self, job: Job, state: TrialState, value: float | None = None) -> FrozenTrial:
+        """Enqueue a job (WAITING), or enter one that is under way or done (COMPLETE, with its value)."""
         distributions = {"arm": CategoricalDistribution(self.arms), "seed": IntDistribution(1, LARGEST_SEED)}
         trial = create_trial(
             state=state,
@@ -67,14 +102,27 @@ class Queue:
             distributions=distributions,
             user_attrs={"job": asdict(job), "toggles": job.toggles, "hash": job.hash8},
         )
-        self.storage.create_new_trial(self.study_id, template_trial=trial)
+        return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template_trial=trial))
 
     def take(self, trial: FrozenTrial) -> bool:
-        """Waiting -> running; False if somebody else was faster."""
+        """Waiting -> running; False if somebody else was faster, or an older trial stands for the same run.
+
+        However late others come to know of a trial: it has a number once it can be taken, and older ones are seen.
+        """
         try:
-            return self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            if not self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                return False
         except UpdateFinishedTrialError:
             return False
+        key = job_from(trial.user_attrs).key
+        for other in self.of(key):
+            if other.number < trial.number and other.state in OPEN:
+                self.drop(trial, "waiting twice")
+                return False
+            if other.state == TrialState.COMPLETE and "parcel" in other.user_attrs:
+                self.drop(trial, "done already")
+                return False
+        return True
 
     def note(self, trial: FrozenTrial, **attributes: Any) -> None:
         """Attach facts to a trial that is not over."""
@@ -85,10 +133,30 @@ class Queue:
         """The end of a trial with a result."""
         self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [value])
 
-    def drop(self, trial: FrozenTrial, reason: str) -> None:
-        """The end of a trial without one."""
-        self.note(trial, reason=reason)
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def drop(self, trial: FrozenTrial, reason: str, **facts: Any) -> None:
+        """The end of a trial without one; nothing happens to a trial that is over."""
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.note(trial, reason=reason, **facts)
+            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def deliver(self, job: Job, folder: Path, metric: str, home: str, trial: FrozenTrial | None = None) -> None:
+        """Enter a finished run: a completed trial, with a parcel of its results where they are wanted elsewhere.
+
+        `trial`: the running trial to complete, if it is still ours. A run that is in already is not entered again.
+        """
+        now = {other.number: other for other in self.of(job.key)}
+        ours = now[trial.number] if trial is not None and now[trial.number].state == TrialState.RUNNING else None
+        done = [other for other in now.values() if other.state == TrialState.COMPLETE]
+        if any("parcel" in other.user_attrs for other in done) or (done and ours is None):
+            if ours is not None:
+                self.drop(ours, "done already")
+            return
+        wanted = self.wanted_elsewhere(home)
+        parcel = parcels.send(self.storage, self.name, job.key, parcels.pack(folder)) if wanted else None
+        ours = ours or self.add(job, TrialState.RUNNING)
+        facts = {"home": home, "outcome": records.read(folder)["outcome"]} | ({"parcel": parcel} if parcel else {})
+        self.note(ours, **facts)
+        self.complete(ours, score(folder, metric))
 
 
 def score(folder: Path, metric: str) -> float:
@@ -103,66 +171,3 @@ def by_run(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     for trial in trials:
         found.setdefault(job_from(trial.user_attrs).key, []).append(trial)
     return found
-
-
-def reconcile(queue: Queue, jobs: Iterable[Job], runs: Path, metric: str, again: Again) -> None:
-    """Bring the study into line with the run folders; to be called under the sweep's lock.
-
-    Each run that a living process holds is left alone. A finished one gets its completed trial. Any other one gets one
-    waiting trial if `again(job, record)` allows another attempt; trials of dead workers fail.
-    """
-    free = [(job, folder) for job in jobs if not records.busy(folder := job.create(runs))]
-    known = by_run(queue.trials())  # after the look at the locks: a worker ends its trial, then lets go of the folder
-    for job, folder in free:
-        _settle(queue, job, folder, known.get(job.key, []), metric, again)
-
-
-def _settle(
-    queue: Queue,
-    job: Job,
-    folder: Path,
-    trials: list[FrozenTrial],
-    metric: str,
-    again: Again,
-) -> None:
-    record = records.read(folder)
-    waiting, running = ([t for t in trials if t.state == state] for state in OPEN)
-    if record["state"] == "finished":
-        complete = any(trial.state == TrialState.COMPLETE for trial in trials)
-        return _finished(queue, job, score(folder, metric), waiting + running, complete)
-    for trial in running:
-        queue.drop(trial, record["reason"] or "its worker died")
-    if record["state"] == "running":
-        record = _died(folder, job, record, again)
-    wanted = again(job, record)
-    for trial in waiting[1:]:
-        if queue.take(trial):
-            queue.drop(trial, "waiting twice")
-    if wanted and not waiting:
-        queue.add(job, TrialState.WAITING)
-    elif not waiting and record["state"] == "pending":  # another sweep meant to try it again, and was killed
-        records.fail(folder, record["reason"] or "given up")
-    return None
-
-
-def _finished(queue: Queue, job: Job, value: float, unfinished: list[FrozenTrial], complete: bool) -> None:
-    """Exactly one completed trial for a finished run."""
-    for trial in unfinished:
-        if trial.state == TrialState.WAITING and not queue.take(trial):
-            continue
-        if complete:
-            queue.drop(trial, "done already")
-        else:
-            queue.complete(trial, value)
-            complete = True
-    if not complete:
-        queue.add(job, TrialState.COMPLETE, value)
-
-
-def _died(folder: Path, job: Job, record: dict[str, Any], again: Again) -> dict[str, Any]:
-    """Mark a run whose process vanished: pending if it may be tried again, else failed."""
-    reason = "its process died (killed, or out of memory)"
-    if again(job, record):
-        return records.update(folder, state="pending", reason=reason, lease=None)
-    records.fail(folder, reason)
-    return records.read(folder)

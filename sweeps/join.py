@@ -1,0 +1,87 @@
+"""What a worker on another host asks before it helps: which sweep, the same text, the same code; and what it owes."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from ablations import records
+from core import corpus
+from core.config import RunConfig, flat, with_values
+from core.errors import UserError
+from sweeps.leases import Leases, home
+from sweeps.plan import Job, job_from
+from sweeps.trials import Queue, by_run
+
+
+def say(text: str) -> None:
+    """One line with the time."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def queue_for(storage: BaseStorage, study: str) -> str:
+    """The name of the only sweep in the storage, or of the only one whose folder is named `study`.
+
+    Raises UserError naming those that are there.
+    """
+    sweeps = {s.study_name: s.user_attrs.get("study", "") for s in storage.get_all_studies() if "arms" in s.user_attrs}
+    fitting = [name for name, folder in sweeps.items() if not study or folder == study]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not sweeps:
+        raise UserError("the storage holds no sweep; start it first, on any host: make sweep STORAGE=URL")
+    known = ", ".join(f"{name} (study {folder})" for name, folder in sorted(sweeps.items()))
+    raise UserError(f"{'several sweeps fit' if fitting else f'no sweep of study {study}'}; choose by --queue: {known}")
+
+
+def at(job: Job, data: str | None) -> Job:
+    """The job with the place of its text on this host, which is no part of its identity."""
+    return replace(job, config={**job.config, "data": data}) if data and job.config.get("data") else job
+
+
+def check(queue: Queue, data: str | None) -> None:
+    """Compare text and options with the sweep's before anything is taken; says when the code is another.
+
+    Raises UserError naming both digests if the text differs, or if this code makes other runs of the same options.
+    """
+    trials = queue.trials()
+    if not trials:
+        return
+    original = job_from(trials[0].user_attrs)
+    job = at(original, data)
+    commits = queue.facts.get("commit"), records.commit()
+    if commits[0] != commits[1]:
+        say(f"note: this code is at commit {commits[1]}, the sweep's at {commits[0]}; run.json says which made a run")
+    config = with_values(RunConfig(), job.config)
+    where = job.config.get("data")
+    if where and not Path(where).expanduser().is_dir():
+        raise UserError(f"the sweep's text is not at {where} on this host; say where: --data FOLDER (ARGS=--data=...)")
+    ours, theirs = corpus.digest(config.data), queue.facts.get("corpus")
+    if theirs and ours != theirs:
+        raise UserError(
+            f"{where or 'embedded corpus'}: its digest is {ours}, the sweep's is {theirs}; use the same text"
+        )
+    if records.identity(flat(config), ours) != job.hash8:
+        raise UserError(
+            f"this code (commit {commits[1]}) has other options than the sweep's ({commits[0]}); use its code"
+        )
+
+
+def pay(queue: Queue, runs: Path, study: str, metric: str) -> None:
+    """Deliver runs that are finished here and unknown there: the storage did not answer when they were done."""
+    for key, trials in by_run(queue.trials()).items():
+        folder = runs / study / key
+        if any(t.state == TrialState.COMPLETE for t in trials) or not (folder / "run.json").exists():
+            continue
+        if records.read(folder)["state"] == "finished":
+            queue.deliver(job_from(trials[0].user_attrs), folder, metric, home(folder.parent))
+            say(f"delivered {key}, finished earlier")
+
+
+def company(queue: Queue, leases: Leases) -> bool:
+    """Whether others are at work: should one of them die, its run is waiting again."""
+    running = queue.trials(TrialState.RUNNING)
+    leases.look(running)
+    return any(leases.living(trial) for trial in running)

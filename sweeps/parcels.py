@@ -1,0 +1,100 @@
+"""The results of a run as a parcel in the storage, for hosts that share no file system.
+
+A parcel is a zip of the small files of a run folder in base64, cut into pieces that any database's text column takes.
+It lies in an Optuna study of its own, `<queue>.parcels`, so that a look at the trials does not read the parcels too:
+one trial a parcel, whose attributes are the pieces; deleting that study frees the space.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from ablations import records
+from core.errors import UserError
+
+FILES = ("metrics.jsonl", "scores.json", "samples.jsonl", "probes.npz", "log.txt", "run.json")
+"""What is sent (not the weights), in the order in which it is put in place: run.json makes the run a finished one."""
+PIECE = 32 * 1024
+SUFFIX = ".parcels"
+AWAY = "delete the sweep's two studies in the storage, and what is not in the run folders is run again"
+LOG_BYTES = 64 * 1024
+"""How much of the end of log.txt is sent."""
+
+
+def pack(folder: Path) -> bytes:
+    """The parcel of a finished run."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as parcel:
+        for name in FILES:
+            if (folder / name).is_file():
+                content = (folder / name).read_bytes()
+                parcel.writestr(name, content[-LOG_BYTES:] if name == "log.txt" else content)
+    return buffer.getvalue()
+
+
+def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
+    """Put a parcel's files into a run folder that the caller has the right to; never over a finished run.
+
+    All are written beside their places first; run.json, with `facts` added, comes last and finishes the run.
+    Raises UserError on a full disk and on a parcel of other things.
+    """
+    if records.read(folder)["state"] == "finished":
+        return
+    draft = folder / f".parcel.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with records.full_disk(draft), zipfile.ZipFile(io.BytesIO(parcel)) as content:
+            if not {"run.json", "scores.json"} <= set(content.namelist()) <= set(FILES):
+                raise UserError(f"{folder.name}: not the results of a run ({', '.join(content.namelist())})")
+            draft.mkdir()
+            for name in content.namelist():
+                (draft / name).write_bytes(content.read(name))
+        records.update(draft, **facts)
+        for name in FILES:
+            if (draft / name).exists():
+                os.replace(draft / name, folder / name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def shelf(storage: BaseStorage, queue: str) -> int:
+    """The study that holds the parcels of a queue; made when it is first needed."""
+    try:
+        return storage.create_new_study([StudyDirection.MAXIMIZE], queue + SUFFIX)
+    except DuplicatedStudyError:
+        return storage.get_study_id_from_name(queue + SUFFIX)
+
+
+def send(storage: BaseStorage, queue: str, key: str, parcel: bytes) -> dict[str, Any]:
+    """Store a parcel; returns what `fetch` needs to know."""
+    text = base64.b64encode(parcel).decode()
+    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+    template = optuna.create_trial(state=TrialState.RUNNING, user_attrs={"run": key})
+    trial = storage.create_new_trial(shelf(storage, queue), template_trial=template)
+    for number, piece in enumerate(pieces):
+        storage.set_trial_user_attr(trial, f"piece {number}", piece)
+    storage.set_trial_state_values(trial, TrialState.COMPLETE, [float(len(parcel))])
+    return {"trial": trial, "pieces": len(pieces), "sha256": hashlib.sha256(parcel).hexdigest()}
+
+
+def fetch(storage: BaseStorage, facts: dict[str, Any]) -> bytes:
+    """The parcel again. Raises UserError if it is not what was sent."""
+    try:
+        attributes = storage.get_trial(facts["trial"]).user_attrs
+        parcel = base64.b64decode("".join(attributes[f"piece {number}"] for number in range(facts["pieces"])))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"results in the storage: a part is missing ({error}); {AWAY}") from error
+    if hashlib.sha256(parcel).hexdigest() != facts["sha256"]:
+        raise UserError(f"results in the storage: not what was sent (checksum); {AWAY}")
+    return parcel

@@ -1,0 +1,84 @@
+"""What a sweep has to run, from its command line to its jobs."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_sweep import ROOT
+
+from ablations.studies import Arm
+from core.config import RunConfig, digest, flat, with_values
+from core.errors import UserError
+from sweeps import plan, pool, storage, trials
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=3", 3), ("a=2.5", 2.5), ("a=none", None), ("a=True", True), ("a=cosine", "cosine"), ("a=b=c", "b=c")],
+)
+def test_options_on_the_command_line(text: str, value: Any) -> None:
+    assert plan.parse(text) == ("a", value)
+
+
+def arms_study() -> Any:
+    """The study of the paper's modules."""
+    from ablations import studies
+
+    return studies.get("modules")
+
+
+def test_overrides_may_not_touch_what_the_study_varies() -> None:
+    assert plan.overrides_for(arms_study(), ["updates=3"]) == {"updates": 3}
+    for wrong in ("seed=3", "noise_factor=2", "updates", "data=x"):
+        with pytest.raises(UserError, match="--set"):
+            plan.overrides_for(arms_study(), [wrong])
+
+
+def test_names_of_study_folders() -> None:
+    data = with_values(RunConfig(), {"data": "/somewhere/multi 30k/"})
+    assert plan.title("modules", "tiny", RunConfig(), "tiny", {}) == "modules"
+    assert plan.title("modules", "small", data, "small", {}) == "modules-multi_30k"
+    assert plan.title("modules", "gpu", data, "small", {"lr": 1e-3}) == "modules-multi_30k-gpu-lr=0.001"
+
+
+def test_jobs_go_seed_by_seed_and_have_their_own_hashes() -> None:
+    jobs = plan.jobs_for(arms_study(), "modules", RunConfig(), 2, lambda config: digest(flat(config)))
+    assert [job.seed for job in jobs] == [1] * 8 + [2] * 8
+    assert len({job.hash8 for job in jobs}) == 16
+    assert jobs[0].arm == "anchor+norm+F4" and jobs[0].config["noise_factor"] == 4.0
+    with pytest.raises(UserError, match=r"--only.*Did you mean 'anchor\+norm\+F4'"):
+        plan.chosen(jobs, ["anchor+norm+F5"])
+
+
+def test_queue_names_change_with_arms_and_options_but_not_with_the_seed() -> None:
+    one, two = Arm("a", "A", {}, {"lr": 1.0}), Arm("b", "B", {}, {"lr": 2.0})
+    name = trials.queue_name("s", [one, two], {"seed": 1, "updates": 3})
+    assert name == trials.queue_name("s", [one, two], {"seed": 2, "updates": 3})
+    assert name != trials.queue_name("s", [one], {"seed": 1, "updates": 3})
+    assert name != trials.queue_name("s", [one, two], {"seed": 1, "updates": 4})
+
+
+def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "sweeps.study", "--dry-run", "--runs", str(tmp_path / "runs"), "--seeds", "1"]
+    done = subprocess.run([*line, "--preset", "smoke"], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.count("to do   ") == 8 and "8 of 8 runs to do" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_option_is_refused_with_the_nearest() -> None:
+    line = [sys.executable, "-m", "sweeps.study", "--sedes", "3"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2 and "--seeds" in done.stderr
+
+
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--storage nosuchdb://x"):
+        storage.open_storage("nosuchdb://x")
+
+
+def test_workers_run_on_one_thread_each_and_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert pool.environment(0, [])["OMP_NUM_THREADS"] == "1"
+    assert [pool.environment(slot, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["2", "5", "2"]
