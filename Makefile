@@ -11,7 +11,7 @@ WORKERS ?=
 RUNS    ?= runs
 FIGURES ?= figures
 FROM    ?= $(RUNS)/$(STUDY)
-STORAGE ?=
+STORAGE ?= $(SWEEP_STORAGE)
 BUDGET  ?=
 REPORT  ?= report
 ARGS    ?=
@@ -37,7 +37,7 @@ help:
 ## Commands
 ##   make sweep      run a study, every arm with every seed; ends with its table and figures; run again, it goes on
 ##   make search     tune the nuisance parameters of each arm of a study with equal budget, then compare arms at their best
-##   make worker     help with a study that another machine began: STORAGE= is its Optuna storage
+##   make worker     help with a sweep that another machine began: STORAGE= is its Optuna storage, DATA= the text here
 ##   make wandb-sweep  write a study as a W&B sweep file to sweeps/wandb/, and register it where there is a server
 ##   make figures    redraw table and figures of a study from its run folders, or from W&B (FROM=)
 ##   make report     write report/index.html: verdicts, tables, figures, samples of a study, in one file
@@ -60,7 +60,8 @@ help:
 ##   FIGURES=figures    where table and figures go
 ##   REPORT=report      where the report goes
 ##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project or X.wandb
-##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder)
+##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
+##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
 ##   BUDGET=            time for make search, such as 30m or 4h
 ##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, or for make test ARGS="-k scores"
 ##   JOBS=2             processes for make test
@@ -148,16 +149,19 @@ endif
 SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
   $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
   $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)") \
-  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(STORAGE),--storage "$(STORAGE)")
+  $(if $(WORKERS),--workers "$(WORKERS)")
+
+# By the environment, and not on the command line, which every user of a machine can read: a URL may hold a password.
+sweep worker: export SWEEP_STORAGE = $(STORAGE)
 
 sweep: setup
 	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
 
 search: setup
-	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
+	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(STORAGE),--storage "$(STORAGE)") $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
 
 worker: setup
-	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))
+	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(DATA),--data "$(DATA)") $(ARGS))
 
 wandb-sweep: setup
 	$(strip "$(PY)" -m sweeps.wandb_sweep $(SWEEP_OPTIONS) $(ARGS))

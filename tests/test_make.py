@@ -50,7 +50,19 @@ def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
     shown = make("-n", "sweep", "PY=python", "ARGS=--dry-run", *given).stdout.rstrip()
     for option in ('--study "steps"', '--data "my data"', '--src "a"', '--tgt "b"', '--preset "small"', '--seeds "5"'):
         assert option in shown
-    assert shown.endswith('--workers "2" --storage "s" --dry-run')
+    assert shown.endswith('--workers "2" --dry-run')
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["sweep", "worker"])
+def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(target: str, tmp_path: Path) -> None:
+    asked = tmp_path / "python"
+    asked.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "storage: $SWEEP_STORAGE arguments: $*"\n')
+    asked.chmod(0o755)
+    shown = make(target, f"PY={asked}", "STORAGE=postgresql://me:secret@host/db", "DATA=my text").stdout
+    line = shown.splitlines()[-1]
+    assert "storage: postgresql://me:secret@host/db" in line and "secret" not in line.split("arguments:")[1]
+    assert "secret" not in "".join(shown.splitlines()[:-1]) and "--data my text" in line
 
 
 @needs_make
