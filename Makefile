@@ -152,13 +152,13 @@ SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
   $(if $(WORKERS),--workers "$(WORKERS)")
 
 # By the environment, and not on the command line, which every user of a machine can read: a URL may hold a password.
-sweep worker: export SWEEP_STORAGE = $(STORAGE)
+sweep search worker: export SWEEP_STORAGE = $(STORAGE)
 
 sweep: setup
 	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
 
 search: setup
-	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(STORAGE),--storage "$(STORAGE)") $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
+	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
 
 worker: setup
 	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(DATA),--data "$(DATA)") $(ARGS))

@@ -26,7 +26,7 @@ def queue_for(storage: BaseStorage, study: str) -> str:
 
     Raises UserError naming those that are there.
     """
-    sweeps = {s.study_name: s.user_attrs.get("study", "") for s in storage.get_all_studies() if "arms" in s.user_attrs}
+    sweeps = {s.study_name: s.user_attrs.get("study", "") for s in storage.get_all_studies() if "study" in s.user_attrs}
     fitting = [name for name, folder in sweeps.items() if not study or folder == study]
     if len(fitting) == 1:
         return fitting[0]

@@ -33,13 +33,14 @@ from typing import Any, Literal
 import tyro
 
 from core.config import digest, flat
-from core.errors import UserError, command
+from core.errors import UserError, command, masked
 from sweeps import compare, study
 from sweeps.conduct import Sweep
 from sweeps.display import duration
 from sweeps.points import WILCOXON_SEEDS, described, space_for, text
 from sweeps.rounds import DIRECTIONS, Search
 from sweeps.seek import seek
+from sweeps.storage import chosen
 
 FIRST_SEED = 101
 """Search seeds are 101, 102, ...; a study's own are 1, 2, ..."""
@@ -110,7 +111,7 @@ def prepare(options: Options) -> tuple[Sweep, Search]:
         space=space_for(base.study, flat(base.config), options.search_seed),
         seeds=tuple(range(FIRST_SEED, FIRST_SEED + study.positive("trial-seeds", options.trial_seeds))),
         runs=options.runs,
-        storage=options.storage or str(options.runs / title / "optuna.journal"),
+        storage=chosen(options.storage) or str(options.runs / title / "optuna.journal"),
         name=title,
         identify=study.identify,
         metric=base.study.metric,
@@ -135,7 +136,7 @@ def described_by(search: Search, base: study.Base, sweep: Sweep) -> Search:
     arms = {arm.name: dict(arm.values) for arm in base.study.arms}
     text_ = study.corpus_digest(base.config.data)
     name = f"{search.title}-{digest({'settings': settings, 'options': options, 'arms': arms, 'text': text_})}"
-    line = "python -m sweeps.search " + shlex.join(sys.argv[1:])
+    line = masked("python -m sweeps.search " + shlex.join(sys.argv[1:]))
     facts: dict[str, Any] = {"study": base.folder, "name": name, "preset": base.preset.name, "command": line.strip()}
     facts |= {"banner": sweep.facts["banner"], "control": base.study.control, "settings": settings}
     facts |= {"default": base.folder, "tuned": compare.folder(base.folder)}

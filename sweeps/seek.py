@@ -15,8 +15,10 @@ from sweeps.ledger import OVER, TRAINING, best, part
 from sweeps.plan import Job
 from sweeps.points import text
 from sweeps.pool import Pool
+from sweeps.reconcile import reconcile
 from sweeps.rounds import Chances, Search, advance, complete, opened
-from sweeps.trials import Queue, reconcile
+from sweeps.storage import ENVIRONMENT
+from sweeps.trials import Queue
 
 POLL_SECONDS = 1.0
 WORKER = (sys.executable, "-m", "sweeps.trial_worker")
@@ -193,9 +195,9 @@ def seek(search: Search, worker: Sequence[str] = WORKER, poll: float = POLL_SECO
     """
     search.folder.mkdir(parents=True, exist_ok=True)
     seeker = begin(search, tell)
-    where = ["--storage", search.storage, "--queue", search.queue, "--study", search.title]
+    where = ["--queue", search.queue, "--study", search.title]  # the storage by the environment: it may hold a password
     line = [*worker, *where, "--runs", str(search.runs), "--metric", search.score_name, "--wanted", "-"]
-    pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices)
+    pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices, {ENVIRONMENT: search.storage})
     try:
         _work(seeker, pool, poll)
     except (KeyboardInterrupt, SystemExit):

@@ -22,7 +22,7 @@ from core.errors import command
 from sweeps import worker
 from sweeps.ledger import Ledger
 from sweeps.points import pruner_for
-from sweeps.storage import open_storage
+from sweeps.storage import chosen, open_storage
 from sweeps.trials import Queue
 
 IDLE_SECONDS = 0.5
@@ -64,7 +64,7 @@ def main(execute: worker.Execute | None = None) -> int:
     options = tyro.cli(worker.Options, prog="python -m sweeps.trial_worker", description=__doc__)
     wanted = worker._follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, worker._end)
-    queue = Queue.load(open_storage(options.storage), options.queue)
+    queue = Queue.load(open_storage(chosen(options.storage) or ""), options.queue)
     do = execute or partial(real, queue.storage)
     try:
         while True:

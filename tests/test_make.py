@@ -54,7 +54,7 @@ def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["sweep", "worker"])
+@pytest.mark.parametrize("target", ["sweep", "search", "worker"])
 def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(target: str, tmp_path: Path) -> None:
     asked = tmp_path / "python"
     asked.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "storage: $SWEEP_STORAGE arguments: $*"\n')
