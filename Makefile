@@ -146,9 +146,9 @@ else
 endif
 
 # Only what is set is passed on: the defaults live in the command.
-SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" \
-  $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
-  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+TEXT_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
+  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)")
+SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" $(TEXT_OPTIONS) \
   $(if $(WORKERS),--workers "$(WORKERS)")
 
 # By the environment, and not on the command line, which every user of a machine can read: a URL may hold a password.
@@ -164,7 +164,7 @@ worker: setup
 	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(DATA),--data "$(DATA)") $(ARGS))
 
 wandb-sweep: setup
-	$(strip "$(PY)" -m sweeps.wandb_sweep $(SWEEP_OPTIONS) $(ARGS))
+	$(strip "$(PY)" -m sweeps.wandb_sweep --study "$(STUDY)" --runs "$(RUNS)" $(TEXT_OPTIONS) $(ARGS))
 
 figures: setup
 	"$(PY)" -m analysis.figures "$(FROM)" --out "$(FIGURES)" $(ARGS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from ablations.studies import Study
+from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, nearest, with_values
 from core.errors import UserError
 
@@ -61,7 +61,12 @@ def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Map
     data = config.data.data
     parts = [study] + ([Path(data).resolve().name] if data else []) + ([preset] if preset != usual else [])
     parts += [f"{name}={value}" for name, value in sorted(overrides.items())]
-    return "".join(c if c.isalnum() or c in "_.=+-" else "_" for c in "-".join(parts))
+    return safe("-".join(parts))
+
+
+def safe(name: str) -> str:
+    """The name with nothing in it that a folder's name should not have."""
+    return "".join(c if c.isalnum() or c in "_.=+-" else "_" for c in name)
 
 
 def parse(assignment: str) -> tuple[str, Any]:
@@ -104,8 +109,17 @@ def jobs_for(
     jobs = []
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
-        hash8 = identify(ours)
-        jobs.append(Job(folder, arm.name, arm.label, seed, hash8, flat(ours), dict(arm.toggles), dict(arm.values)))
+        jobs.append(job_for(arm, folder, ours, identify(ours)))
+    return twins_last(jobs)
+
+
+def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:
+    """The run of an arm with its own configuration, in a study's folder."""
+    return Job(folder, arm.name, arm.label, config.seed, hash8, flat(config), dict(arm.toggles), dict(arm.values))
+
+
+def twins_last(jobs: Sequence[Job]) -> list[Job]:
+    """The first run of each training before the others that share it."""
     seen = set[str]()
     return sorted(jobs, key=lambda job: _follows(job, seen))
 

@@ -3,6 +3,7 @@
     python -m sweeps.study                                        # the 2x2x2 of the paper's modules, embedded corpus
     python -m sweeps.study --study noise_factor --seeds 5
     python -m sweeps.study --data path/to/multi30k --src de --tgt en --preset small
+    python -m sweeps.study --study sweeps/wandb/modules.yaml          # the same points as W&B's agents get of this file
     python -m sweeps.study --only anchor+norm+F4 --set updates=50 --dry-run
 
 Started again, however it ended, it does only what is missing. What is done lies in runs/<study>/, a folder a run.
@@ -16,25 +17,25 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from ablations import presets, records, studies
-from core import corpus
-from core.checks import check
-from core.config import DataConfig, RunConfig, flat, with_values
+from ablations import presets, studies
+from core.config import RunConfig
 from core.errors import UserError, command, masked
-from sweeps import plan, pool, storage
+from sweeps import plan, pool, storage, sweep_file
 from sweeps.conduct import Sweep, conduct
 from sweeps.display import duration
+from sweeps.order import orders
+from sweeps.plan import Job
 from sweeps.progress import View, view
-from sweeps.trials import queue_name
+from sweeps.recipe import Recipe
+from sweeps.recipe import corpus_digest as corpus_digest
+from sweeps.recipe import identify as identify
 
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
-BANNER = "Embedded corpus: a test bench, not natural language"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Options:
     """Options of a sweep."""
 
     study: str = "modules"
-    """Which study (ablations/studies.py lists them)."""
+    """Which study (ablations/studies.py lists them), or the path of a sweep file that `make wandb-sweep` wrote."""
     preset: str | None = None
     """Sizes and data recipe (ablations/presets.py); none = tiny for the embedded corpus, small for a folder."""
     data: str | None = None
@@ -104,18 +105,6 @@ def _terminated(signum: int, frame: object) -> None:
 # What to run
 
 
-@lru_cache
-def corpus_digest(config: DataConfig) -> str:
-    """The digest of the text, read once. Raises UserError for whatever is wrong with it."""
-    corpus.load(config)
-    return corpus.digest(config)
-
-
-def identify(config: RunConfig) -> str:
-    """hash8 of a run."""
-    return records.identity(flat(config), corpus_digest(config.data))
-
-
 def positive(name: str, value: int) -> int:
     """The value. Raises UserError if it is below 1."""
     if value < 1:
@@ -137,42 +126,52 @@ class Base:
 def base(options: Options) -> Base:
     """What the options ask for, before it comes to arms. Raises UserError for a wrong option."""
     study = studies.get(options.study)
-    if not options.data and (options.src, options.tgt) != (Options.src, Options.tgt):
-        raise UserError(f"--src {options.src} --tgt {options.tgt}: name the folder of text too, --data (make: DATA=)")
-    usual = presets.default_for(options.data)
-    preset = presets.get(options.preset or usual)
-    seeds = positive("seeds", (study.seeds or preset.seeds) if options.seeds is None else options.seeds)
     overrides = plan.overrides_for(study, options.overrides)
-    data = {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
-    config = with_values(preset.config, {**data, **overrides})
-    check(config)
-    return Base(study, preset, config, seeds, plan.title(study.name, preset.name, config, usual, overrides))
+    recipe = Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
+    seeds = (study.seeds or recipe.preset.seeds) if options.seeds is None else options.seeds
+    return Base(study, recipe.preset, recipe.config, positive("seeds", seeds), recipe.folder)
 
 
 def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
-    shared = base(options)
-    study, preset, config, folder = shared.study, shared.preset, shared.config, shared.folder
-    jobs = plan.jobs_for(study, folder, config, shared.seeds, identify)
+    recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
     wanted = plan.chosen(jobs, options.only)
     devices = pool.gpus()
     workers = workers_for(options, devices)
-    queue = queue_name(folder, study.arms, {**flat(config), "data": corpus_digest(config.data)})
-    banner = None if config.data.data else BANNER
     line = masked("python -m sweeps.study " + shlex.join(sys.argv[1:]))
-    extra = {"tuning": preset.tuning, "corpus_digest": corpus_digest(config.data), "commit": records.commit()}
     sweep = Sweep(
         jobs=tuple(wanted),
-        arms=tuple(arm.name for arm in study.arms),
-        runs=options.runs,
-        storage=storage.chosen(options.storage) or str(options.runs / folder / "optuna.journal"),
-        queue=queue,
-        metric=study.metric,
+        arms=tuple(arm.name for arm in recipe.study.arms),
+        runs=runs,
+        storage=storage.chosen(options.storage) or str(runs / recipe.folder / "optuna.journal"),
+        queue=recipe.queue,
+        metric=recipe.study.metric,
         workers=min(workers, len(wanted)),
         devices=tuple(devices),
-        facts=plan.describe(study, jobs, preset.name, line.strip(), banner, queue) | extra,
+        facts=recipe.facts(jobs, line.strip()),
     )
-    return sweep, preset
+    return sweep, recipe.preset
+
+
+def asked(options: Options) -> tuple[Recipe, list[Job], Path]:
+    """All runs of a named study, and the folder of all runs."""
+    shared = base(options)
+    recipe = Recipe(shared.study, shared.preset, shared.config, shared.folder)
+    return recipe, recipe.jobs(shared.seeds), options.runs
+
+
+def described(options: Options) -> tuple[Recipe, list[Job], Path]:
+    """All runs of a sweep file: the same as `sweeps.agent` and `wandb agent` make of it."""
+    for name in ("preset", "data", "src", "tgt", "seeds", "overrides"):
+        if getattr(options, name) != getattr(Options, name):
+            given = "set" if name == "overrides" else name
+            raise UserError(f"--{given}: the sweep file {options.study} says this; change its `parameters`")
+    file = sweep_file.load(Path(options.study))
+    found = orders(file, options.runs)
+    jobs = [made.job for made in found]
+    if file.method == "grid":  # seed by seed, as a named study goes
+        jobs = plan.twins_last(sorted(jobs, key=lambda job: job.seed))
+    return found[0].recipe, jobs, found[0].runs
 
 
 def workers_for(options: Options, devices: Sequence[str]) -> int:

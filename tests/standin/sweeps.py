@@ -1,7 +1,11 @@
-"""Sweeps and their agents: the points of a grid, one for each heartbeat of an agent that has nothing to do."""
+"""Sweeps and their agents: the points of a grid, one for each heartbeat of an agent that has nothing to do.
+
+Written without a look at the project's own points, so that it can be compared with them.
+"""
 
 import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -10,22 +14,49 @@ from standin.backend import Backend, operation
 from standin.runs import project_of
 
 
+def flattened(parameters: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Each parameter's names from the top and its values, in the server's order: by name, level by level."""
+    for name in sorted(parameters):
+        spec, path = parameters[name], (*above, name)
+        if "parameters" in spec:
+            yield from flattened(spec["parameters"], path)
+        elif "min" in spec:
+            yield path, list(range(spec["min"], spec["max"] + 1))
+        else:
+            yield path, spec["values"] if "values" in spec else [spec["value"]]
+
+
+def plain(value: Any) -> Any:
+    """A number without its point where nothing stands behind it: so it comes back from the server."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def grid(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """All points of a grid."""
-    choices = {k: spec["values"] if "values" in spec else [spec["value"]] for k, spec in parameters.items()}
-    return [dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())]
+    """All points of a grid; a nested parameter is one value, a mapping."""
+    paths, choices = zip(*flattened(parameters), strict=True)
+    found = []
+    for row in itertools.product(*choices):
+        point: dict[str, Any] = {}
+        for (*above, name), value in zip(paths, row, strict=True):
+            level = point
+            for step in above:
+                level = level.setdefault(step, {})
+            level[name] = plain(value)
+        found.append(point)
+    return found
 
 
 @operation("UpsertSweep")
 def upsert(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
-    """A sweep is registered."""
+    """A sweep is registered. Only grids have points here; others are known, and their agents are sent home."""
     config = yaml.safe_load(variables["config"])
     sweep_id = f"sweep{len(backend.sweeps):03d}"
     backend.sweeps[sweep_id] = {
         "id": sweep_id,
         "config": variables["config"],
+        "method": config["method"],
         "program": config.get("program"),
-        "queue": grid(config["parameters"]),
+        "queue": grid(config["parameters"]) if config["method"] == "grid" else [],
         "state": "RUNNING",
     }
     sweep = {"name": sweep_id, "project": project_of(variables)}
@@ -36,7 +67,7 @@ def upsert(backend: Backend, variables: dict[str, Any], query: str) -> dict[str,
 def with_runs(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
     """A sweep as an agent asks for it."""
     sweep = backend.sweeps[variables["sweep"]]
-    found = {"id": sweep["id"], "name": sweep["id"], "method": "grid", "state": sweep["state"]}
+    found = {"id": sweep["id"], "name": sweep["id"], "method": sweep["method"], "state": sweep["state"]}
     return {"project": {"sweep": found | {"config": sweep["config"], "runs": {"edges": []}}}}
 
 

@@ -1,0 +1,143 @@
+"""What an agent keeps on disk of a sweep's points, so that any agent, started any time, goes on: wandb/sweep-<id>/
+
+    points.jsonl         every point: number, the id of its first run, its values
+    config-<run>.yaml    an attempt at a point was made: the values, as wandb.init reads them (WANDB_SWEEP_PARAM_PATH)
+    config-<run>.json    the same for ${args_json_file}
+    exit-<run>           it ended, and with which status (agent_runner.py writes it, whole)
+    output-<run>.log     what it printed
+    point-<number>.lock  held while it runs, by the program itself too: freed by the system, however all of them die
+
+Nothing is edited in place and nothing is remembered elsewhere: the state of a point is which of these files are there.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from ablations.files import full_disk
+from core.errors import UserError
+from sweeps.sweep_points import Point
+
+State = Literal["waiting", "running", "done", "failed", "interrupted"]
+SIGNALLED = 128
+"""A status above this says that a signal ended the program."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a point stands. interrupted: its program was ended by a signal, or vanished without a status."""
+
+    state: State
+    attempts: int
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run a point now: its lock, and the id of the run to be."""
+
+    index: int
+    run: str
+    lock: int
+
+    def release(self) -> None:
+        """Let go of it; a program that inherited the lock still holds it."""
+        os.close(self.lock)
+
+
+class Ledger:
+    """The points of one sweep on disk."""
+
+    def __init__(self, folder: Path, sweep_id: str, points: Sequence[Point]) -> None:
+        self.folder, self.sweep_id, self.points = folder, sweep_id, points
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror}); WANDB_DIR names another place") from error
+        rows = [{"point": i, "run": self.run_id(i, 1), "values": point} for i, point in enumerate(points)]
+        self._write("points.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def run_id(self, index: int, attempt: int) -> str:
+        """The W&B id of an attempt: each has its own, so that a failed one stays to be seen."""
+        return f"{self.sweep_id}-{index:03d}" + (f"-{attempt}" if attempt > 1 else "")
+
+    def path(self, kind: str, run: str, suffix: str = "") -> Path:
+        """One of the files of an attempt."""
+        return self.folder / f"{kind}-{run}{suffix}"
+
+    def standing(self, index: int) -> Standing:
+        """How a point stands, by its files."""
+        attempts = self._attempts(index)
+        if not attempts:
+            return Standing("running" if self._held(index) else "waiting", 0)
+        if (status := self._status(index, attempts)) is None:
+            held = self._held(index)
+            if (status := self._status(index, attempts)) is None:  # it may have ended between the two looks
+                return Standing("running" if held else "interrupted", attempts)
+        if status == 0:
+            return Standing("done", attempts, status)
+        return Standing("interrupted" if status > SIGNALLED else "failed", attempts, status)
+
+    def _attempts(self, index: int) -> int:
+        count = 0
+        while self.path("config", self.run_id(index, count + 1), ".yaml").exists():
+            count += 1
+        return count
+
+    def _status(self, index: int, attempt: int) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.path("exit", self.run_id(index, attempt)).read_text())
+        return None
+
+    def _lock_path(self, index: int) -> Path:
+        return self.folder / f"point-{index:03d}.lock"
+
+    def _held(self, index: int) -> bool:
+        """Whether somebody runs it. A look takes a shared lock, so that looks do not hinder each other."""
+        with contextlib.suppress(FileNotFoundError), open(self._lock_path(index)) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def claim(self, index: int) -> Claim | None:
+        """Take a point that is not done; None if somebody else has it or it is done by now."""
+        lock = os.open(self._lock_path(index), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        attempts = self._attempts(index)
+        if attempts and self._status(index, attempts) == 0:
+            os.close(lock)
+            return None
+        return Claim(index, self.run_id(index, attempts + 1), lock)
+
+    def begin(self, claim: Claim) -> Path:
+        """Write the values for wandb.init, which marks the attempt as made; returns the file."""
+        values = {name: {"value": value} for name, value in self.points[claim.index].items()}
+        text = "wandb_version: 1\n\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        self._write(f"config-{claim.run}.json", json.dumps(self.points[claim.index]))
+        return self._write(f"config-{claim.run}.yaml", text)
+
+    def _write(self, name: str, text: str) -> Path:
+        """A whole file, or none."""
+        path = self.folder / name
+        draft = self.folder / f".{name}.{os.getpid()}.tmp"
+        with full_disk(path):
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        return path
+
+    def standings(self) -> Iterator[Standing]:
+        """How all points stand."""
+        return (self.standing(index) for index in range(len(self.points)))

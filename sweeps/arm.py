@@ -1,0 +1,118 @@
+"""One arm of a study with one seed: the program that the agents of a W&B sweep start, with or without a server.
+
+    python -m sweeps.arm --study=modules --anchor_loss=True --embedding_norm=False --noise_factor=4 --seed=2
+    python sweeps/arm.py --study=noise_factor --noise_factor=2 --preset=smoke --updates=20
+
+    --study --preset --data --src --tgt   as of sweeps.study: which study, on which text, at which size
+    --runs                                folder of all runs (runs)
+    --folder                              name of the study's folder (made from the study and what differs from it)
+    --seed                                the seed (1)
+    --FACTOR=LEVEL                        every factor that the study varies (ablations/factors.py)
+    --OPTION=VALUE                        any option of a run that the study leaves alone (python -m ablations.run -h)
+
+Where a factor of the study and an option share a name, the factor is meant. The run lands in the folder where
+`make sweep` would put it, and is made once, whoever makes it: if it is there already, W&B is shown what is there.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # started by its path: the packages lie beside this file's folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from ablations import records
+from core.errors import UserError, command
+from sweeps import mirror, plan, pool, tracking, worker
+from sweeps.order import Order, order
+from sweeps.recipe import enroll
+
+POLL_SECONDS = 1.0
+
+
+def values(arguments: Sequence[str]) -> dict[str, Any]:
+    """What a command line says: --name=value, --name value, name=value, --name (true), or one JSON mapping."""
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument.startswith("{"):
+            found |= _mapping(argument)
+            continue
+        name, sign, text = argument.removeprefix("--").partition("=")
+        if not sign and not argument.startswith("--"):
+            raise UserError(f"{argument!r}: expected --name=value, e.g. --seed=2")
+        if not sign:
+            text = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
+        found[name] = plan.parse(f"{name}={text}")[1]
+    return found
+
+
+def _mapping(argument: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(argument))
+    except ValueError as error:
+        raise UserError(f"{argument!r}: not JSON ({error})") from error
+
+
+def main(execute: worker.Execute = worker.real) -> int:
+    """The command: status 0 when the run is finished, 1 when it failed."""
+    if {"-h", "--help"} & set(sys.argv[1:]) or not sys.argv[1:]:
+        print(__doc__)
+        return 0
+    signal.signal(signal.SIGTERM, worker._end)
+    made = order(values(sys.argv[1:]))
+    folder = made.job.create(made.runs)
+    line = "python -m sweeps.arm " + " ".join(sys.argv[1:])
+    enroll(folder.parent, made.recipe.facts([made.job], line))
+    if not claim(folder):
+        show(folder)
+        return 0
+    try:
+        with worker.output_to(folder / "log.txt"):
+            worker.attempt(made.job, folder, execute)
+    except Exception as error:
+        print(f"{folder}: failed: {worker.reason_of(error)}", file=sys.stderr)
+        print(pool.tail(folder / "log.txt"), file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    finally:
+        records.release(folder)
+    print(result(folder, made))
+    return 0
+
+
+def claim(folder: Path) -> bool:
+    """Take the run: True if it is ours to run, False if it is finished; waits while another process has it."""
+    told = False
+    while not records.claim(folder):
+        if records.read(folder)["state"] == "finished":
+            return False
+        if not told:
+            print(f"{folder}: another process runs this arm; waiting for it", flush=True)
+        told = True
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def show(folder: Path) -> None:
+    """Report a run that is finished already; under an agent its W&B run is written from the folder."""
+    print(f"{folder}: finished already", flush=True)
+    mode = tracking.mode()
+    if os.environ.get("WANDB_SWEEP_ID") and mode != "disabled":
+        mirror.mirror(folder, mode)
+
+
+def result(folder: Path, made: Order) -> str:
+    """One line on how it came out."""
+    scores: Mapping[str, Any] = records.read_json(folder / "scores.json")
+    metric = made.recipe.study.metric
+    return f"{folder}: {metric.upper()} {scores.get(metric)}"
+
+
+if __name__ == "__main__":
+    sys.exit(command(main)())

@@ -1,0 +1,120 @@
+"""From a point of a sweep to a run: the study's factors with their levels, the seed, and options unlike the preset's.
+
+The same for a point of a sweep file (`orders`) and for the command line that an agent makes of it (sweeps/arm.py), so
+that every engine runs the same arms into the same folders.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations import studies
+from ablations.factors import FACTORS, Factor, Level, options_of
+from ablations.studies import Arm, Study
+from core.config import RunConfig, flat, nearest
+from core.errors import UserError
+from sweeps import plan
+from sweeps.plan import Job
+from sweeps.recipe import Recipe
+from sweeps.sweep_file import SweepFile
+from sweeps.sweep_points import points
+
+SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
+"""What a point may say besides factors, options and the seed."""
+PROGRAMS = ("sweeps/arm.py", "sweeps.arm")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run that is asked for, and the folder of all runs."""
+
+    recipe: Recipe
+    job: Job
+    runs: Path
+
+
+def order(values: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
+    """The run that a point asks for. Where a factor of the study and an option share a name, it is the factor.
+
+    Raises UserError for a name that is neither, for a missing or wrong level, and for options that the study varies.
+    """
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    known = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+    study = studies.get(str(known.pop("study", "modules")))
+    folder = str(known.pop("folder")) if "folder" in known else None
+    runs = Path(str(known.pop("runs", runs)))
+    arm = _arm(study, values)
+    rest = {k: v for k, v in values.items() if k not in SETTINGS and k not in study.factors and k != "seed"}
+    texts = {name: str(value) for name, value in known.items()}
+    if folder is not None and (plan.safe(folder) != folder or folder in (".", "..")):
+        raise UserError(f"folder {folder!r}: names a folder in {runs}; use letters, digits and . _ = + -")
+    recipe = Recipe.of(study, overrides=_overrides(study, rest), folder=folder, **texts)
+    return Order(recipe, recipe.job(arm, _seed(values)), runs)
+
+
+def _arm(study: Study, values: Mapping[str, Any]) -> Arm:
+    missing = [name for name in study.factors if name not in values]
+    if missing:
+        levels = ", ".join(str(level) for level in FACTORS[missing[0]].levels)
+        raise UserError(f"--{missing[0]} is missing: study {study.name} varies it; its levels are {levels}")
+    return studies.arm({name: level(FACTORS[name], values[name]) for name in study.factors})
+
+
+def level(factor: Factor, value: Any) -> Level:
+    """The level of a factor that a value means: 4 is 4.0, but 1 is not True. Raises UserError naming the nearest."""
+    for known in factor.levels:
+        if known == value and isinstance(known, bool) == isinstance(value, bool):
+            return known
+    close = nearest(str(value), [str(known) for known in factor.levels])
+    raise UserError(f"--{factor.name}: {value!r} is no level of this factor.{close}")
+
+
+def _overrides(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, and levels of factors that the study leaves alone, as options."""
+    options, found = flat(RunConfig()), dict[str, Any]()
+    for name, value in values.items():
+        if name in options:
+            found[name] = value
+        elif name in FACTORS:
+            found |= options_of({name: level(FACTORS[name], value)})
+        else:
+            raise UserError(f"--{name}: no such option.{nearest(name, [*options, *FACTORS, *SETTINGS])}")
+    varied = {option for arm in study.arms for option in arm.values}
+    for name in varied & found.keys():
+        raise UserError(f"--{name}: study {study.name} varies it itself, by {', '.join(study.factors)}")
+    return found
+
+
+def _seed(values: Mapping[str, Any]) -> int:
+    seed = values.get("seed", 1)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 1:
+        raise UserError(f"--seed: must be a whole number, at least 1; it is {seed!r}")
+    return seed
+
+
+# All points of a sweep file
+
+
+def orders(file: SweepFile, runs: Path) -> list[Order]:
+    """The runs of a sweep file, each once, all in one study's folder.
+
+    Raises UserError if its program is not ours, a point is no arm, or the points belong to several folders.
+    """
+    parts = [str(file.content.get("program", "")), *(file.command or ())]
+    if not any(part.endswith(PROGRAMS) for part in parts):
+        ways = f"run it by: python -m sweeps.agent {file.path}"
+        raise file.error(("program",), f"its program is not sweeps/arm.py, so its points are no arms; {ways}")
+    found: dict[str, Order] = {}
+    for point in points(file):
+        try:
+            made = order(point, runs)
+        except UserError as error:
+            raise file.error(("parameters",), f"point {point}: {error}") from error
+        found.setdefault(made.job.key, made)
+    folders = {str(made.runs / made.job.study) for made in found.values()}
+    if len(folders) > 1:
+        some = ", ".join(sorted(folders)[:2])
+        said = f"the points belong to {len(folders)} studies ({some}, ...)"
+        raise file.error(("parameters",), f"{said}; to have them in one, add a parameter `folder: {{value: NAME}}`")
+    return list(found.values())

@@ -1,0 +1,109 @@
+"""A study on some text with some options: what all runs of a study's folder share, whoever runs them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ablations import presets, records
+from ablations.presets import Preset
+from ablations.studies import Arm, Study
+from core import corpus
+from core.checks import check
+from core.config import DataConfig, RunConfig, flat, with_values
+from core.errors import UserError
+from sweeps import plan
+from sweeps.plan import Job
+from sweeps.trials import queue_name
+
+BANNER = "Embedded corpus: a test bench, not natural language"
+
+
+@lru_cache
+def corpus_digest(config: DataConfig) -> str:
+    """The digest of the text, read once. Raises UserError for whatever is wrong with it."""
+    corpus.load(config)
+    return corpus.digest(config)
+
+
+def identify(config: RunConfig) -> str:
+    """hash8 of a run."""
+    return records.identity(flat(config), corpus_digest(config.data))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the runs of a study's folder share. config: all options, but for arm and seed. named: the folder's name was
+    chosen, not made from what differs from the plain study; then runs in it may differ in other options too."""
+
+    study: Study
+    preset: Preset
+    config: RunConfig
+    folder: str
+    named: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        preset: str | None = None,
+        data: str | None = None,
+        src: str = DataConfig.src,
+        tgt: str = DataConfig.tgt,
+        overrides: Mapping[str, Any] | None = None,
+        folder: str | None = None,
+    ) -> "Recipe":
+        """The recipe. Raises UserError for a wrong option; `overrides`: options that differ from the preset."""
+        if not data and (src, tgt) != (DataConfig.src, DataConfig.tgt):
+            raise UserError(f"--src {src} --tgt {tgt}: name the folder of text too, --data (make: DATA=)")
+        usual = presets.default_for(data)
+        chosen = presets.get(preset or usual)
+        text = {"data": data, "src": src, "tgt": tgt} if data else {}
+        config = with_values(chosen.config, {**text, **(overrides or {})})
+        check(config)
+        title = plan.title(study.name, chosen.name, config, usual, overrides or {})
+        return cls(study, chosen, config, folder or title, named=bool(folder))
+
+    def job(self, arm: Arm, seed: int) -> Job:
+        """One run."""
+        config = with_values(self.config, {**arm.values, "seed": seed})
+        return plan.job_for(arm, self.folder, config, identify(config))
+
+    def jobs(self, seeds: int) -> list[Job]:
+        """All arms with seeds 1 to N."""
+        return plan.jobs_for(self.study, self.folder, self.config, seeds, identify)
+
+    @property
+    def queue(self) -> str:
+        """Name of the Optuna study; in a folder whose name was chosen, where options may differ, just that name."""
+        if self.named:
+            return self.folder
+        values = {**flat(self.config), "data": corpus_digest(self.config.data)}
+        return queue_name(self.folder, self.study.arms, values)
+
+    @property
+    def banner(self) -> str | None:
+        """What to beware of."""
+        return None if self.config.data.data else BANNER
+
+    def facts(self, jobs: Sequence[Job], command: str) -> dict[str, Any]:
+        """The content of study.json."""
+        described = plan.describe(self.study, jobs, self.preset.name, command, self.banner, self.queue)
+        text = corpus_digest(self.config.data)
+        return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": records.commit()}
+
+
+def enroll(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Enter runs in a study's study.json: those that it has stay, so that engines can share a folder."""
+    with records.exclusive(folder / "sweep.lock"):
+        path = folder / "study.json"
+        old = records.read_json(path) if path.exists() else facts
+        merged = {name: _union(old.get(name, ()), facts[name]) for name in ("seeds", "runs")}
+        merged["seeds"].sort()
+        if not path.exists() or any(merged[name] != old.get(name) for name in merged):
+            records.write_json(path, {**old, **merged})
+
+
+def _union(old: Iterable[Any], new: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys([*old, *new]))

@@ -1,0 +1,185 @@
+"""A W&B sweep file, read with the line of each key, and refused by name where our engines cannot do what it asks.
+
+What W&B documents and we run: methods grid and random, all distributions, nested parameters, run_cap, command with its
+macros. Refused: bayes (it needs W&B's server), early_terminate and metric.target (so does stopping), launch jobs,
+controllers and schedulers.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config import digest, nearest
+from core.errors import UserError
+
+Where = tuple[str, ...]
+
+KEYS = ("program", "method", "metric", "parameters", "command", "run_cap", "name", "description", "project", "entity")
+IGNORED = ("apiVersion", "kind")
+REFUSED = {
+    "early_terminate": "stopping runs early is done by W&B's server; remove it (every run then goes to its end)",
+    "controller": "a controller needs W&B's server; remove it",
+    "scheduler": "a scheduler needs W&B's server; remove it",
+    "job": "launch jobs need W&B's server; name a `program`",
+    "image_uri": "launch jobs need W&B's server; name a `program`",
+    "metrics": "several metrics need W&B's server; give one `metric`",
+    "settings": "settings of this kind are not supported; set them in the environment or in the program",
+}
+METRIC = ("name", "goal", "impute", "impute_while_running")
+IDENTITY = ("method", "parameters", "program", "command")
+"""What makes it another sweep. The name, the description and run_cap may change, and the sweep goes on."""
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says. lines: where each key stands, by its path of keys."""
+
+    path: Path
+    content: Mapping[str, Any]
+    lines: Mapping[Where, int] = field(default_factory=dict)
+
+    def error(self, where: Where, message: str) -> UserError:
+        """An error that names file and line; `where`: the keys down to the place."""
+        while where not in self.lines and where:
+            where = where[:-1]
+        line = f":{self.lines[where]}" if where in self.lines else ""
+        return UserError(f"{self.path}{line}: {message}")
+
+    @cached_property
+    def sweep_id(self) -> str:
+        """Eight hexadecimal digits over what decides the runs: the sweep's id where no server gives one."""
+        return digest({name: self.content.get(name) for name in IDENTITY})
+
+    @property
+    def method(self) -> str:
+        """grid or random."""
+        return str(self.content["method"])
+
+    @property
+    def command(self) -> list[str] | None:
+        """The command template, none = W&B's usual one."""
+        given = self.content.get("command")
+        return None if given is None else [str(part) for part in given]
+
+
+def is_one(name: str) -> bool:
+    """Whether the name of a study is the path of a sweep file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def load(path: Path) -> SweepFile:
+    """Read and check a sweep file. Raises UserError naming file and line for all that is wrong or not supported."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    file = parse(path, text)
+    check(file)
+    return file
+
+
+# YAML
+
+
+def parse(path: Path, text: str) -> SweepFile:
+    """The content of YAML text with its lines, not checked yet."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines = _lines(path, node)  # before the content is made, which rewrites merged mappings (<<) in place
+        content = loader.construct_document(node) if node is not None else None
+        json.dumps(content)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not YAML ({error.problem or error.context})") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    except TypeError as error:
+        raise UserError(f"{path}: a value is neither text nor number ({error}); put dates in quotes") from error
+    finally:
+        loader.dispose()
+    if not isinstance(content, dict):
+        raise UserError(f"{path}:1: a sweep file is a mapping with `method` and `parameters`; this is {kind(content)}")
+    return SweepFile(path, content, lines)
+
+
+def _lines(path: Path, node: Any) -> dict[Where, int]:
+    """The line of every key. Raises UserError for a key that is there twice: YAML would silently take the last."""
+    lines: dict[Where, int] = {}
+    for where, line in _keys(node, ()):
+        if where in lines:
+            raise UserError(f"{path}:{line}: `{where[-1]}` stands on line {lines[where]} already")
+        lines[where] = line
+    return lines
+
+
+def _keys(node: Any, above: Where) -> Iterator[tuple[Where, int]]:
+    """Path and line of every key."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            where = (*above, str(getattr(key, "value", "?")))
+            yield where, key.start_mark.line + 1
+            yield from _keys(value, where)
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "nothing"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    return names.get(type(value), type(value).__name__)
+
+
+# Checks
+
+
+def check(file: SweepFile) -> None:
+    """Raises UserError for the first thing that is wrong or not supported; sweep_points.py checks the parameters."""
+    for key in file.content:
+        if key in REFUSED:
+            raise file.error((key,), f"`{key}` is not supported without W&B's server: {REFUSED[key]}")
+        if key not in (*KEYS, *IGNORED):
+            raise file.error((str(key),), f"unknown key `{key}`.{nearest(str(key), KEYS)}")
+    _check_method(file)
+    _check_metric(file)
+    parameters = file.content.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
+        raise file.error(("parameters",), f"`parameters` must be a mapping, name by name; it is {kind(parameters)}")
+    command = file.content.get("command")
+    if command is not None and not (isinstance(command, list) and command):
+        raise file.error(("command",), f"`command` must be a list; it is {kind(command)}")
+    cap = file.content.get("run_cap", 1)
+    if not isinstance(cap, int) or isinstance(cap, bool) or cap < 1:
+        raise file.error(("run_cap",), f"`run_cap` must be a whole number, at least 1; it is {cap!r}")
+
+
+def _check_method(file: SweepFile) -> None:
+    method = file.content.get("method")
+    if method in ("bayes", "custom"):
+        ways = "use grid or random here, register it for `wandb agent`, or tune with `make search`"
+        raise file.error(("method",), f"method `{method}` needs W&B's server to choose the points; {ways}")
+    if method not in ("grid", "random"):
+        raise file.error(("method",), f"`method` must be grid or random; it is {method!r}")
+
+
+def _check_metric(file: SweepFile) -> None:
+    metric = file.content.get("metric")
+    if metric is None:
+        return
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
+        raise file.error(("metric",), "`metric` must have a `name`, e.g. metric: {name: test/bleu, goal: maximize}")
+    if metric.get("goal", "minimize") not in ("minimize", "maximize"):
+        raise file.error(("metric", "goal"), f"`goal` must be minimize or maximize; it is {metric['goal']!r}")
+    for key in metric:
+        if key == "target":
+            raise file.error(("metric", key), "`target` is not supported without W&B's server (all points are run)")
+        if key not in METRIC:
+            raise file.error(("metric", str(key)), f"unknown key `{key}` in `metric`.{nearest(str(key), METRIC)}")

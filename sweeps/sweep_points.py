@@ -1,0 +1,302 @@
+"""The points of a sweep file: the one place where a sweep's parameters become runs, whoever runs them.
+
+Grid: all combinations in the order of W&B's server, which sorts parameters by name (nested ones within their parent);
+the last name varies fastest. Random: point number i is drawn by a generator seeded with the sweep's id and i, so that a
+file gives the same points everywhere, and a larger run_cap only adds to them. (W&B's server draws its own.)
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from statistics import NormalDist
+from typing import Any
+
+from core.config import nearest
+from sweeps.sweep_file import NAME, SweepFile, Where, kind
+
+Point = dict[str, Any]
+"""Value of each parameter, sorted by name; a nested parameter is a mapping."""
+Spec = Mapping[str, Any]
+
+REQUIRED = object()
+BOUNDS = {"min": REQUIRED, "max": REQUIRED}
+BELL = {"mu": 0.0, "sigma": 1.0}
+BETA = {"a": 1.0, "b": 1.0}
+STEP = {"q": 1.0}
+
+
+def _between(low: float, high: float, u: float) -> float:
+    return low + (high - low) * u
+
+
+def _uniform(spec: Spec, u: float) -> float:
+    return _between(spec["min"], spec["max"], u)
+
+
+def _log_uniform(spec: Spec, u: float) -> float:
+    """Bounds are exponents of e."""
+    return math.exp(_uniform(spec, u))
+
+
+def _log_uniform_values(spec: Spec, u: float) -> float:
+    drawn = math.exp(_between(math.log(spec["min"]), math.log(spec["max"]), u))
+    return float(min(max(drawn, spec["min"]), spec["max"]))
+
+
+def _inv_log_uniform(spec: Spec, u: float) -> float:
+    """1/x is log-uniform; bounds are exponents of e, of 1/x."""
+    return math.exp(-_between(spec["min"], spec["max"], 1 - u))
+
+
+def _normal(spec: Spec, u: float) -> float:
+    return NormalDist(spec["mu"], spec["sigma"]).inv_cdf(u) if spec["sigma"] else float(spec["mu"])
+
+
+def _beta(spec: Spec, u: float) -> float:
+    return Random(repr(u)).betavariate(spec["a"], spec["b"])
+
+
+def _int_uniform(spec: Spec, u: float) -> int:
+    return int(spec["min"]) + int(u * (spec["max"] - spec["min"] + 1))
+
+
+def _categorical(spec: Spec, u: float) -> Any:
+    return spec["values"][int(u * len(spec["values"]))]
+
+
+def _weighted(spec: Spec, u: float) -> Any:
+    reached = itertools.accumulate(spec["probabilities"])
+    total = sum(spec["probabilities"])
+    return next((v for v, edge in zip(spec["values"], reached, strict=True) if u * total < edge), spec["values"][-1])
+
+
+def _quantized(draw: Callable[[Spec, float], float]) -> Callable[[Spec, float], float]:
+    """The same, rounded to a multiple of q; whole numbers if q is one."""
+
+    def drawn(spec: Spec, u: float) -> float:
+        value = round(draw(spec, u) / spec["q"]) * spec["q"]
+        return int(value) if isinstance(spec["q"], int) else value
+
+    return drawn
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """keys: what a parameter of it may say, with defaults. draw: the value at a quantile u in (0, 1)."""
+
+    keys: Mapping[str, Any]
+    draw: Callable[[Spec, float], Any]
+
+
+DISTRIBUTIONS: dict[str, Distribution] = {
+    "constant": Distribution({"value": REQUIRED}, lambda spec, u: spec["value"]),
+    "categorical": Distribution({"values": REQUIRED}, _categorical),
+    "categorical_w_probabilities": Distribution({"values": REQUIRED, "probabilities": REQUIRED}, _weighted),
+    "int_uniform": Distribution(BOUNDS, _int_uniform),
+    "uniform": Distribution(BOUNDS, _uniform),
+    "q_uniform": Distribution(BOUNDS | STEP, _quantized(_uniform)),
+    "log_uniform": Distribution(BOUNDS, _log_uniform),
+    "log_uniform_values": Distribution(BOUNDS, _log_uniform_values),
+    "q_log_uniform": Distribution(BOUNDS | STEP, _quantized(_log_uniform)),
+    "q_log_uniform_values": Distribution(BOUNDS | STEP, _quantized(_log_uniform_values)),
+    "inv_log_uniform": Distribution(BOUNDS, _inv_log_uniform),
+    "inv_log_uniform_values": Distribution(BOUNDS, _log_uniform_values),
+    "normal": Distribution(BELL, _normal),
+    "q_normal": Distribution(BELL | STEP, _quantized(_normal)),
+    "log_normal": Distribution(BELL, lambda spec, u: math.exp(_normal(spec, u))),
+    "q_log_normal": Distribution(BELL | STEP, _quantized(lambda spec, u: math.exp(_normal(spec, u)))),
+    "beta": Distribution(BETA, _beta),
+    "q_beta": Distribution(BETA | STEP, _quantized(_beta)),
+}
+POSITIVE = ("log_uniform_values", "q_log_uniform_values", "inv_log_uniform_values")
+
+
+# Parameters
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter, however deep; where: its names from the top."""
+
+    where: Where
+    distribution: str
+    spec: Spec
+
+    def drawn(self, u: float) -> Any:
+        """Its value at a quantile."""
+        return DISTRIBUTIONS[self.distribution].draw(self.spec, u)
+
+
+def parameters(file: SweepFile) -> list[Parameter]:
+    """All parameters, sorted as W&B's server sorts them. Raises UserError with the line of what is wrong."""
+    return list(_flattened(file, file.content["parameters"], ("parameters",), ()))
+
+
+def _flattened(file: SweepFile, level: Mapping[Any, Any], place: Where, names: Where) -> Iterator[Parameter]:
+    for name in sorted(level, key=str):
+        here, spec = (*place, str(name)), level[name]
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise file.error(here, f"{name!r} cannot be a parameter: letters, digits, _ . and - only, no digit first")
+        if not isinstance(spec, dict):
+            key = "values" if isinstance(spec, list) else "value"
+            said = f"parameter `{name}` must be a mapping, and it is {kind(spec)}; write {name}: {{{key}: {spec}}}"
+            raise file.error(here, said)
+        if "parameters" in spec:
+            yield from _nested(file, spec, here, (*names, name))
+        else:
+            yield _parameter(file, spec, here, (*names, name))
+
+
+def _nested(file: SweepFile, spec: dict[str, Any], here: Where, names: Where) -> Iterator[Parameter]:
+    if len(spec) > 1 or not isinstance(spec["parameters"], dict) or not spec["parameters"]:
+        raise file.error(here, f"parameter `{names[-1]}`: `parameters` must be a mapping and stand alone")
+    return _flattened(file, spec["parameters"], (*here, "parameters"), names)
+
+
+def _parameter(file: SweepFile, spec: dict[str, Any], here: Where, names: Where) -> Parameter:
+    name = here[-1]
+    distribution = spec.get("distribution") or _implied(file, spec, here)
+    if distribution not in DISTRIBUTIONS:
+        known = nearest(str(distribution), DISTRIBUTIONS)
+        raise file.error((*here, "distribution"), f"parameter `{name}`: unknown distribution {distribution!r}.{known}")
+    keys = DISTRIBUTIONS[distribution].keys
+    for key in spec:
+        if key not in keys and key != "distribution":
+            said = f"`{key}` means nothing to {distribution}, which knows {', '.join(keys)}"
+            raise file.error((*here, str(key)), f"parameter `{name}`: {said}")
+    missing = [key for key, default in keys.items() if default is REQUIRED and key not in spec]
+    if missing:
+        raise file.error(here, f"parameter `{name}`: {distribution} needs `{missing[0]}`")
+    full = {key: spec.get(key, default) for key, default in keys.items()}
+    _check_values(file, distribution, full, here)
+    return Parameter(names, distribution, full)
+
+
+def _implied(file: SweepFile, spec: dict[str, Any], here: Where) -> str:
+    """The distribution of a parameter that names none, as W&B's client fills it in."""
+    if "value" in spec:
+        return "constant"
+    if "values" in spec:
+        return "categorical_w_probabilities" if "probabilities" in spec else "categorical"
+    if "min" in spec and "max" in spec:
+        types = {type(_number(file, spec[key], (*here, key))) for key in ("min", "max")}
+        if types == {int}:
+            return "int_uniform"
+        if types == {float}:
+            return "uniform"
+        raise file.error(here, f"parameter `{here[-1]}`: give both bounds as whole numbers, or both with a point")
+    raise file.error(here, f"parameter `{here[-1]}` needs `value`, `values`, `min` and `max`, or a `distribution`")
+
+
+def _number(file: SweepFile, value: Any, where: Where) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    text = f"{value!r} is text to YAML; write it with a decimal point, e.g. 1.0e-4" if _looks_like_one(value) else ""
+    raise file.error(where, f"parameter `{where[-2]}`: `{where[-1]}` must be a number. {text or f'It is {value!r}'}")
+
+
+def _looks_like_one(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _check_values(file: SweepFile, distribution: str, spec: Spec, here: Where) -> None:
+    name = here[-1]
+    for key in ("min", "max", "mu", "sigma", "a", "b", "q"):
+        if key in spec:
+            _number(file, spec[key], (*here, key))
+    if "min" in spec and spec["min"] > spec["max"]:
+        raise file.error(here, f"parameter `{name}`: min {spec['min']} is above max {spec['max']}")
+    if distribution in POSITIVE and spec["min"] <= 0:
+        raise file.error((*here, "min"), f"parameter `{name}`: {distribution} needs a min above 0")
+    if distribution == "int_uniform" and not all(isinstance(spec[key], int) for key in ("min", "max")):
+        raise file.error(here, f"parameter `{name}`: int_uniform needs whole numbers")
+    if spec.get("sigma", 0) < 0 or any(spec.get(key, 1) <= 0 for key in ("a", "b", "q")):
+        raise file.error(here, f"parameter `{name}`: sigma may not be below 0; a, b and q must be above 0")
+    if "values" in spec and not (isinstance(spec["values"], list) and spec["values"]):
+        raise file.error((*here, "values"), f"parameter `{name}`: `values` must be a list of at least one value")
+    if "probabilities" in spec:
+        _check_probabilities(file, spec, here)
+
+
+def _check_probabilities(file: SweepFile, spec: Spec, here: Where) -> None:
+    given = spec["probabilities"]
+    numbers = isinstance(given, list) and all(isinstance(p, int | float) and p >= 0 for p in given)
+    if not numbers or len(given) != len(spec["values"]) or not math.isclose(sum(given), 1.0, abs_tol=1e-6):
+        said = "`probabilities` must be one number for each of `values`, with a sum of 1"
+        raise file.error((*here, "probabilities"), f"parameter `{here[-1]}`: {said}")
+
+
+# Points
+
+
+def points(file: SweepFile, count: int | None = None) -> list[Point]:
+    """All points, in order; at most run_cap of the file and `count`.
+
+    Raises UserError for a random sweep without either, which never ends.
+    """
+    caps = [cap for cap in (file.content.get("run_cap"), count) if cap is not None]
+    if file.method == "grid":
+        return list(itertools.islice(grid(file), min(caps, default=None)))
+    if not caps:
+        raise file.error(("method",), "method random has no end; say how many points with `run_cap: N` in the file")
+    return [random_point(file, index) for index in range(min(caps))]
+
+
+def grid(file: SweepFile) -> Iterator[Point]:
+    """All combinations, none twice."""
+    found = parameters(file)
+    choices = [_choices(file, parameter) for parameter in found]
+    for row in itertools.product(*choices):
+        yield nested(zip((parameter.where for parameter in found), row, strict=True))
+
+
+def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
+    """The values that a grid tries, as W&B's server takes them."""
+    spec = parameter.spec
+    if parameter.distribution == "constant":
+        return [spec["value"]]
+    if parameter.distribution == "categorical":
+        first: dict[str, Any] = {}
+        for value in spec["values"]:
+            first.setdefault(_canonical(value), value)
+        return list(first.values())
+    if parameter.distribution == "int_uniform":
+        return range(spec["min"], spec["max"] + 1)
+    if parameter.distribution == "q_uniform":
+        return [spec["min"] + i * spec["q"] for i in range(math.ceil((spec["max"] - spec["min"]) / spec["q"]))]
+    where = tuple(key for name in parameter.where for key in ("parameters", name))
+    said = f"parameter `{parameter.where[-1]}`: a grid cannot go through {parameter.distribution}"
+    raise file.error(where, f"{said}; give `values`, or use method random")
+
+
+def _canonical(value: Any) -> str:
+    """Text that is equal for values that are one to W&B: 4 and 4.0."""
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, sort_keys=True)
+
+
+def random_point(file: SweepFile, index: int) -> Point:
+    """Point number `index` of a random sweep."""
+    generator = Random(f"{file.sweep_id}-{index}")
+    return nested((parameter.where, parameter.drawn(_open(generator))) for parameter in parameters(file))
+
+
+def _open(generator: Random) -> float:
+    """Uniform in (0, 1): some quantiles at 0 are infinite."""
+    return generator.random() or 0.5
+
+
+def nested(values: Any) -> Point:
+    """(names, value) pairs as mappings in mappings."""
+    point: Point = {}
+    for where, value in values:
+        level = point
+        for name in where[:-1]:
+            level = level.setdefault(name, {})
+        level[where[-1]] = value
+    return point

@@ -1,0 +1,217 @@
+"""Sweep files: their points, in W&B's order, from W&B's distributions; what is wrong is named with its line."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scipy.stats as stats
+from hypothesis import given
+from hypothesis import strategies as st
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from core.errors import UserError
+from sweeps import agent_command
+from sweeps.sweep_file import SweepFile, check, load, parse
+from sweeps.sweep_points import DISTRIBUTIONS, Parameter, parameters, points
+
+
+def file_of(text: str) -> SweepFile:
+    """A sweep file of this text, checked."""
+    file = parse(Path("s.yaml"), text)
+    check(file)
+    return file
+
+
+def grid_of(text: str) -> list[dict[str, Any]]:
+    """The points of a grid over these parameters."""
+    return points(file_of(f"method: grid\nparameters: {text}"))
+
+
+# Grids
+
+
+def test_a_grid_goes_through_names_in_order_the_last_fastest() -> None:
+    found = grid_of("{b: {values: [x, y]}, a: {values: [2, 1]}, c: {value: true}}")
+    assert found == [{"a": a, "b": b, "c": True} for a in (2, 1) for b in "xy"]
+    assert list(found[0]) == ["a", "b", "c"]
+
+
+def test_nested_parameters_stay_together() -> None:
+    found = grid_of("{z: {values: [1, 2]}, o: {parameters: {lr: {values: [0.1, 0.2]}, n: {value: adam}}}}")
+    assert found == [{"o": {"lr": lr, "n": "adam"}, "z": z} for lr in (0.1, 0.2) for z in (1, 2)]
+
+
+def test_ranges_of_whole_numbers_and_steps_are_grids_too() -> None:
+    assert [p["a"] for p in grid_of("{a: {min: 2, max: 4}}")] == [2, 3, 4]
+    steps = grid_of("{a: {distribution: q_uniform, min: 0.0, max: 1.0, q: 0.25}}")
+    assert [p["a"] for p in steps] == [0.0, 0.25, 0.5, 0.75], "as numpy.arange: the end is left out"
+
+
+def test_values_that_are_one_to_wandb_are_tried_once() -> None:
+    assert [p["a"] for p in grid_of("{a: {values: [4, 4.0, true, '4', 4]}}")] == [4, True, "4"]
+
+
+def test_caps() -> None:
+    file = file_of("method: grid\nrun_cap: 3\nparameters: {a: {values: [1, 2, 3, 4]}}")
+    assert [p["a"] for p in points(file)] == [1, 2, 3]
+    assert len(points(file, 2)) == 2 and len(points(file, 9)) == 3
+
+
+# Random
+
+
+RANDOM = """
+method: random
+run_cap: {cap}
+name: {name}
+parameters:
+  lr: {{distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-1}}
+  o: {{parameters: {{layers: {{min: 1, max: 4}}, kind: {{values: [a, b], probabilities: [0.9, 0.1]}}}}}}
+"""
+
+
+def test_the_same_file_draws_the_same_points_and_a_larger_cap_adds_to_them() -> None:
+    few, many = (points(file_of(RANDOM.format(cap=cap, name=name))) for cap, name in ((5, "x"), (200, "y")))
+    assert many[:5] == few and len(many) == 200
+    assert Counter(p["o"]["layers"] for p in many).keys() == {1, 2, 3, 4}
+    assert 160 < Counter(p["o"]["kind"] for p in many)["a"] < 198
+    other = points(file_of(RANDOM.format(cap=5, name="x").replace("max: 4", "max: 5")))
+    assert other != few, "another content is another sweep"
+
+
+SCIPY: dict[str, tuple[dict[str, float], Any]] = {
+    "uniform": ({"min": 2.0, "max": 5.0}, stats.uniform(2, 3)),
+    "log_uniform": ({"min": -3.0, "max": 1.0}, stats.loguniform(math.exp(-3), math.exp(1))),
+    "log_uniform_values": ({"min": 0.01, "max": 10.0}, stats.loguniform(0.01, 10)),
+    "inv_log_uniform": ({"min": -1.0, "max": 3.0}, stats.loguniform(math.exp(-3), math.exp(1))),
+    "inv_log_uniform_values": ({"min": 0.01, "max": 10.0}, stats.loguniform(0.01, 10)),
+    "normal": ({"mu": 1.0, "sigma": 2.0}, stats.norm(1, 2)),
+    "log_normal": ({"mu": 0.5, "sigma": 0.3}, stats.lognorm(0.3, scale=math.exp(0.5))),
+    "int_uniform": ({"min": 3, "max": 7}, stats.randint(3, 8)),
+}
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_quantiles_are_those_of_scipy(name: str) -> None:
+    spec, reference = SCIPY[name]
+    for u in (0.013, 0.25, 0.5, 0.77, 0.992):
+        assert DISTRIBUTIONS[name].draw(spec, u) == pytest.approx(reference.ppf(u), rel=1e-9)
+
+
+def test_beta_draws_follow_scipys() -> None:
+    draws = [DISTRIBUTIONS["beta"].draw({"a": 2.0, "b": 5.0}, (i + 0.5) / 2000) for i in range(2000)]
+    assert stats.kstest(draws, stats.beta(2, 5).cdf).pvalue > 0.001
+
+
+@given(st.sampled_from([n for n in DISTRIBUTIONS if n.startswith("q_")]), st.floats(0.001, 0.999))
+def test_quantized_ones_are_multiples_whole_if_q_is(name: str, u: float) -> None:
+    spec = {"min": 1.0, "max": 3.0, "mu": 1.0, "sigma": 0.5, "a": 2.0, "b": 2.0}
+    whole, half = (DISTRIBUTIONS[name].draw(spec | {"q": q}, u) for q in (2, 0.5))
+    assert isinstance(whole, int) and whole % 2 == 0
+    assert (half / 0.5).is_integer()
+
+
+def test_every_distribution_can_be_asked_for_by_its_name() -> None:
+    said = {
+        "constant": "value: 1",
+        "categorical": "values: [1]",
+        "categorical_w_probabilities": "values: [1], probabilities: [1]",
+    }
+    for name in DISTRIBUTIONS:
+        rest = said.get(name, "" if name.endswith(("normal", "beta")) else "min: 1, max: 2")
+        file = file_of(f"method: random\nparameters: {{a: {{distribution: {name}, {rest}}}}}")
+        (found,) = parameters(file)
+        assert isinstance(found, Parameter) and isinstance(found.drawn(0.5), int | float)
+
+
+# What is wrong
+
+
+WRONG = {
+    "": "mapping with `method`",
+    "- 1": "mapping with `method`",
+    "method: [": "s.yaml:2: not YAML|s.yaml:1: not YAML",
+    "method: grid\nmethod: grid": r"s.yaml:2: `method` stands on line 1 already",
+    "method: &a [*a]\n": "s.yaml",
+    "method: grid\nparametres: {}": r"s.yaml:2: unknown key `parametres`. Did you mean 'parameters'",
+    "method: bayes\nparameters: {a: {value: 1}}": r"s.yaml:1: method `bayes` needs W&B's server",
+    "method: sobol": r"s.yaml:1: `method` must be grid or random; it is 'sobol'",
+    "method: grid": "`parameters` must be a mapping, name by name; it is nothing",
+    "method: grid\nearly_terminate: {type: hyperband}": r"s.yaml:2: `early_terminate` is not supported",
+    "controller: {type: local}": r"s.yaml:1: `controller` is not supported",
+    "job: a/b/c": r"s.yaml:1: `job` is not supported.*`program`",
+    "method: grid\nmetric: {name: x, target: 3}": "s.yaml:2: `target` is not supported",
+    "method: grid\nmetric: {name: x, gaol: maximize}": "s.yaml:2: unknown key `gaol` in `metric`. Did you mean 'goal'",
+    "method: grid\nmetric: {name: x, goal: up}": "s.yaml:2: `goal` must be minimize or maximize",
+    "method: grid\nrun_cap: 0\nparameters: {a: {value: 1}}": "s.yaml:2: `run_cap` must be a whole number",
+    "method: grid\ncommand: train.py\nparameters: {a: {value: 1}}": "s.yaml:2: `command` must be a list",
+    "method: grid\nparameters: {a: {value: 2020-01-01}}": "put dates in quotes",
+    "method: random\nparameters: {a: {value: 1}}": "s.yaml:1: method random has no end; .*run_cap",
+    "method: grid\nparameters:\n  a:\n    min: 0.5\n    max: 1.5": "s.yaml:3: .*a grid cannot go through uniform",
+}
+BAD_PARAMETERS = {
+    "a: [1, 2]": r"`a` must be a mapping, and it is a list; write a: \{values: \[1, 2\]\}",
+    "a: 3": r"it is a number; write a: \{value: 3\}",
+    "a: {}": "`a` needs `value`, `values`, `min` and `max`, or a `distribution`",
+    "a: {values: []}": "a list of at least one value",
+    "a: {values: 3}": "a list of at least one value",
+    "a: {min: 1, max: 2.5}": "give both bounds as whole numbers, or both with a point",
+    "a: {min: 1e-4, max: 1.0}": "'1e-4' is text to YAML; write it with a decimal point, e.g. 1.0e-4",
+    "a: {min: 3.0, max: 1.0}": "min 3.0 is above max 1.0",
+    "a: {distribution: log_uniform_values, min: 0.0, max: 1.0}": "needs a min above 0",
+    "a: {distribution: log_unifrom, min: 1, max: 2}": "unknown distribution 'log_unifrom'. Did you mean 'log_uniform'",
+    "a: {distribution: uniform, min: 1}": "uniform needs `max`",
+    "a: {distribution: normal, mean: 1}": "`mean` means nothing to normal, which knows mu, sigma",
+    "a: {distribution: normal, sigma: -1}": "sigma may not be below 0",
+    "a: {distribution: q_normal, q: 0}": "must be above 0",
+    "a: {distribution: int_uniform, min: 1.5, max: 3}": "int_uniform needs whole numbers",
+    "a: {values: [1, 2], probabilities: [0.5, 0.4]}": "one number for each of `values`, with a sum of 1",
+    "1a: {value: 3}": "'1a' cannot be a parameter",
+    "o: {parameters: {}}": "`parameters` must be a mapping and stand alone",
+    "o: {parameters: {b: {valeu: 3}}}": "`b` needs `value`",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_is_named_with_its_line(text: str) -> None:
+    with pytest.raises(UserError, match=WRONG[text]):
+        points(file_of(text))
+
+
+@pytest.mark.parametrize("text", BAD_PARAMETERS)
+def test_a_wrong_parameter_is_named_with_its_line(text: str) -> None:
+    with pytest.raises(UserError, match=f"^s.yaml:4: .*{BAD_PARAMETERS[text]}"):
+        points(file_of(f"method: random\nrun_cap: 2\nparameters:\n  {text}"))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none.yaml: cannot be read"):
+        load(tmp_path / "none.yaml")
+
+
+# Command lines
+
+
+VALUES = st.one_of(st.booleans(), st.integers(-9, 9), st.text("ab =", max_size=3), st.none())
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "seed"]), VALUES | st.dictionaries(st.just("x"), VALUES)))
+def test_arguments_are_those_of_wandbs_client(point: dict[str, Any]) -> None:
+    theirs = create_sweep_command_args({"args": {name: {"value": value} for name, value in point.items()}})
+    assert agent_command.arguments(point) == {name: theirs[name] for name in theirs if name != "args_dict"}
+
+
+def test_macros_in_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHERE", "/here")
+    parts = "['${env}', x, '${program}', '--d=${envvar:WHERE}/d', '${args_json_file}', '${args}', 3]"
+    text = f"method: grid\nparameters: {{a: {{value: 1}}}}\nprogram: t.py\ncommand: {parts}"
+    line = ["/usr/bin/env", "x", "t.py", "--d=/here/d", "c.json", "--a=1", "3"]
+    assert agent_command.command(file_of(text), {"a": 1}, "c.json") == line
+    with pytest.raises(UserError, match=r"s.yaml:4: \$\{envvar:NOT_THERE\} .* is not set"):
+        agent_command.command(file_of(text.replace("WHERE", "NOT_THERE")), {"a": 1}, "")
+    with pytest.raises(UserError, match=r"s.yaml:4: unknown macro \$\{argz\}.*Did you mean 'args'"):
+        agent_command.command(file_of(text.replace("{args}", "{argz}")), {"a": 1}, "")
+    with pytest.raises(UserError, match=r"s.yaml:3: program 't.py' is not there"):
+        agent_command.check(file_of(text), {"a": 1})
