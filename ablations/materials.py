@@ -47,7 +47,8 @@ class Materials:
         return found
 
     def facts(self) -> dict[str, object]:
-        """What run.json says of the data."""
+        """What run.json says of the data; lineage only for a corpus that was made from another."""
+        made = {"lineage": self.corpus.lineage} if self.corpus.lineage else {}
         return {
             "name": self.corpus.name,
             "digest": self.corpus.digest,
@@ -57,6 +58,7 @@ class Materials:
             "dropped": self.dropped,
             "vocab_size": len(self.tokenizer),
             "tokenizer": self.tokenizer.name,
+            **made,
         }
 
 

@@ -38,8 +38,8 @@ class Options:
 
 def parse(arguments: list[str]) -> Options:
     """Preset, place and configuration from a command line; a wrong option ends the program naming the nearest."""
-    preset = presets.get(_preset_of(arguments))
-    for name, value in _pairs(arguments):
+    preset = presets.get(given_preset(arguments))
+    for name, value in given_pairs(arguments):
         check_choice(name, value)
     return tyro.cli(
         Options,
@@ -51,7 +51,7 @@ def parse(arguments: list[str]) -> Options:
     )
 
 
-def _pairs(arguments: list[str]) -> list[tuple[str, str]]:
+def given_pairs(arguments: list[str]) -> list[tuple[str, str]]:
     """(name, value) of each '--name value' and '--name=value'."""
     split = [argument.partition("=") for argument in arguments]
     following = [*arguments[1:], ""]
@@ -59,8 +59,9 @@ def _pairs(arguments: list[str]) -> list[tuple[str, str]]:
     return [(name[2:].replace("-", "_"), value if sign else after) for name, sign, value, after in named]
 
 
-def _preset_of(arguments: list[str]) -> str:
-    given = dict(_pairs(arguments))
+def given_preset(arguments: list[str]) -> str:
+    """The preset named on a command line, or the usual one."""
+    given = dict(given_pairs(arguments))
     return given.get("preset", presets.default_for(given.get("data")))
 
 

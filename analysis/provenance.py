@@ -98,7 +98,20 @@ def _data(record: dict[str, Any]) -> str | None:
         f"{data[key]:,}" for key in ("train_pairs", "valid_pairs", "test_pairs") if data.get(key) is not None
     )
     vocabulary = f", {data['vocab_size']:,} types" if data.get("vocab_size") else ""
-    return f"{data.get('name')} ({data.get('digest')}), {pairs} train/valid/test pairs, {dropped}{vocabulary}"
+    what = f"{data.get('name')} ({data.get('digest')}){_lineage(data.get('lineage'))}"
+    return f"{what}, {pairs} train/valid/test pairs, {dropped}{vocabulary}"
+
+
+def _lineage(lineage: dict[str, Any] | None) -> str:
+    """', distilled by ... from ...' for a corpus that was made from another, back to the first."""
+    if not lineage:
+        return ""
+    source, teacher, writing = (lineage.get(key) or {} for key in ("source", "teacher", "decoding"))
+    facts = [f"test BLEU {teacher['bleu']:.2f}"] if isinstance(teacher.get("bleu"), int | float) else []
+    facts += [f"beam {writing['beam']}"] if writing.get("beam") else []
+    maker = f"teacher {teacher.get('hash')} ({', '.join(facts) or 'no score known'})"
+    made_by = "distilled by" if lineage.get("made_by") == "distillation" else f"made ({lineage.get('made_by')}) by"
+    return f", {made_by} {maker} from {source.get('name')} ({source.get('digest')}){_lineage(source.get('lineage'))}"
 
 
 def _training(record: dict[str, Any]) -> str | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from core import synthetic
 from core.config import DataConfig
 from core.errors import UserError
+from core.lineage import Lineage
+from core.lineage import read as read_lineage
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
@@ -19,7 +21,7 @@ class Corpus:
     """Three splits of (source, target) sentences.
 
     digest: names the content. dropped: {why: number of pairs} left out in reading. word_level: words are separated by
-    spaces and few, so the tokenizer need not split them.
+    spaces and few, so the tokenizer need not split them. lineage: what corpus.json says of where the text comes from.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Corpus:
     digest: str
     dropped: dict[str, int] = field(default_factory=dict)
     word_level: bool = False
+    lineage: Lineage | None = None
 
 
 def load(config: DataConfig) -> Corpus:
@@ -53,7 +56,9 @@ def read_folder(config: DataConfig) -> Corpus:
     files, dropped = split_files(config), dict[str, int]()
     train, valid, test = (read_split(split, *files[split], dropped) for split in SPLITS)
     name = f"{folder_of(config).resolve().name} {config.src}-{config.tgt}"
-    return Corpus(name, train[: config.train_limit or None], valid, test, digest(config), dropped)
+    text = {path.name.removesuffix(".gz"): read_bytes(path) for pair in files.values() for path in pair}
+    made = read_lineage(folder_of(config), text)
+    return Corpus(name, train[: config.train_limit or None], valid, test, digest(config), dropped, lineage=made)
 
 
 def digest(config: DataConfig) -> str:

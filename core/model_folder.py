@@ -20,7 +20,12 @@ WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 def save_weights(folder: Path, model: Model, config: RunConfig, **facts: object) -> None:
     """Write the weights with what is needed to build the model again, and more facts if there are any."""
-    built = {"config": flat(config), "vocab": model.vocab, "max_positions": model.max_positions}
+    built = {
+        "kind": type(model).__name__,
+        "config": flat(config),
+        "vocab": model.vocab,
+        "max_positions": model.max_positions,
+    }
     checkpoints.save(folder / WEIGHTS, model.state_dict(), built | facts)
 
 
@@ -29,6 +34,8 @@ def load(folder: Path, device: torch.device) -> tuple[Difformer, RunConfig, Toke
     tensors, facts = checkpoints.load(folder / WEIGHTS)
     if "config" not in facts:
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
+    if facts.get("kind", Difformer.__name__) != Difformer.__name__:
+        raise UserError(f"{folder / WEIGHTS}: is the teacher of a distillation, not a Difformer")
     config = with_values(RunConfig(), facts["config"])
     model = Difformer(config.model, facts["vocab"], facts["max_positions"], config.diffusion.diffusion_steps)
     model.load_state_dict(tensors)

@@ -1,0 +1,142 @@
+"""The folder of a distilled corpus: the text, corpus.json that says where it comes from, and a note for people."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations import records, teaching
+from ablations.files import full_disk
+from ablations.materials import Materials
+from ablations.teaching import Writing
+from core import checkpoints, lineage, model_folder, scores
+from core.config import RunConfig
+from core.corpus import SPLITS, Pairs
+
+NOTE = """# {name}, distilled
+
+Made by `{command}` from {source} ({digest}).
+
+- valid and test are those of the source. train has its sources; each target is what an autoregressive teacher (beam
+  {beam}, length penalty {length_penalty:g}) wrote for it: sequence-level knowledge distillation (Kim and Rush 2016).
+- The teacher (`teacher/`, {parameters:,} parameters, {updates:,} updates) has BLEU {bleu:.2f} on test and
+  {valid_bleu:.2f} on validation ({signature}).
+- {written:,} targets: BLEU {target_bleu:.2f} against those they replace, {identical:,} the same, {empty:,} empty (a run
+  drops and counts those); {left_out:,} pairs left out, whose source is too long for the teacher.
+- A tokenizer trained on this folder differs from one trained on the source: the subwords are learned from its targets.
+
+corpus.json holds all of this and the rest; every run on this folder repeats it in its record. Text that is changed by
+hand no longer has this origin: remove corpus.json then. The licence is that of the source.
+"""
+
+
+def write_corpus(
+    out: Path,
+    config: RunConfig,
+    materials: Materials,
+    teacher: str,
+    scored: Mapping[str, Sequence[str]],
+    targets: Mapping[int, str],
+    writing: Writing,
+) -> None:
+    """Write the text, the note and last corpus.json, without which the folder is not done.
+
+    teacher: its hash; scored: what it wrote for valid and test; targets: {index of the training pair: new target}.
+    """
+    old = [materials.corpus.train[index] for index in sorted(targets)]
+    train = [(source, targets[index]) for (source, _), index in zip(old, sorted(targets), strict=True)]
+    splits = {"train": train, "valid": materials.corpus.valid, "test": materials.corpus.test}
+    text = {}
+    for split in SPLITS:
+        for side, suffix in enumerate((config.data.src, config.data.tgt)):
+            content = "".join(f"{pair[side]}\n" for pair in splits[split]).encode()
+            write(out / f"{split}.{suffix}", content)
+            text[f"{split}.{suffix}"] = lineage.digest(content)
+    made = {
+        "made_by": "distillation",
+        "command": " ".join(sys.orig_argv),
+        "commit": records.commit(),
+        "made": records.now(),
+        "source": source_facts(materials),
+        "teacher": teacher_facts(out / "teacher", config, materials, teacher, scored),
+        "decoding": dataclasses.asdict(writing),
+        "targets": target_facts(old, train) | {"left_out": len(materials.corpus.train) - len(train)},
+        "text": text,
+    }
+    write(out / "README.md", note(out.name, made).encode())
+    records.write_json(out / lineage.FILE, made)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file as a whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with full_disk(path):
+        draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def source_facts(materials: Materials) -> dict[str, Any]:
+    """Which corpus was distilled; with its own lineage if it was made from another."""
+    text = materials.corpus
+    facts: dict[str, Any] = {"name": text.name, "digest": text.digest, "train_pairs": len(text.train)}
+    return facts | ({"lineage": text.lineage} if text.lineage else {})
+
+
+def teacher_facts(
+    folder: Path, config: RunConfig, materials: Materials, teacher: str, scored: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Which teacher wrote the targets, and how good it is."""
+    tensors, facts = checkpoints.load(folder / model_folder.WEIGHTS)
+    found = {name: scores.score(scored[name], getattr(materials, name).references) for name in ("valid", "test")}
+    return {
+        "hash": teacher,
+        "weights": lineage.digest((folder / model_folder.WEIGHTS).read_bytes()),
+        "kind": "autoregressive Transformer",
+        "bleu": found["test"]["bleu"],
+        "valid_bleu": found["valid"]["bleu"],
+        "signature": found["test"]["signature"],
+        "brevity_penalty": found["test"]["brevity_penalty"],
+        "length_ratio": found["test"]["length_ratio"],
+        "updates": facts["step"],
+        "checkpoints_averaged": facts["averaged"],
+        "parameters": sum(value.numel() for value in tensors.values()),
+        "tokenizer": materials.tokenizer.name,
+        "options": {name: value for name, value in teaching.options_of(config).items() if name != "data"},
+    }
+
+
+def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
+    """How the new targets differ from the old ones: both counted the same way, words by white space."""
+    before, after = ([target for _, target in pairs] for pairs in (old, new))
+    compared = scores.score(after, before)
+    return {
+        "written": len(after),
+        "empty": sum(not target.strip() for target in after),
+        "identical": sum(one == other for one, other in zip(before, after, strict=True)),
+        "unique": len(set(after)),
+        "unique_before": len(set(before)),
+        "words": sum(len(target.split()) for target in after),
+        "words_before": sum(len(target.split()) for target in before),
+        "word_types": len({word for target in after for word in target.split()}),
+        "word_types_before": len({word for target in before for word in target.split()}),
+        "bleu": compared["bleu"],
+        "length_ratio": compared["length_ratio"],
+        "signature": compared["signature"],
+    }
+
+
+def note(name: str, made: Mapping[str, Any]) -> str:
+    """README.md of the folder."""
+    teacher, targets = made["teacher"], made["targets"]
+    return NOTE.format(
+        name=name,
+        command=made["command"],
+        source=made["source"]["name"],
+        digest=made["source"]["digest"],
+        **made["decoding"],
+        **{key: teacher[key] for key in ("parameters", "updates", "bleu", "valid_bleu", "signature")},
+        **{key: targets[key] for key in ("written", "identical", "empty", "left_out")},
+        target_bleu=targets["bleu"],
+    )
