@@ -14,6 +14,7 @@ FROM    ?= $(RUNS)/$(STUDY)
 STORAGE ?= $(SWEEP_STORAGE)
 BUDGET  ?=
 REPORT  ?= report
+OUT     ?=
 ARGS    ?=
 JOBS    ?= 2
 PYTHON  ?=
@@ -27,7 +28,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep search worker wandb-sweep figures report dashboard test lint bench clean
+.PHONY: help setup sweep distill search worker wandb-sweep figures report dashboard test lint bench clean
 
 help:
 	@echo "Ablations of embedding diffusion: what anchor loss, embedding norm and noise factor each buy."
@@ -36,6 +37,7 @@ help:
 
 ## Commands
 ##   make sweep      run a study, every arm with every seed; ends with its table and figures; run again, it goes on
+##   make distill    a teacher writes the training targets of DATA= anew, into the corpus folder OUT=; sweep that with DATA=
 ##   make search     tune the nuisance parameters of each arm of a study with equal budget, then compare arms at their best
 ##   make worker     help with a sweep that another machine began: STORAGE= is its Optuna storage, DATA= the text here
 ##   make wandb-sweep  write a study as a W&B sweep file to sweeps/wandb/, and register it where there is a server
@@ -60,6 +62,7 @@ help:
 ##   FIGURES=figures    where table and figures go
 ##   REPORT=report      where the report goes
 ##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project or X.wandb
+##   OUT=               for distill: folder of the new corpus
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
 ##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
 ##   BUDGET=            time for make search, such as 30m or 4h
@@ -156,6 +159,10 @@ sweep search worker: export SWEEP_STORAGE = $(STORAGE)
 
 sweep: setup
 	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
+
+distill: setup
+	$(strip "$(PY)" -m ablations.distill $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") \
+	  $(if $(TGT),--tgt "$(TGT)") $(if $(PRESET),--preset "$(PRESET)") $(if $(OUT),--out "$(OUT)") $(ARGS))
 
 search: setup
 	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))

@@ -54,7 +54,7 @@ def parse(arguments: list[str]) -> Options:
 def given_pairs(arguments: list[str]) -> list[tuple[str, str]]:
     """(name, value) of each '--name value' and '--name=value'."""
     split = [argument.partition("=") for argument in arguments]
-    following = [*arguments[1:], ""]
+    following = [*arguments[1:], ""][: len(arguments)]
     named = [(*part, after) for part, after in zip(split, following, strict=True) if part[0].startswith("--")]
     return [(name[2:].replace("-", "_"), value if sign else after) for name, sign, value, after in named]
 

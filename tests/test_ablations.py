@@ -262,6 +262,11 @@ def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     assert steps == list(range(1, 81))
 
 
+def test_without_any_option_it_is_the_usual_preset() -> None:
+    assert parse([]).run == presets.get("tiny").config
+    assert parse(["--data", "text"]).preset == "small"
+
+
 def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])

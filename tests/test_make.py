@@ -66,7 +66,16 @@ def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(target:
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["sweep", "figures", "test", "lint", "bench"])
+def test_distill_passes_on_what_is_set_and_nothing_else() -> None:
+    shown = make("-n", "distill", "PY=python").stdout.splitlines()[-1]
+    assert shown.split()[1:] == ["-m", "ablations.distill"]
+    given = ["DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "OUT=my new data", "ARGS=--beam 4"]
+    shown = make("-n", "distill", "PY=python", *given).stdout.rstrip()
+    assert shown.endswith('--data "my data" --src "a" --tgt "b" --preset "small" --out "my new data" --beam 4')
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["sweep", "distill", "figures", "test", "lint", "bench"])
 def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
     failing = tmp_path / "python"
     failing.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nexit 7\n')
