@@ -16,7 +16,9 @@ CURVES = ("mse", "nll", "accuracy", "nearest", "nearest_F1")
 
 
 def show(run: Any, folder: Path) -> None:
-    """Log what is there of scores.json, probes.npz and samples.jsonl."""
+    """Log what is there of scores.json, probes.npz and samples.jsonl, and what the run cost."""
+    cost = records.read(folder).get("cost") or {}
+    run.summary.update({f"cost/{name}": value for name, value in cost.items() if value is not None})
     if (folder / "scores.json").exists():
         scores = records.read_json(folder / "scores.json")
         run.summary.update({f"test/{name}": value for name, value in scores.items() if name != "by_steps"})

@@ -18,12 +18,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
+from sweeps import archive
+
+if TYPE_CHECKING:
+    from sweeps import lineage  # imports wandb
 
 PROJECT = "embedding-diffusion"
 CONNECT_SECONDS = 3.0
@@ -33,6 +37,7 @@ FINISH_SECONDS = 60.0
 
 STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
 STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
+ARCHIVE = ("archive/part", "archive/of", "archive/data")
 """Which metric is the horizontal axis of which (never W&B's own counter)."""
 
 
@@ -91,6 +96,9 @@ def _report(message: str) -> None:
 
 # The tracker
 
+_told: set[str] = set()
+"""Runs of lineage that this process has written."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -125,7 +133,7 @@ def filing(record: Mapping[str, Any]) -> dict[str, Any]:
         "group": known.group,
         "job_type": "train",
         "tags": [f"{name}={level}"[:64] for name, level in record["toggles"].items()],
-        "config": {**record["config"], **record["toggles"], **{key: record[key] for key in keys}},
+        "config": {**record["config"], **record["toggles"], **{key: record[key] for key in keys}, "record": record},
     }
 
 
@@ -194,6 +202,8 @@ class WandbTracker:
             run.define_metric(step, hidden=True)
             run.define_metric(pattern, step_metric=step)
         run.define_metric("val/bleu", step_metric="train/step", summary="max")
+        for name in ARCHIVE:
+            run.define_metric(name, hidden=True, summary="none")
         return None
 
     def _safely(self, action: Callable[[], Any]) -> None:
@@ -212,18 +222,56 @@ class WandbTracker:
             self._safely(lambda: self.run.log(present))
 
     def results(self, folder: Path) -> None:
-        """Scores into the summary; norm histograms, per-step losses, scores by steps and sample texts."""
+        """Scores and costs into the summary; histograms, curves and texts; corpus and model as artifacts."""
         if self.run is not None and self.well:
-            from sweeps import media  # imports wandb
+            from sweeps import lineage, media  # they import wandb
 
+            record = records.read(folder)
             self._safely(lambda: media.show(self.run, folder))
+            self._safely(lambda: self._came_about(record))
+            self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
+
+    def _came_about(self, record: Mapping[str, Any]) -> None:
+        """The corpus that the run uses, and runs that stand for how it came about if it is distilled.
+
+        An agent's run can have none beside it.
+        """
+        from sweeps import lineage
+
+        for step in lineage.history(record["data"]) if not os.environ.get("WANDB_SWEEP_ID") else ():
+            if step.id not in _told:
+                _told.add(step.id)
+                with client().init(**self._beside(step)) as run:
+                    for artifact in step.used:
+                        lineage.log(run, artifact, made=False, used=True)
+                    lineage.log(run, step.made)
+        lineage.log(self.run, lineage.corpus(record["data"], record["config"]), made=False, used=True)
+
+    def _beside(self, step: "lineage.Step") -> dict[str, Any]:
+        """Options of a run beside the own one."""
+        own = self.run.settings
+        online = own.mode == "online"
+        where = {"project": self.run.project, "dir": str(home(self.folder)), "mode": own.mode}
+        where |= {"resume": "allow"} if online else {}
+        shown = {"id": step.id, "name": step.id, "group": "corpora", "job_type": step.job_type, "config": step.config}
+        return where | shown | {"reinit": "create_new", "settings": _settings(online, None)}
 
     def finish(self, state: str) -> None:
-        """Close the run: failed in W&B unless it is finished. The whole record goes into its configuration."""
+        """Close the run: failed in W&B unless it is finished. Its files, as they are now, go into log and artifact."""
         if (run := self.run) is not None:
             self._safely(lambda: run.config.update({"record": records.read(self.folder)}, allow_val_change=True))
+            self._safely(self._keep)
             self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
             self.run = None
+
+    def _keep(self) -> None:
+        """The run's small files, for `python -m sweeps.fetch`."""
+        for row in archive.rows(self.folder):
+            self.run.log(row)
+        if (self.folder / "scores.json").exists():
+            from sweeps import lineage
+
+            lineage.log(self.run, lineage.outputs(self.run.id, self.folder))
 
 
 def _line(error: BaseException) -> str:
