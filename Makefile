@@ -61,7 +61,8 @@ help:
 ##   RUNS=runs          where run folders go
 ##   FIGURES=figures    where table and figures go
 ##   REPORT=report      where the report goes
-##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project or X.wandb
+##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project, X.wandb,
+##                      or a folder of such files, e.g. FROM=runs/modules/wandb (with STUDY= one study of several)
 ##   OUT=               for distill: folder of the new corpus
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
 ##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
@@ -173,8 +174,13 @@ worker: setup
 wandb-sweep: setup
 	$(strip "$(PY)" -m sweeps.wandb_sweep --study "$(STUDY)" --runs "$(RUNS)" $(TEXT_OPTIONS) $(ARGS))
 
+# What W&B holds is first read back into run folders; a folder of those goes the direct way. STUDY= chooses among the
+# studies of a project only if it is given: its default is for the folders.
+GIVEN_STUDY = $(filter command environment,$(origin STUDY))
+FETCH = -m sweeps.fetch "$(FROM)" $(if $(GIVEN_STUDY),--study "$(STUDY)") --to "$(RUNS)/.fetched"
+
 figures: setup
-	"$(PY)" -m analysis.figures "$(FROM)" --out "$(FIGURES)" $(ARGS)
+	"$(PY)" $(if $(findstring wandb,$(FROM)),$(FETCH),-m analysis.figures "$(FROM)") --out "$(FIGURES)" $(ARGS)
 
 report: setup
 	"$(PY)" -m analysis.report "$(FROM)" --out "$(REPORT)" $(ARGS)

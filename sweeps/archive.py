@@ -16,7 +16,7 @@ FILES = ("run.json", "scores.json", "probes.npz", "metrics.jsonl", "samples.json
 STUDY = "study.json"
 PART = 64_000
 LIMIT = 16_000_000
-"""Most bytes of the archive; a file that does not fit any more is left out (the rows of metrics.jsonl are there anyway)."""
+"""Most bytes of all files; one that does not fit any more is left out (the rows of metrics.jsonl are there anyway)."""
 
 
 def places(folder: Path) -> dict[str, Path]:
@@ -35,11 +35,14 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
 def pack(paths: Mapping[str, Path]) -> bytes:
     """A zip of the files that are there, in this order, as far as the limit allows."""
     stream, left = io.BytesIO(), LIMIT
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for name, path in paths.items():
-            if path.is_file() and (size := path.stat().st_size) <= left:
-                archive.write(path, name)
-                left -= size
+            if path.is_file() and path.stat().st_size <= left:
+                content = path.read_bytes()
+                archive.writestr(
+                    zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED
+                )  # no dates: same files, same bytes
+                left -= len(content)
     return stream.getvalue()
 
 

@@ -46,7 +46,9 @@ def main() -> int:
         Options, prog="python -m sweeps.fetch SOURCE...", description=__doc__, args=rest, return_unknown_args=True
     )
     if not sources:
-        raise UserError("what to read? python -m sweeps.fetch wandb:entity/project, or X.wandb, or a folder of such files")
+        raise UserError(
+            "what to read? python -m sweeps.fetch wandb:entity/project, or X.wandb, or a folder of such files"
+        )
     if all((Path(source) / "study.json").exists() or any(Path(source).glob("*/run.json")) for source in sources):
         return draw([Path(source) for source in sources], options.out, others)  # run folders: nothing to fetch
     return draw(fetch(sources, options), options.out, others)

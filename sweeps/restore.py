@@ -95,13 +95,19 @@ def _under(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
+def _lateness(run: Restored) -> tuple[bool, str]:
+    return run.record.get("state") == "finished", str(run.record.get("finished") or "")
+
+
 def write(runs: Iterable[Restored], root: Path) -> dict[str, list[Restored]]:
     """Write runs as folders below root, study by study; of one held twice the later (finished, if one is) counts.
 
     Studies by name, with what was written. Each gets the study.json of the run that finished last.
     """
     studies: dict[str, dict[str, Restored]] = {}
-    for run in sorted(runs, key=lambda run: (run.record.get("state") == "finished", str(run.record.get("finished") or ""))):
+    for run in sorted(
+        runs, key=lambda run: (run.record.get("state") == "finished", str(run.record.get("finished") or ""))
+    ):
         studies.setdefault(run.study, {})[run.name] = run
     for study, found in studies.items():
         for run in found.values():

@@ -228,8 +228,10 @@ class WandbTracker:
 
             record = records.read(folder)
             self._safely(lambda: media.show(self.run, folder))
-            self._safely(lambda: self._came_about(record))
-            self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
+            if record.get("data"):
+                self._safely(lambda: self._came_about(record))
+            if (folder / lineage.MODEL_FILES[0]).exists():
+                self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
 
     def _came_about(self, record: Mapping[str, Any]) -> None:
         """The corpus that the run uses, and runs that stand for how it came about if it is distilled.

@@ -1,6 +1,7 @@
 """Runs read back from a W&B server, whole: files of their outputs artifact, else every row of their history."""
 
 import inspect
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,16 +33,16 @@ def held(source: str) -> Iterator[Held]:
         raise UserError(f"{source}: no key for {url}; `wandb login` asks for one (or set WANDB_API_KEY)")
     if not tracking.reachable(url):
         raise UserError(f"{source}: {url} does not answer; offline logs are read by FROM=runs/<study>/wandb")
-    wandb = tracking.client()
+    os.environ.setdefault("WANDB_SILENT", "true")  # no progress of each download
     count = 0
     try:
-        api = wandb.Api(timeout=TIMEOUT_SECONDS)
+        api = tracking.client().Api(timeout=TIMEOUT_SECONDS)
         path = f"{entity or api.default_entity}/{project}"
         for run in api.runs(path, filters={"jobType": "train"}, lazy=False):
             count += 1
             yield _held(run)
-    except (wandb.errors.Error, ValueError, OSError) as error:
-        raise UserError(f"{source}: {url} does not give it: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # the client has a kind of its own for each way to fail
+        raise UserError(f"{source}: {url} does not give it ({' '.join(str(error).split())[:200]})") from error
     if not count:
         raise UserError(f"{source}: {url} has no runs of this suite in {path}")
 

@@ -1,6 +1,7 @@
 """What all tests share: one thread, no window, no network, no stray files, the same examples on every run."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,4 +58,12 @@ def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with serving() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
+        forget_wandb()
         yield server
+        forget_wandb()
+
+
+def forget_wandb() -> None:
+    """Make the client in this process read its environment again (it does so once)."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()

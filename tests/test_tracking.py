@@ -1,6 +1,5 @@
 """W&B with its real client, offline: what is written can be read, nothing hangs, nothing is lost."""
 
-import importlib
 import json
 import os
 import shutil
@@ -9,167 +8,54 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tracked import ROOT, TOGGLES, contents, log_all, plain_surroundings, run_folder, whole
 
 from ablations import records
 from core.errors import UserError
-from sweeps import media, mirror, tracking
-
-ROOT = Path(__file__).parents[1]
-TOGGLES = {"anchor_loss": True, "embedding_norm": False, "noise_factor": 4.0}
-BLOCK, HEADER = 32768, 7
-
-
-# Reading what the client wrote: a log in LevelDB's framing, of protobuf records
-
-
-def chunks(content: bytes) -> Iterator[bytes]:
-    """The records of a .wandb file: blocks of 32 KiB with a header (checksum, length, type) before each piece."""
-    position, parts = HEADER, b""  # the file begins with a header of its own
-    while position + HEADER <= len(content):
-        if BLOCK - position % BLOCK < HEADER:
-            position += BLOCK - position % BLOCK
-            continue
-        length = int.from_bytes(content[position + 4 : position + 6], "little")
-        kind = content[position + 6]
-        parts += content[position + HEADER : position + HEADER + length]
-        position += HEADER + length
-        if kind in (1, 4):  # whole, or the last piece
-            yield parts
-            parts = b""
-
-
-def contents(folder: Path) -> dict[str, Any]:
-    """What the only W&B run under a study's folder holds, once it is closed (the client writes a little behind)."""
-    deadline = time.monotonic() + 10
-    while (found := written(folder))["exit"] is None:
-        assert time.monotonic() < deadline, "the run was never closed"
-        time.sleep(0.05)
-    return found
-
-
-def written(folder: Path) -> dict[str, Any]:
-    """Rows, config, summary, run and exit code, as far as they are written."""
-    pb: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    found: dict[str, Any] = {"rows": [], "config": {}, "summary": {}, "metrics": {}, "exit": None}
-    for chunk in chunks(path.read_bytes()):
-        record = pb.Record.FromString(chunk)
-        if record.HasField("history"):
-            found["rows"].append(_update({}, record.history.item))
-        elif record.HasField("run"):
-            found["run"] = record.run
-            _update(found["config"], record.run.config.update)
-        elif record.HasField("config"):
-            _update(found["config"], record.config.update)
-        elif record.HasField("summary"):
-            _update(found["summary"], record.summary.update)
-        elif record.HasField("metric"):
-            found["metrics"][record.metric.name or record.metric.glob_name] = record.metric.step_metric
-        elif record.HasField("exit"):
-            found["exit"] = record.exit.exit_code
-    return found
-
-
-def _update(target: dict[str, Any], items: Any) -> dict[str, Any]:
-    """Enter items, whose key is a name or a path of names."""
-    for item in items:
-        *path, name = list(item.nested_key) or [item.key]
-        inner = target
-        for key in path:
-            inner = inner.setdefault(key, {})
-        inner[name] = json.loads(item.value_json)
-    return target
-
-
-# A run folder with everything in it
-
-
-def run_folder(study: Path, seed: int = 1) -> Path:
-    """A running run with metrics, scores, probes and samples."""
-    folder = records.folder_for(study.parent, study.name, "anchor+nonorm+F4", seed, "0123abcd")
-    config = {"seed": seed, "updates": 4, "lr": 1e-3, "embedding_norm": "none", "noise_factor": 4.0}
-    facts: dict[str, Any] = {"study": study.name, "arm": "anchor+nonorm+F4", "label": "anchor · F4", "seed": seed}
-    records.create(folder, hash8="0123abcd", config=config, toggles=TOGGLES, **facts)
-    rng = np.random.default_rng(0)
-    curve = np.array([0.1, np.nan, 0.3])
-    probes: dict[str, Any] = {
-        "frequency": np.arange(90),
-        "norm": rng.random(90),
-        "t": np.array([0, 5, 9]),
-        "mse": curve,
-    }
-    np.savez(folder / "probes.npz", **probes)
-    sample = {"id": 0, "source": "ein Haus", "reference": "a house", "hypothesis": "a <b>", "sentence_bleu": 50.0}
-    sample["trajectory"] = [{"t": 9, "text": "x"}, {"t": 0, "text": "a <b>"}]
-    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
-    by_steps = [{"steps": 2, "bleu": 1.0}, {"steps": 20, "bleu": 3.0}]
-    records.write_json(folder / "scores.json", {"bleu": 12.5, "signature": "nrefs:1", "by_steps": by_steps})
-    return folder
-
-
-def log_all(folder: Path, tracker: records.Tracker, last: int = 4, resume: int | None = None) -> None:
-    """Log rows up to a step."""
-    with records.MetricsLog(folder / "metrics.jsonl", resume, tracker.log) as log:
-        for step in range((resume or 0) + 1, last + 1):
-            log.log({"train/step": step, "train/loss": 1.0 / step, "train/mse": float("nan")})
-            if step % 2 == 0:
-                log.log({"train/step": step, "val/bleu": float(step)})
+from sweeps import media, mirror, restore, tracking
 
 
 @pytest.fixture(autouse=True)
-def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No key, no mode, no folders set by the user."""
-    for name in ("MODE", "API_KEY", "DIR", "DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "PROJECT", "BASE_URL"):
-        monkeypatch.delenv(f"WANDB_{name}", raising=False)
-        monkeypatch.setenv(f"WANDB_{name}", "")  # so that what `home` sets is undone afterwards
-        monkeypatch.delenv(f"WANDB_{name}")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-# The tests
+def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain_surroundings(monkeypatch, tmp_path)
 
 
 def test_an_offline_run_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_folder(tmp_path / "modules")
     tracker = tracking.tracker(folder)
     began = time.monotonic()
-    log_all(folder, tracker)
-    tracker.results(folder)
-    records.finish(folder)
-    tracker.finish("finished")
+    whole(folder, tracker)
     tracker.finish("failed")
     assert time.monotonic() - began < 5, "nothing waits for a network"
     found = contents(tmp_path / "modules")
-    run, config = found["run"], found["config"]
-    assert (run.run_group, run.job_type, run.display_name) == ("modules", "train", "anchor+nonorm+F4-s1")
-    assert sorted(run.tags) == ["anchor_loss=True", "embedding_norm=False", "noise_factor=4.0"]
-    assert run.run_id.startswith("0123abcd-")
+    config = found.config
+    assert (found.group, found.job_type, found.name) == ("modules", "train", "anchor+nonorm+F4-s1")
+    assert sorted(found.tags) == ["anchor_loss=True", "embedding_norm=False", "noise_factor=4.0"]
+    assert found.run_id.startswith("0123abcd-")
     assert {name: config[name] for name in TOGGLES} == TOGGLES and config["lr"] == 1e-3
     assert config["record"]["state"] == "finished" and config["record"]["config"]["embedding_norm"] == "none"
-    losses = [(row["train/step"], row["train/loss"]) for row in found["rows"] if "train/loss" in row]
+    losses = [(row["train/step"], row["train/loss"]) for row in found.rows if "train/loss" in row]
     assert losses == [(step, 1.0 / step) for step in (1, 2, 3, 4)]
-    assert [row["val/bleu"] for row in found["rows"] if "val/bleu" in row] == [2.0, 4.0]
-    assert not any("train/mse" in row for row in found["rows"]), "not a number is left out, not written as text"
-    assert found["metrics"]["train/*"] == found["metrics"]["val/*"] == "train/step"
-    assert [(r["per_step/t"], r.get("per_step/mse")) for r in found["rows"] if "per_step/t" in r] == [
+    assert [row["val/bleu"] for row in found.rows if "val/bleu" in row] == [2.0, 4.0]
+    assert not any("train/mse" in row for row in found.rows), "not a number is left out, not written as text"
+    assert found.metrics["train/*"] == found.metrics["val/*"] == "train/step"
+    assert [(r["per_step/t"], r.get("per_step/mse")) for r in found.rows if "per_step/t" in r] == [
         (0, 0.1),
         (5, None),
         (9, 0.3),
     ]
-    histogram = next(row["norms/rare"] for row in found["rows"] if "norms/rare" in row)
+    histogram = next(row["norms/rare"] for row in found.rows if "norms/rare" in row)
     assert sum(histogram["values"]) == 30
-    assert found["summary"]["test/bleu"] == 12.5
-    table = next(row["samples"] for row in found["rows"] if "samples" in row)
+    assert found.summary["test/bleu"] == 12.5 and found.summary["cost/wall_s"] == 2.5
+    table = next(row["samples"] for row in found.rows if "samples" in row)
     text = next((tmp_path / "modules").glob(f"wandb/offline-run-*/files/{table['path']}")).read_text()
     assert json.loads(text)["data"] == [[0, "ein Haus", "a house", "a <b>", 50.0]]
-    assert found["exit"] == 0
+    assert found.exit_code == 0
     assert capsys.readouterr().err == ""
 
 
@@ -179,7 +65,7 @@ def test_everything_stays_in_the_studys_folder(tmp_path: Path) -> None:
     tracker.results(folder)
     tracker.finish("finished")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["modules"]
-    assert sorted(path.name for path in (tmp_path / "modules").iterdir()) == [folder.name, "wandb"]
+    assert sorted(path.name for path in (tmp_path / "modules").iterdir()) == [folder.name, "study.json", "wandb"]
     assert os.environ["WANDB_DATA_DIR"].startswith(str(tmp_path))
 
 
@@ -188,13 +74,13 @@ def test_after_an_interruption_one_run_has_all_rows_once(tmp_path: Path) -> None
     first = tracking.tracker(folder)
     log_all(folder, first, last=3)
     first.finish("pending")
-    assert contents(tmp_path / "modules")["exit"] == 1
+    assert contents(tmp_path / "modules").exit_code == 1
     second = tracking.tracker(folder)
     log_all(folder, second, resume=2)
     second.finish("finished")
     found = contents(tmp_path / "modules")
-    assert [row["train/step"] for row in found["rows"] if "train/loss" in row] == [1, 2, 3, 4]
-    assert found["exit"] == 0
+    assert [row["train/step"] for row in found.rows if "train/loss" in row] == [1, 2, 3, 4]
+    assert found.exit_code == 0
 
 
 def test_sigterm_loses_no_row_and_the_run_is_failed(tmp_path: Path) -> None:
@@ -226,8 +112,8 @@ worker.attempt(job, folder, execute)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143 and time.monotonic() - began < 10
     found = contents(tmp_path / "modules")
-    assert [row["train/step"] for row in found["rows"]] == [1, 2, 3, 4, 5]
-    assert found["exit"] == 1
+    assert [row["train/step"] for row in restore.metrics(found.rows)] == [1, 2, 3, 4, 5]
+    assert found.exit_code == 1
     assert (records.read(folder)["state"], records.read(folder)["attempts"]) == ("pending", 0)
 
 
@@ -325,23 +211,20 @@ def test_the_mirror_is_rebuilt_from_the_folders(
 ) -> None:
     folder = run_folder(tmp_path / "modules")
     tracker = tracking.tracker(folder)
-    log_all(folder, tracker)
-    tracker.results(folder)
-    records.finish(folder)
-    tracker.finish("finished")
+    whole(folder, tracker)
     before = contents(tmp_path / "modules")
     shutil.rmtree(tmp_path / "modules" / "wandb")
     run_folder(tmp_path / "modules", seed=2)  # pending: not written
     monkeypatch.setattr(sys, "argv", ["mirror", str(tmp_path / "modules")])
     assert mirror.main() == 0 and "1 runs written (offline)" in capsys.readouterr().out
     after = contents(tmp_path / "modules")
-    own = ("_runtime", "_timestamp", "_step")
+    kept = []
     for found in (before, after):
-        found["kept"] = [{k: v for k, v in row.items() if k not in own} for row in found["rows"]]
-        found["kept"] = [json.dumps(row, sort_keys=True) for row in found["kept"] if "samples" not in row]
-    assert Counter(after["kept"]) == Counter(before["kept"])
-    assert after["config"] == before["config"] and after["run"].run_id == before["run"].run_id
-    assert after["exit"] == 0
+        rows = [{k: v for k, v in row.items() if not k.startswith("_")} for row in found.rows if "samples" not in row]
+        kept.append(Counter(json.dumps(row, sort_keys=True) for row in rows))
+    assert kept[0] == kept[1]
+    assert after.config == before.config and after.run_id == before.run_id
+    assert after.exit_code == 0
 
 
 def test_the_mirror_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_tracking import ROOT, contents, run_folder
+from tracked import ROOT, contents, run_folder
 
 from ablations import records
+from sweeps import wandb_file
 
 CODE = """
 import sys
@@ -27,7 +27,7 @@ tracker.finish("finished")
 POINT = {"lr": 0.5, "noise_factor": 2.0, "model": {"depth": 3}}
 
 
-def under_an_agent(study: Path, *line: str, **environment: str) -> tuple[dict[str, Any], str]:
+def under_an_agent(study: Path, *line: str, **environment: str) -> tuple[wandb_file.Log, str]:
     """Run a command with the environment that an agent gives; what the client wrote, and what stood on stderr."""
     parameters = study.parent / "parameters.yaml"
     parameters.write_text(json.dumps({"wandb_version": 1} | {k: {"value": v} for k, v in POINT.items()}))
@@ -44,12 +44,12 @@ def test_the_agents_names_and_values_are_kept(tmp_path: Path, group: str) -> Non
     study = tmp_path / "modules"
     folder = run_folder(study)
     found, err = under_an_agent(study, "-c", CODE, str(folder), WANDB_RUN_GROUP=group)
-    run, config = found["run"], found["config"]
-    assert (run.run_id, run.sweep_id, run.project) == ("k3v9x2m1", "abc12345", "theirs")
-    assert run.run_group == (group or "modules")
+    config = found.config
+    assert (found.run_id, found.sweep, found.project) == ("k3v9x2m1", "abc12345", "theirs")
+    assert found.group == (group or "modules")
     assert {name: config[name] for name in POINT} == POINT, "the sweep's values have the last word"
     assert config["seed"] == 1 and config["anchor_loss"] is True and config["record"]["config"]["lr"] == 1e-3
-    assert found["exit"] == 0 and [row["train/loss"] for row in found["rows"] if "train/loss" in row] == [0.5]
+    assert found.exit_code == 0 and [row["train/loss"] for row in found.rows if "train/loss" in row] == [0.5]
     assert err == "", "nothing was ignored, and nothing said"
     assert records.read(folder)["wandb"] == {"id": "k3v9x2m1", "group": group or "modules", "sweep": "abc12345"}
 
@@ -60,4 +60,4 @@ def test_such_a_run_is_mirrored_into_its_sweep_without_the_agent(tmp_path: Path)
     before, _ = under_an_agent(study, "-c", CODE, str(folder))
     anew = {"WANDB_SWEEP_ID": "", "WANDB_RUN_ID": "", "WANDB_SWEEP_PARAM_PATH": ""}
     after, _ = under_an_agent(study, "-m", "sweeps.mirror", str(study), **anew)
-    assert (after["run"].run_id, after["run"].sweep_id) == (before["run"].run_id, before["run"].sweep_id)
+    assert (after.run_id, after.sweep) == (before.run_id, before.sweep) == ("k3v9x2m1", "abc12345")

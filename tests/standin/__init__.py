@@ -4,8 +4,20 @@
 topic. An operation is one function under `@operation("Name")`: (backend, variables, query) -> the `data` of the reply.
 """
 
-from standin import artifacts, runs, sweeps, views
+from standin import artifacts, reading, runs, sweeps, views
 from standin.backend import ENTITY, KEY, PROJECT, Backend
 from standin.http import Server, serving
 
-__all__ = ["ENTITY", "KEY", "PROJECT", "Backend", "Server", "artifacts", "runs", "serving", "sweeps", "views"]
+__all__ = [
+    "ENTITY",
+    "KEY",
+    "PROJECT",
+    "Backend",
+    "Server",
+    "artifacts",
+    "reading",
+    "runs",
+    "serving",
+    "sweeps",
+    "views",
+]

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -102,14 +103,24 @@ def stream(backend: Backend, run_id: str, body: dict[str, Any]) -> None:
         run["exitcode"] = body.get("exitcode")
 
 
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Errors of the stand-in itself are still shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """The running stand-in. `stop` makes it vanish: connections are refused from then on."""
 
     def __init__(self) -> None:
         self.backend = Backend()
         handler = type("BoundHandler", (Handler,), {"backend": self.backend})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.http.daemon_threads = True
+        self.http = Quiet(("127.0.0.1", 0), handler)
         self.url = self.backend.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
