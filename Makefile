@@ -186,7 +186,7 @@ report: setup
 	"$(PY)" -m analysis.report "$(FROM)" --out "$(REPORT)" $(ARGS)
 
 dashboard: setup
-	"$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(ARGS)
+	$(strip "$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))
 
 test: setup
 	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)

@@ -43,6 +43,7 @@ class Backend:
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    projects: set[str] = field(default_factory=set)
 
     def graphql(self, name: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The answer to an operation. Raises KeyError for one that nobody has written yet."""

@@ -1,0 +1,80 @@
+"""What a dashboard elsewhere needs to know of a study, as JSON on the standard output: python -m analysis.snapshot DIR
+
+Its description, the colour of each arm in our figures, and, where there are results, the tables as Markdown and the
+lines on how to read them. A study without any result yet has its description and colours, and the reason.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.files import read_study
+from analysis.load import RUN_COLUMNS, Arm, Study, load
+from analysis.provenance import footer
+from analysis.style import arm_style
+from analysis.tables import grids, how_to_read, markdown
+from core.errors import UserError, command
+
+
+def described(path: Path) -> Study | None:
+    """The study that study.json describes, all arms present and nothing run; None without a study.json."""
+    info = read_study(path / "study.json")
+    if info is None:
+        return None
+    arms = tuple(
+        Arm(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {}))
+        for arm in info.get("arms") or []
+    )
+    factors = {name: list(levels) for name, levels in (info.get("factors") or {}).items()}
+    frames = {name: pd.DataFrame() for name in ("scores", "steps", "metrics", "failed")}
+    return Study(
+        name=str(info.get("study") or path.name),
+        path=path,
+        info=info,
+        arms=arms,
+        factors=factors,
+        runs=pd.DataFrame(columns=RUN_COLUMNS),
+        probes={},
+        records={},
+        notes=(),
+        **frames,
+    )
+
+
+def snapshot(path: Path) -> dict[str, Any]:
+    """The description as plain JSON values. Raises UserError if the folder holds no study at all."""
+    try:
+        study = load(path)
+    except UserError as error:
+        bare = described(path)
+        if bare is None:
+            raise
+        return _head(bare) | {"results": 0, "why": str(error)}
+    tables, _, _, tested = grids(study)
+    return _head(study) | {
+        "results": len(study.scores),
+        "failed": len(study.failed),
+        "tables": [{"title": grid.title, "text": markdown([grid], []).split("\n\n", 1)[1].strip()} for grid in tables],
+        "reading": how_to_read(study, tested),
+        "footer": footer(study),
+    }
+
+
+def _head(study: Study) -> dict[str, Any]:
+    colors = {name: look.color for name, look in arm_style(study).items()}
+    return {"name": study.name, "info": study.info, "colors": colors}
+
+
+@command
+def main() -> None:
+    """Print the snapshot."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.snapshot", description="A study as JSON.")
+    parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
+    print(json.dumps(snapshot(parser.parse_args().study_dir), ensure_ascii=False, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a dashboard shows of a study: its description and, as analysis.snapshot has them, colours and tables."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.studies import STUDIES
+from core.config import digest
+from core.errors import UserError
+
+RUN_NAMES = 8
+"""Length of the hash at the end of a run folder's name."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study: name of its folder, study.json's content, arm -> colour, and the rest of its snapshot."""
+
+    name: str
+    info: Mapping[str, Any]
+    colors: Mapping[str, str]
+    found: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """The score that the study is judged by."""
+        return str(self.info.get("metric") or "bleu")
+
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """Factor -> levels: the toggles, which are keys of every run's configuration."""
+        return dict(self.info.get("factors") or {})
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        """Name, label, toggles and values of each arm."""
+        return list(self.info.get("arms") or [])
+
+    @property
+    def results(self) -> int:
+        """How many runs have a result."""
+        return int(self.found.get("results", 0))
+
+    @property
+    def planned(self) -> int:
+        """How many runs the sweep has."""
+        return max(len(self.info.get("runs") or []), self.results)
+
+    @property
+    def question(self) -> str:
+        """What the study asks, if it is one of ours."""
+        ours = [s for s in STUDIES.values() if list(s.factors) == list(self.factors) and self.name.startswith(s.name)]
+        return ours[0].question if ours else "What does each level of the study's factors buy?"
+
+    def run_ids(self) -> dict[str, str]:
+        """W&B's id of every planned run -> its arm (see tracking.run_id; runs under an agent have the agent's)."""
+        ids = {}
+        for key in self.info.get("runs") or []:
+            arm = key.rpartition("-s")[0]
+            ids[f"{key[-RUN_NAMES:]}-{digest({'study': self.name, 'arm': arm})[:4]}"] = arm
+        return ids
+
+
+def read(folder: Path) -> Facts:
+    """The facts of runs/<study>. Raises UserError if there is no such study, naming those beside it."""
+    if not folder.is_dir():
+        others = sorted(path.parent.name for path in folder.parent.glob("*/study.json"))
+        known = f"in {folder.parent} there are: {', '.join(others)}" if others else "start one by: make sweep"
+        raise UserError(f"{folder}: no such study; {known}")
+    line = [sys.executable, "-m", "analysis.snapshot", str(folder)]
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(done.stderr.strip().removeprefix("error: ") or f"{folder}: analysis.snapshot failed")
+    found = json.loads(done.stdout)
+    return Facts(found["name"], found["info"], found["colors"], found)

@@ -1,0 +1,157 @@
+"""The W&B report of a study as code: the question, the arms, what came out, and how to read it.
+
+Its panels show the runs as they are; its tables are a snapshot, and say so.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import wandb_workspaces.reports.v2 as wr
+
+from sweeps.facts import Facts
+from sweeps.workspace import (
+    COLUMNS,
+    Section,
+    fixed,
+    group_colors,
+    level_text,
+    name_from,
+    only_this_study,
+    run_colors,
+    sections,
+    title,
+    words,
+)
+
+WIDTH, HEIGHT = 24 // COLUMNS, 7
+"""Size of a panel in the grid of a report, which is 24 wide."""
+HEADS = {"Quality": "Quality by toggle"}
+
+
+def report(facts: Facts, entity: str, project: str, when: str) -> Any:
+    """The report, not saved. With an entity its run sets ask the server for the project."""
+    return wr.Report(
+        project=project,
+        entity=entity,
+        title=title(facts)[:128],
+        description=mark(facts),
+        width="fluid",
+        blocks=blocks(facts, entity, project, when),
+    )
+
+
+def mark(facts: Facts) -> str:
+    """The report's description, by which the next `make dashboard` knows it for its own."""
+    return f"Written by make dashboard for the study {facts.name}; the next one overwrites changes made here."
+
+
+def blocks(facts: Facts, entity: str, project: str, when: str) -> list[Any]:
+    """Everything below the title."""
+    parts: list[Any] = [wr.TableOfContents()]
+    if facts.info.get("banner"):
+        parts.append(wr.CalloutBlock(str(facts.info["banner"])))
+    parts += chapter("Question", facts.question, [asked(facts)])
+    parts += chapter("Arms", arms_text(facts), [arms_table(facts)])
+    parts += chapter("Results", snapshot_text(facts, when), tables(facts))
+    for section in sections(facts):
+        parts.append(wr.H1(HEADS.get(section.name, section.name)))
+        parts += [wr.P(section.text), grid(section, facts, entity, project)]
+    parts += chapter("How to read the verdicts", "", [bullets(reading(facts))])
+    return parts + chapter("Where the numbers come from", "", [bullets(source(facts))])
+
+
+def chapter(head: str, text: str, markdown: Iterable[str]) -> list[Any]:
+    """A heading, a paragraph, and blocks of Markdown; what is empty is left out."""
+    blocks: list[Any] = [wr.H1(head)]
+    blocks += [wr.P(text)] if text else []
+    return blocks + [wr.MarkdownBlock(each) for each in markdown if each]
+
+
+# Texts
+
+
+def asked(facts: Facts) -> str:
+    """The factors and their levels."""
+    return bullets(f"{words(name)}: {', '.join(map(level_text, levels))}" for name, levels in facts.factors.items())
+
+
+def arms_text(facts: Facts) -> str:
+    """How many arms, seeds, and against which arm."""
+    seeds = ", ".join(map(str, facts.info.get("seeds") or []))
+    control = f"; the control is {facts.info['control']}" if facts.info.get("control") else ""
+    return f"{len(facts.arms)} arms, each with the seeds {seeds or 'found'}{control}. All else is equal in all arms."
+
+
+def arms_table(facts: Facts) -> str:
+    """A row for each arm: its toggles and the options it sets."""
+    heads = ["arm", *map(words, facts.factors), "options"]
+    rows = [heads, ["---"] * len(heads)]
+    for arm in facts.arms:
+        options = ", ".join(f"{key} = {level_text(value)}" for key, value in (arm.get("values") or {}).items())
+        levels = [level_text(arm["toggles"].get(factor)) for factor in facts.factors]
+        rows.append([str(arm.get("label") or arm["name"]), *levels, options])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def snapshot_text(facts: Facts, when: str) -> str:
+    """Of when the tables are."""
+    if not facts.results:
+        return f"No results yet as of {when}: {facts.found.get('why')}. The panels below fill as runs arrive."
+    failed = f", {facts.found['failed']} without a result" if facts.found.get("failed") else ""
+    done = f"{facts.results} of {facts.planned} runs finished{failed}"
+    return f"The tables are a snapshot of {when}, with {done}; the panels show the runs as they are now."
+
+
+def tables(facts: Facts) -> list[str]:
+    """The ablation table and the effects with their verdicts."""
+    return [f"**{table['title']}**\n\n{table['text']}" for table in facts.found.get("tables", [])]
+
+
+def reading(facts: Facts) -> list[str]:
+    """How the verdicts are made."""
+    usual = (
+        "A verdict is given only where the whole interval lies on one side of 0 and the corrected p is at most 0.05; "
+        "everything else is undecided, which does not mean that there is no effect."
+    )
+    return list(facts.found.get("reading") or [usual])
+
+
+def source(facts: Facts) -> list[str]:
+    """Provenance."""
+    return list(facts.found.get("footer") or [f"Command: {facts.info.get('command')}"])
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list in Markdown; what would be read as its marks is escaped."""
+    escaped = ("".join(f"\\{c}" if c in "\\`*_<|" else c for c in line) for line in lines)
+    return "\n".join(f"- {line}" for line in escaped)
+
+
+# Panels
+
+
+def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
+    """The panels of a section in rows of three, over the runs of this study."""
+    panels = fixed(section.panels, "report", facts.name, section.name)
+    for i, panel in enumerate(panels):
+        panel.layout = wr.Layout(x=WIDTH * (i % COLUMNS), y=HEIGHT * (i // COLUMNS), w=WIDTH, h=HEIGHT)
+    runset = wr.Runset(
+        entity=entity,
+        project=project if entity else "",
+        name=facts.name,
+        groupby=[f"config.{factor}" for factor in facts.factors],
+        run_settings={run: wr.RunSettings(color=color) for run, color in run_colors(facts).items()},
+    )
+    runset._id = name_from("runset", facts.name, section.name)
+    only_this_study(runset, runset, facts)
+    colors: dict[Any, Any] = {
+        wr.RunsetGroup(runset_name=facts.name, keys=keys(facts, levels)): color
+        for levels, color in group_colors(facts).items()
+    }
+    return wr.PanelGrid(runsets=[runset], panels=panels, custom_run_colors=colors)
+
+
+def keys(facts: Facts, levels: Iterable[str]) -> tuple[Any, ...]:
+    """The toggles at their levels, as a report names a group of runs."""
+    pairs = zip(facts.factors, levels, strict=True)
+    return tuple(wr.RunsetGroupKey(key=wr.Config(factor), value=level) for factor, level in pairs)

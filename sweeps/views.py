@@ -1,0 +1,99 @@
+"""A study's workspace and report as JSON, and saved to the W&B server: written twice, they are updated."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb_workspaces.workspaces import internal
+from wandb_workspaces.workspaces.errors import SpecVersionError
+
+from core.errors import UserError
+from sweeps import story
+from sweeps.facts import Facts
+from sweeps.workspace import name_from, title, workspace
+
+TIMEOUT = 30
+"""Seconds a server may take for one answer."""
+PATIENCE = 120.0
+"""Seconds that saving may take in all: the client itself tries for longer."""
+
+
+def write(facts: Facts, folder: Path, project: str, when: str) -> list[Path]:
+    """workspace.json and report.json in the folder, made without a server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    views = {"workspace": workspace(facts, "", project), "report": story.report(facts, "", project, when)}
+    written = []
+    for name, view in views.items():
+        path = folder / f"{name}.json"
+        model = view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+        path.write_text(json.dumps(model, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]:
+    """Save both to the server; their addresses. Raises UserError when that fails, saying why.
+
+    A view of this study that is there is updated: the workspace is found by its name, the report by its title and
+    description.
+    """
+    api = wandb.Api(timeout=TIMEOUT)
+    owner = entity or api.default_entity
+    if not owner:
+        raise UserError("W&B: the key belongs to no user with a default team; name one: WANDB_ENTITY=team")
+    if project not in {each.name for each in api.projects(owner)}:
+        api.create_project(project, owner)
+    made = workspace(facts, owner, project)
+    made._internal_name = f"nw-{name_from('view', owner, project, facts.name)}-v"
+    made._internal_id = existing_workspace(owner, project, made._internal_name)
+    made.save()
+    told = story.report(facts, owner, project, when)
+    told.id = existing_report(api, facts, owner, project)
+    told.save()
+    return [made.url, told.url]
+
+
+def existing_workspace(entity: str, project: str, name: str) -> str:
+    """The server's id of the workspace of that name, or nothing."""
+    try:
+        return str(internal.get_view_dict(entity, project, internal._internal_name_to_url_query_str(name))["id"])
+    except SpecVersionError as error:
+        hint = "delete that workspace in W&B, and it is written anew"
+        raise UserError(
+            f"W&B: the workspace {name} of {entity}/{project} cannot be updated ({error}); {hint}"
+        ) from error
+    except ValueError:
+        return ""
+
+
+def existing_report(api: Any, facts: Facts, entity: str, project: str) -> str:
+    """The server's id of the report that an earlier `make dashboard` wrote for the study, or nothing."""
+    wanted = (title(facts)[:128], story.mark(facts))
+    found = [each for each in api.reports(f"{entity}/{project}") if (each.display_name, each.description) == wanted]
+    return str(found[0].id) if found else ""
+
+
+def in_time(action: Callable[[], list[str]], what: str, seconds: float = PATIENCE) -> list[str]:
+    """The action's result. Raises UserError if it fails or takes too long (a server that vanished)."""
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["result"] = action()
+        except BaseException as error:  # said to whoever waits
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if isinstance(error := outcome.get("error"), UserError):
+        raise error
+    if "result" not in outcome:
+        reason = (
+            " ".join(f"{type(error).__name__}: {error}".split())[:300] if error else f"no answer in {seconds:.0f} s"
+        )
+        raise UserError(f"{what} ({reason})") from error
+    return list(outcome["result"])

@@ -1,0 +1,283 @@
+"""Dashboards as code: the workspace's and the report's JSON, the same on a server, and what is said when it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import edit, write_study
+from standin import Server
+
+from core.errors import UserError
+from sweeps import boards, dashboard, facts, story, tracking, views, workspace
+from sweeps.facts import Facts
+
+WHEN = "2026-11-25 12:00 UTC"
+SECTIONS = ["Quality", "Collapse", "Embedding norms", "Per-step loss", "Decoding", "Cost"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of eight arms with two seeds, whose folder has the sign that W&B's filters stumble over."""
+    folder = write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2))
+    renamed = folder.rename(folder.with_name("modules-updates=300"))
+    edit(renamed / "study.json", study="modules-updates=300")
+    return renamed
+
+
+@pytest.fixture(scope="module")
+def read(study: Path) -> Facts:
+    """What a dashboard knows of it."""
+    return facts.read(study)
+
+
+@pytest.fixture(scope="module")
+def written(read: Facts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """workspace.json and report.json."""
+    paths = views.write(read, tmp_path_factory.mktemp("dashboard"), "p", WHEN)
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+
+
+def section_of(written: dict[str, Any]) -> dict[str, Any]:
+    """The part of the workspace that has everything."""
+    found = written["workspace"]["spec"]["section"]
+    assert isinstance(found, dict)
+    return found
+
+
+def panels(written: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Section and panel."""
+    for section in section_of(written)["panelBankConfig"]["sections"]:
+        for panel in section["panels"]:
+            yield section["name"], panel
+
+
+# The workspace
+
+
+def test_the_runs_are_those_of_the_study_grouped_by_its_toggles(written: dict[str, Any]) -> None:
+    (runs,) = section_of(written)["runSets"]
+    (only,) = runs["filters"]["filters"]
+    assert only["key"] == {"section": "run", "name": "group"} and only["op"] == "="
+    assert only["value"] == "modules-updates=300"
+    names = [each["name"] for each in runs["grouping"]]
+    assert names == ["anchor_loss.value", "embedding_norm.value", "noise_factor.value"]
+
+
+def test_every_section_is_there_and_every_line_has_its_own_axis(written: dict[str, Any]) -> None:
+    assert list(dict.fromkeys(name for name, _ in panels(written))) == SECTIONS
+    steps = {"train": "train/step", "val": "train/step", "diag": "train/step"}
+    steps |= {"per_step": "per_step/t", "by_steps": "by_steps/steps"}
+    lines = [p["config"] for _, p in panels(written) if p["viewType"] == "Run History Line Plot"]
+    assert {metric.split("/")[0] for each in lines for metric in each["metrics"]} == set(steps)
+    for each in lines:
+        assert {each["xAxis"]} == {steps[metric.split("/")[0]] for metric in each["metrics"]}
+        assert (each["groupAgg"], each["groupArea"]) == ("mean", "minmax")
+
+
+def test_what_the_panels_ask_for_is_what_runs_log(written: dict[str, Any], study: Path) -> None:
+    run = next(study.glob("*/run.json")).parent
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = {key for row in rows for key in row}
+    scores, record = (json.loads((run / f"{name}.json").read_text()) for name in ("scores", "run"))
+    known = {f"test/{key}" for key in scores} | {f"by_steps/{key}" for key in scores["by_steps"][0]}
+    known |= {f"cost/{key}" for key in record["cost"]} | {f"per_step/{key}" for key in ("mse", "nll", "accuracy")}
+    known |= {
+        "per_step/nearest",
+        "per_step/nearest_F1",
+        "diag/scale",
+        "cost/train_tokens_per_s",
+    }  # not in the made-up run
+    asked = [m for _, p in panels(written) for m in p["config"].get("metrics", [])]
+    assert len(asked) > 25
+    assert set(asked) <= logged | known
+
+
+def test_arms_have_the_colours_of_our_figures(written: dict[str, Any], read: Facts) -> None:
+    colors = section_of(written)["customRunColors"]
+    groups = {key: color for key, color in colors.items() if key.startswith("run-color-group:")}
+    assert sorted(groups.values()) == sorted(read.colors.values()) and len(set(groups.values())) == 8
+    assert len(colors) - len(groups) == read.planned == 16
+    assert read.colors["anchor+norm+F4"] == "#000000"
+
+
+def test_runs_are_named_as_the_tracker_names_them(study: Path, read: Facts) -> None:
+    from ablations import records
+
+    ids = {
+        tracking.run_id(records.read(p.parent) | {"study": read.name}): p.parent.name for p in study.glob("*/run.json")
+    }
+    assert set(ids) == set(read.run_ids())
+
+
+def test_no_number_differs_when_it_is_written_again(read: Facts, tmp_path: Path, written: dict[str, Any]) -> None:
+    for path in views.write(read, tmp_path, "p", WHEN):
+        assert json.loads(path.read_text("utf-8")) == written[path.stem]
+
+
+# The report
+
+
+def texts(node: Any) -> Iterator[str]:
+    """All texts of a report, Markdown included."""
+    if isinstance(node, dict):
+        yield from (str(node[key]) for key in ("text", "content") if isinstance(node.get(key), str))
+        for each in node.values():
+            yield from texts(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from texts(each)
+
+
+def test_the_report_tells_the_story(written: dict[str, Any], read: Facts) -> None:
+    blocks = written["report"]["spec"]["blocks"]
+    heads = [next(texts(block)) for block in blocks if block["type"] == "heading"]
+    assert heads[:4] == ["Question", "Arms", "Results", "Quality by toggle"]
+    assert heads[4:9] == SECTIONS[1:] and heads[9:] == ["How to read the verdicts", "Where the numbers come from"]
+    assert sum(block["type"] == "panel-grid" for block in blocks) == len(SECTIONS)
+    everything = "\n".join(texts(blocks))
+    assert f"a snapshot of {WHEN}, with 16 of 16 runs finished" in everything
+    assert "| anchor loss |" in everything and "verdict" in everything and "Holm" in everything
+    assert "What does each of the paper's three ingredients buy" in everything
+    assert "Embedded corpus: a test bench" in everything
+
+
+def test_names_that_look_like_markup_stay_text() -> None:
+    assert story.bullets(["a*b <i> |x| `y`"]) == "- a\\*b \\<i> \\|x\\| \\`y\\`"
+
+
+def test_titles_have_no_sign_that_is_refused(read: Facts) -> None:
+    assert workspace.title(read) == "Ablation: modules-updates 300"
+    assert read.name in story.mark(read)
+
+
+# On a server
+
+
+def without_project(spec: Any) -> Any:
+    """The spec of a report without what only a server knows: whose project its run sets belong to."""
+    if isinstance(spec, dict):
+        return {key: without_project(value) for key, value in spec.items() if key != "project"}
+    return [without_project(each) for each in spec] if isinstance(spec, list) else spec
+
+
+def test_the_server_gets_what_is_written_offline_and_is_updated(
+    read: Facts, wandb_server: Server, written: dict[str, Any]
+) -> None:
+    backend = wandb_server.backend
+    first = views.save(read, None, "p", WHEN)
+    second = views.save(read, None, "p", "later")
+    assert first == second and all(address.startswith(wandb_server.url) for address in first)
+    saved = {view["type"]: view for view in backend.views.values()}
+    assert len(backend.views) == 2 and backend.calls["UpsertView2"] == backend.calls["upsertView"] == 2
+    assert saved["project-view"]["spec"] == written["workspace"]["spec"]
+    assert saved["project-view"]["displayName"] == saved["runs"]["displayName"] == "Ablation: modules-updates 300"
+    assert "a snapshot of later" in "\n".join(texts(saved["runs"]["spec"]))
+    backend.views.clear()
+    views.save(read, None, "p", WHEN)
+    (spec,) = (view["spec"] for view in backend.views.values() if view["type"] == "runs")
+    assert without_project(spec) == without_project(written["report"]["spec"])
+    assert backend.projects == {"p"} and backend.unknown == []
+
+
+def test_a_report_of_somebody_else_with_the_same_title_is_left_alone(read: Facts, wandb_server: Server) -> None:
+    views.save(read, None, "p", WHEN)
+    theirs = next(view for view in wandb_server.backend.views.values() if view["type"] == "runs")
+    theirs["description"] = "mine"
+    views.save(read, None, "p", WHEN)
+    assert theirs["description"] == "mine" and len(wandb_server.backend.views) == 3
+
+
+def test_a_server_that_vanished_is_not_waited_for(read: Facts, wandb_server: Server) -> None:
+    wandb_server.stop()
+    with pytest.raises(UserError, match=r"as JSON.*no answer in 1 s"):
+        views.in_time(lambda: views.save(read, None, "p", WHEN), "it is there as JSON", 1.0)
+
+
+def test_why_saving_failed_is_said() -> None:
+    def refuse() -> list[str]:
+        raise ValueError("not yours")
+
+    with pytest.raises(UserError, match=r"kept \(ValueError: not yours\)"):
+        views.in_time(refuse, "kept")
+
+
+# The command
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """python -m sweeps.dashboard."""
+    line = [sys.executable, "-m", "sweeps.dashboard", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, env=os.environ | environment, timeout=240)
+
+
+def test_the_command_saves_to_a_server(study: Path, wandb_server: Server, tmp_path: Path) -> None:
+    done = command(str(study), "--out", str(tmp_path), WANDB_PROJECT="q", WANDB_ENTITY="team")
+    assert done.returncode == 0, done.stderr
+    assert f"workspace: {wandb_server.url}/team/q?nw=" in done.stdout and "report: " in done.stdout
+    assert {view["entityName"] for view in wandb_server.backend.views.values()} == {"team"}
+    assert (tmp_path / study.name / "workspace.json").exists()
+
+
+def test_it_says_that_the_server_is_gone(
+    read: Facts, wandb_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb_server.stop()
+    monkeypatch.setattr(tracking, "server", lambda: wandb_server.url)
+    with pytest.raises(UserError, match=rf"{wandb_server.url} does not answer. {tmp_path} has both as JSON"):
+        dashboard.online(read, "p", WHEN, tmp_path)
+
+
+def test_without_a_server_preview_and_report_are_made_and_shown(
+    study: Path, read: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[tuple[str, ...]] = []
+
+    def draw(*line: str) -> bool:
+        lines.append(line)
+        return line[0] == "analysis.report"
+
+    monkeypatch.setattr(dashboard, "draw", draw)
+    monkeypatch.setattr(boards, "has_screen", lambda: False)
+    options = dashboard.Options(study, report=tmp_path / "report", serve=False)
+    assert dashboard.offline(read, options, tmp_path / "out", None) == 0
+    assert lines[0][:2] == ("analysis.preview", str(study)) and lines[0][-1].endswith("out/workspace.html")
+    assert lines[1] == ("analysis.report", str(study), "--out", str(tmp_path / "report"))
+    said = capsys.readouterr().out
+    assert f"our report: {(tmp_path / 'report' / 'index.html').as_uri()}\n" in said and "preview of" not in said
+
+
+def test_an_analysis_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not dashboard.draw("analysis.preview", "nothing here")
+    assert "analysis.preview failed; again: " in capsys.readouterr().err
+
+
+def test_an_unknown_study_is_named_with_those_there(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mudules: no such study; .* modules-updates=300"):
+        facts.read(study.with_name("mudules"))
+    with pytest.raises(UserError, match="make sweep"):
+        facts.read(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no runs in"):
+        facts.read(tmp_path / "empty")
+
+
+def test_a_study_without_a_result_is_built_to_be_filled(study: Path, tmp_path: Path, written: dict[str, Any]) -> None:
+    (tmp_path / study.name).mkdir()
+    (tmp_path / study.name / "study.json").write_bytes((study / "study.json").read_bytes())
+    begun = facts.read(tmp_path / study.name)
+    assert begun.results == 0 and begun.planned == 16
+    paths = views.write(begun, tmp_path / "dashboard", "p", WHEN)
+    assert json.loads(paths[0].read_text("utf-8")) == written["workspace"]
+    assert f"No results yet as of {WHEN}: no runs in" in "\n".join(texts(json.loads(paths[1].read_text("utf-8"))))
+
+
+@pytest.mark.parametrize("found", ["0.3.9", "0.4.12", "0.4"])
+def test_an_old_library_is_named(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "version", lambda name: found)
+    with pytest.raises(UserError, match=rf"wandb-workspaces {found} is too old; pip install --upgrade"):
+        dashboard.check_version()
