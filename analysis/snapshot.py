@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.claims import Claim, claims
 from analysis.files import read_study
 from analysis.load import RUN_COLUMNS, Arm, Study, load
 from analysis.provenance import footer
 from analysis.style import arm_style
-from analysis.tables import grids, how_to_read, markdown
+from analysis.tables import grids, how_to_read, markdown, number
 from core.errors import UserError, command
 
 
@@ -58,9 +59,19 @@ def snapshot(path: Path) -> dict[str, Any]:
         "results": len(study.scores),
         "failed": len(study.failed),
         "tables": [{"title": grid.title, "text": markdown([grid], []).split("\n\n", 1)[1].strip()} for grid in tables],
+        "claims": [claim_row(claim) for claim in claims(study)],
         "reading": how_to_read(study, tested),
         "footer": footer(study),
     }
+
+
+def claim_row(claim: Claim) -> dict[str, str]:
+    """A claim as text: statement, verdict, effect with interval, reason."""
+    effect = claim.effect
+    sign = not claim.unit.startswith(("times", "share", "%"))  # of a difference
+    numbers = [number(value, 2, sign) for value in (effect.estimate, effect.low, effect.high)]
+    text = f"{numbers[0]} [{numbers[1]}, {numbers[2]}] {claim.unit}" if effect.defined else "n/a"
+    return {"statement": claim.statement, "verdict": claim.verdict, "effect": text, "reason": claim.reason}
 
 
 def _head(study: Study) -> dict[str, Any]:

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations import records
 from ablations.studies import STUDIES
-from core.config import digest
 from core.errors import UserError
+from sweeps.tracking import Identity, identity
 
-RUN_NAMES = 8
+HASH = 8
 """Length of the hash at the end of a run folder's name."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A study: name of its folder, study.json's content, arm -> colour, and the rest of its snapshot."""
+    """A study: its folder and name, study.json's content, arm -> colour, and the rest of its snapshot."""
 
+    folder: Path
     name: str
     info: Mapping[str, Any]
     colors: Mapping[str, str]
@@ -56,13 +58,24 @@ class Facts:
         ours = [s for s in STUDIES.values() if list(s.factors) == list(self.factors) and self.name.startswith(s.name)]
         return ours[0].question if ours else "What does each level of the study's factors buy?"
 
-    def run_ids(self) -> dict[str, str]:
-        """W&B's id of every planned run -> its arm (see tracking.run_id; runs under an agent have the agent's)."""
-        ids = {}
-        for key in self.info.get("runs") or []:
-            arm = key.rpartition("-s")[0]
-            ids[f"{key[-RUN_NAMES:]}-{digest({'study': self.name, 'arm': arm})[:4]}"] = arm
-        return ids
+    def runs(self) -> dict[str, Identity]:
+        """What every planned run is called in W&B, by the name of its folder."""
+        return {key: self._identity(key) for key in self.info.get("runs") or []}
+
+    def _identity(self, key: str) -> Identity:
+        path = self.folder / key / "run.json"
+        record = records.read(path.parent) if path.exists() else {}
+        return identity({"study": self.name, "arm": arm_of(key), "hash": key[-HASH:], "wandb": record.get("wandb")})
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups in W&B that runs of the study are in: its name, and what a sweep's agent said."""
+        return sorted({self.name} | {each.group for each in self.runs().values()})
+
+
+def arm_of(key: str) -> str:
+    """The arm in the name of a run folder."""
+    return key.rpartition("-s")[0]
 
 
 def read(folder: Path) -> Facts:
@@ -76,4 +89,4 @@ def read(folder: Path) -> Facts:
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"{folder}: analysis.snapshot failed")
     found = json.loads(done.stdout)
-    return Facts(found["name"], found["info"], found["colors"], found)
+    return Facts(folder, found["name"], found["info"], found["colors"], found)

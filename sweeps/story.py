@@ -25,6 +25,10 @@ from sweeps.workspace import (
 
 WIDTH, HEIGHT = 24 // COLUMNS, 7
 """Size of a panel in the grid of a report, which is 24 wide."""
+CLAIMS = (
+    "Of the full model and of what happens when one thing is taken from it. Not reproduced means evidence against the "
+    "claim; where evidence lacks, it is undecided. A snapshot like the tables above."
+)
 HEADS = {"Quality": "Quality by toggle"}
 
 
@@ -53,6 +57,8 @@ def blocks(facts: Facts, entity: str, project: str, when: str) -> list[Any]:
     parts += chapter("Question", facts.question, [asked(facts)])
     parts += chapter("Arms", arms_text(facts), [arms_table(facts)])
     parts += chapter("Results", snapshot_text(facts, when), tables(facts))
+    if facts.found.get("claims"):
+        parts += chapter("The paper's claims", CLAIMS, [claims_table(facts)])
     for section in sections(facts):
         parts.append(wr.H1(HEADS.get(section.name, section.name)))
         parts += [wr.P(section.text), grid(section, facts, entity, project)]
@@ -82,15 +88,28 @@ def arms_text(facts: Facts) -> str:
     return f"{len(facts.arms)} arms, each with the seeds {seeds or 'found'}{control}. All else is equal in all arms."
 
 
+def claims_table(facts: Facts) -> str:
+    """A row for each claim of the paper."""
+    heads = ["claim", "verdict", "effect [95% interval]", "why"]
+    rows = [[each["statement"], each["verdict"], each["effect"], each["reason"]] for each in facts.found["claims"]]
+    return table(heads, rows)
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
 def arms_table(facts: Facts) -> str:
     """A row for each arm: its toggles and the options it sets."""
     heads = ["arm", *map(words, facts.factors), "options"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for arm in facts.arms:
         options = ", ".join(f"{key} = {level_text(value)}" for key, value in (arm.get("values") or {}).items())
         levels = [level_text(arm["toggles"].get(factor)) for factor in facts.factors]
         rows.append([str(arm.get("label") or arm["name"]), *levels, options])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return table(heads, rows)
 
 
 def snapshot_text(facts: Facts, when: str) -> str:

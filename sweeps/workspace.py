@@ -12,7 +12,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from core.config import digest
-from sweeps.facts import Facts
+from sweeps.facts import Facts, arm_of
 
 COLUMNS = 3
 """Panels side by side in a section."""
@@ -222,7 +222,8 @@ def only_this_study(holder: Any, settings: Any, facts: Facts) -> None:
     Filters given as an expression go through a text form that turns "updates=300" into "updates==300"; therefore the
     finished filter is put where one that came from the server would be kept.
     """
-    tree = expr.filter_expr_to_filters_tree([expr.Metric("Group") == facts.name])
+    group, groups = expr.Metric("Group"), facts.groups
+    tree = expr.filter_expr_to_filters_tree([group.isin(groups) if len(groups) > 1 else group == facts.name])
     holder._stashed_filters_v2 = expr.filters_tree_to_v2(tree)
     holder._stashed_filter_string = settings.filters
 
@@ -245,4 +246,5 @@ def group_colors(facts: Facts) -> dict[tuple[str, ...], str]:
 
 def run_colors(facts: Facts) -> dict[str, str]:
     """W&B's id of each run -> the colour of its arm."""
-    return {run: facts.colors[arm] for run, arm in facts.run_ids().items() if arm in facts.colors}
+    known = {run.id: arm_of(key) for key, run in facts.runs().items()}
+    return {run: facts.colors[arm] for run, arm in known.items() if arm in facts.colors}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from fake_runs import edit, write_study
 from standin import Server
 
+from ablations import records
 from core.errors import UserError
 from sweeps import boards, dashboard, facts, story, tracking, views, workspace
 from sweeps.facts import Facts
@@ -106,12 +108,20 @@ def test_arms_have_the_colours_of_our_figures(written: dict[str, Any], read: Fac
 
 
 def test_runs_are_named_as_the_tracker_names_them(study: Path, read: Facts) -> None:
-    from ablations import records
+    for path in study.glob("*/run.json"):
+        record = records.read(path.parent) | {"study": read.name}
+        assert read.runs()[path.parent.name] == tracking.identity(record)
 
-    ids = {
-        tracking.run_id(records.read(p.parent) | {"study": read.name}): p.parent.name for p in study.glob("*/run.json")
-    }
-    assert set(ids) == set(read.run_ids())
+
+def test_runs_of_an_agent_are_shown_too(study: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(study, tmp_path / study.name)
+    key = "anchor+norm+F4-s1-00000001"
+    edit(copied / key / "run.json", wandb={"id": "swept-0-a1", "group": "a sweep", "sweep": "swept"})
+    read = facts.read(copied)
+    made = workspace.workspace(read, "", "p")._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+    (only,) = made["spec"]["section"]["runSets"][0]["filters"]["filters"]
+    assert (only["op"], only["value"]) == ("IN", ["a sweep", "modules-updates=300"])
+    assert made["spec"]["section"]["customRunColors"]["swept-0-a1"] == read.colors["anchor+norm+F4"]
 
 
 def test_no_number_differs_when_it_is_written_again(read: Facts, tmp_path: Path, written: dict[str, Any]) -> None:
@@ -136,11 +146,12 @@ def texts(node: Any) -> Iterator[str]:
 def test_the_report_tells_the_story(written: dict[str, Any], read: Facts) -> None:
     blocks = written["report"]["spec"]["blocks"]
     heads = [next(texts(block)) for block in blocks if block["type"] == "heading"]
-    assert heads[:4] == ["Question", "Arms", "Results", "Quality by toggle"]
-    assert heads[4:9] == SECTIONS[1:] and heads[9:] == ["How to read the verdicts", "Where the numbers come from"]
+    assert heads[:5] == ["Question", "Arms", "Results", "The paper's claims", "Quality by toggle"]
+    assert heads[5:10] == SECTIONS[1:] and heads[10:] == ["How to read the verdicts", "Where the numbers come from"]
     assert sum(block["type"] == "panel-grid" for block in blocks) == len(SECTIONS)
     everything = "\n".join(texts(blocks))
     assert f"a snapshot of {WHEN}, with 16 of 16 runs finished" in everything
+    assert "| claim | verdict | effect [95% interval] | why |" in everything and "| undecided |" in everything
     assert "| anchor loss |" in everything and "verdict" in everything and "Holm" in everything
     assert "What does each of the paper's three ingredients buy" in everything
     assert "Embedded corpus: a test bench" in everything
