@@ -12,6 +12,7 @@ failed ones get another chance. Several agents on one file share the points.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import tyro
 
 from core.errors import UserError, command
 from sweeps import agent_command, pool, sweep_file, tracking
-from sweeps.agent_ledger import Claim, Ledger, Standing
+from sweeps.agent_ledger import Claim, Ledger, Standing, There
 from sweeps.display import duration
 from sweeps.sweep_file import SweepFile
 from sweeps.sweep_points import points
@@ -70,7 +71,10 @@ def main() -> int:
         raise file.error(("parameters",), "these parameters have no point at all")
     agent_command.check(file, found[0])
     sweep_id = options.sweep_id or file.sweep_id
-    agent = Agent(file, Ledger(home() / f"sweep-{sweep_id}", sweep_id, found), options.workers, options.keep_going)
+    if not re.fullmatch(r"[\w-]+", sweep_id):
+        raise UserError(f"--sweep-id {sweep_id}: give the id alone, without entity and project")
+    ledger = Ledger(home() / f"sweep-{sweep_id}", sweep_id, found, truth_of(file))
+    agent = Agent(file, ledger, options.workers, options.keep_going)
     if options.dry_run:
         return agent.report()
     signal.signal(signal.SIGTERM, _terminated)
@@ -85,6 +89,15 @@ def _terminated(signum: int, frame: object) -> None:
 def home() -> Path:
     """The wandb folder: in WANDB_DIR, or here, as of `wandb agent`."""
     return Path(os.environ.get("WANDB_DIR") or ".").resolve() / "wandb"
+
+
+def truth_of(file: SweepFile) -> There:
+    """Says whether a point's result is there: an arm's truth is its run folder, other programs have only a status."""
+    if not file.of_arms:
+        return lambda point: True
+    from sweeps import order  # on demand: brings in Optuna and more, which other programs do not need
+
+    return order.finished
 
 
 @dataclass
@@ -106,6 +119,7 @@ class Agent:
         self.running: list[Program] = []
         self.before = [standing.attempts for standing in ledger.standings()]
         self.spoke = time.monotonic()
+        self.waited = False
 
     # The loop
 
@@ -230,10 +244,13 @@ class Agent:
         self.spoke = time.monotonic()
 
     def _remind(self, standings: list[Standing]) -> None:
-        if time.monotonic() - self.spoke > REMINDER_SECONDS:
-            running = [i + 1 for i, standing in enumerate(standings) if standing.state == "running"]
+        idle = not self.running and not self.waited  # what is open is run by somebody else
+        if idle or time.monotonic() - self.spoke > REMINDER_SECONDS:
+            running = ", ".join(str(i + 1) for i, standing in enumerate(standings) if standing.state == "running")
             done = sum(standing.state == "done" for standing in standings)
-            self._say(f"running   points {', '.join(map(str, running)) or '-'}; {done} of {len(standings)} done")
+            whose = " (of another agent, or of one that was killed)" * (not self.running)
+            self._say(f"running   points {running or '-'}{whose}; {done} of {len(standings)} done")
+        self.waited = not self.running
 
     def report(self) -> int:
         """Say how the points stand, and how W&B gets them; returns the command's status."""

@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,13 +26,15 @@ from core.errors import UserError
 from sweeps.sweep_points import Point
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
+There = Callable[[Point], bool]
+"""Whether the result of a point whose program ended well is still there."""
 SIGNALLED = 128
 """A status above this says that a signal ended the program."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a point stands. interrupted: its program was ended by a signal, or vanished without a status."""
+    """How a point stands. interrupted: its program was ended by a signal or vanished, or its result did."""
 
     state: State
     attempts: int
@@ -55,8 +57,9 @@ class Claim:
 class Ledger:
     """The points of one sweep on disk."""
 
-    def __init__(self, folder: Path, sweep_id: str, points: Sequence[Point]) -> None:
-        self.folder, self.sweep_id, self.points = folder, sweep_id, points
+    def __init__(self, folder: Path, sweep_id: str, points: Sequence[Point], there: There = lambda point: True) -> None:
+        self.folder, self.sweep_id, self.points, self.there = folder, sweep_id, points, there
+        self.done: set[int] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,13 +78,16 @@ class Ledger:
     def standing(self, index: int) -> Standing:
         """How a point stands, by its files."""
         attempts = self._attempts(index)
-        if not attempts:
-            return Standing("running" if self._held(index) else "waiting", 0)
-        if (status := self._status(index, attempts)) is None:
-            held = self._held(index)
-            if (status := self._status(index, attempts)) is None:  # it may have ended between the two looks
-                return Standing("running" if held else "interrupted", attempts)
+        if index in self.done:
+            return Standing("done", attempts, 0)
+        held = self._held(index)  # before the look at the status, which is there when the lock goes
+        status = self._status(index, attempts) if attempts else None
+        if status is None:
+            return Standing("running" if held else "interrupted" if attempts else "waiting", attempts)
+        if status == 0 and not self.there(self.points[index]):
+            return Standing("interrupted", attempts)
         if status == 0:
+            self.done.add(index)
             return Standing("done", attempts, status)
         return Standing("interrupted" if status > SIGNALLED else "failed", attempts, status)
 
@@ -116,11 +122,10 @@ class Ledger:
         except BlockingIOError:
             os.close(lock)
             return None
-        attempts = self._attempts(index)
-        if attempts and self._status(index, attempts) == 0:
+        if self.standing(index).state == "done":
             os.close(lock)
             return None
-        return Claim(index, self.run_id(index, attempts + 1), lock)
+        return Claim(index, self.run_id(index, self._attempts(index) + 1), lock)
 
     def begin(self, claim: Claim) -> Path:
         """Write the values for wandb.init, which marks the attempt as made; returns the file."""

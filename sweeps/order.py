@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations import studies
+from ablations import records, studies
 from ablations.factors import FACTORS, Factor, Level, options_of
 from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, nearest
@@ -22,7 +22,6 @@ from sweeps.sweep_points import points
 
 SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
 """What a point may say besides factors, options and the seed."""
-PROGRAMS = ("sweeps/arm.py", "sweeps.arm")
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,19 @@ def _seed(values: Mapping[str, Any]) -> int:
 # All points of a sweep file
 
 
+def finished(point: Mapping[str, Any]) -> bool:
+    """Whether the run of a point of arms is there and finished."""
+    made = order(point)
+    folder = made.job.folder(made.runs)
+    return (folder / "run.json").exists() and records.read(folder)["state"] == "finished"
+
+
 def orders(file: SweepFile, runs: Path) -> list[Order]:
     """The runs of a sweep file, each once, all in one study's folder.
 
     Raises UserError if its program is not ours, a point is no arm, or the points belong to several folders.
     """
-    parts = [str(file.content.get("program", "")), *(file.command or ())]
-    if not any(part.endswith(PROGRAMS) for part in parts):
+    if not file.of_arms:
         ways = f"run it by: python -m sweeps.agent {file.path}"
         raise file.error(("program",), f"its program is not sweeps/arm.py, so its points are no arms; {ways}")
     found: dict[str, Order] = {}

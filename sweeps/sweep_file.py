@@ -34,6 +34,8 @@ REFUSED = {
 METRIC = ("name", "goal", "impute", "impute_while_running")
 IDENTITY = ("method", "parameters", "program", "command")
 """What makes it another sweep. The name, the description and run_cap may change, and the sweep goes on."""
+PROGRAMS = ("sweeps/arm.py", "sweeps.arm")
+"""How a sweep file names the program that runs arms of our studies."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -67,6 +69,11 @@ class SweepFile:
         """The command template, none = W&B's usual one."""
         given = self.content.get("command")
         return None if given is None else [str(part) for part in given]
+
+    @property
+    def of_arms(self) -> bool:
+        """Whether the sweep's points are arms of our studies."""
+        return any(part.endswith(PROGRAMS) for part in (str(self.content.get("program", "")), *(self.command or ())))
 
 
 def is_one(name: str) -> bool:

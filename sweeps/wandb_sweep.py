@@ -80,7 +80,7 @@ def main() -> int:
     write(path, render(content, options), options.overwrite)
     print(f"{path}: {content['method']} over {', '.join(names_varied(content))}")
     if options.search != "bayes":
-        line = ["python", "-m", "sweeps.agent", str(path), "--workers", str(pool.cores())]
+        line = [interpreter(), "-m", "sweeps.agent", str(path), "--workers", str(pool.cores())]
         print(f"without a server:  {shlex.join(line)}\nor with Optuna:    make sweep STUDY={shlex.quote(str(path))}")
     if mode == "online" and options.register:
         print(f"with W&B:          {register(content)}")
@@ -216,12 +216,26 @@ def register(content: Mapping[str, Any]) -> str:
     return agent_command("/".join(part for part in (entity, project, sweep_id) if part))
 
 
+def on_path() -> bool:
+    """Whether `python` is this one."""
+    found = shutil.which("python")
+    return found is not None and Path(found).parent == Path(sys.executable).parent
+
+
+def interpreter() -> str:
+    """How to call this Python from here."""
+    return "python" if on_path() else os.path.relpath(sys.executable) if _is_near() else sys.executable
+
+
+def _is_near() -> bool:
+    return Path(sys.executable).is_relative_to(Path.cwd())
+
+
 def agent_command(sweep: str) -> str:
     """The command of an agent. `wandb agent` starts `python` from the PATH, which must be the one with our packages."""
-    here = Path(sys.executable).parent
-    found = shutil.which("python")
-    first = "" if found and Path(found).parent == here else f'PATH="{here}:$PATH" '
-    return f"{first}wandb agent {shlex.quote(sweep)}"
+    here = os.path.dirname(sys.executable)
+    place = f"$PWD/{os.path.relpath(here)}" if _is_near() else here
+    return ("" if on_path() else f'PATH="{place}:$PATH" ') + f"wandb agent {shlex.quote(sweep)}"
 
 
 if __name__ == "__main__":
