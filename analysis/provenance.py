@@ -30,7 +30,7 @@ def footer(study: Study) -> list[str]:
         f"commit {_records(study, _commit)}.",
         f"Command: {_command(study)}",
     ]
-    return lines + _exceptions(study)
+    return lines + exceptions(study)
 
 
 def arm_rows(study: Study) -> pd.DataFrame:
@@ -145,7 +145,7 @@ def _tuning(study: Study) -> str:
     )
 
 
-def _exceptions(study: Study) -> list[str]:
+def exceptions(study: Study) -> list[str]:
     """Diverged and collapsed results, runs without a result, and the notes of loading."""
     odd = study.scores[study.scores["outcome"] != "ok"]
     lines = [

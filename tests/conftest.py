@@ -67,3 +67,16 @@ def forget_wandb() -> None:
     """Make the client in this process read its environment again (it does so once)."""
     if "wandb" in sys.modules:
         sys.modules["wandb"].teardown()
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A study of 8 arms and 3 seeds, and its report."""
+    from fake_runs import write_study
+
+    from analysis.load import load
+    from analysis.report.__main__ import write
+    from analysis.report.page import page
+
+    study = write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2, 3))
+    return study, write(page(load(study)), tmp_path_factory.mktemp("report"))

@@ -159,6 +159,20 @@ def probe_arrays(toggles: Spec, rng: np.random.Generator, score: float) -> dict[
     return named | curves | figure | wobble
 
 
+def sample_rows(rng: np.random.Generator, score: float, count: int = 30) -> list[Spec]:
+    """samples.jsonl: a decoding that sets one word after the other right, as far as the score lets it."""
+    rows = []
+    for i in range(count):
+        reference = [f"r{i}w{j}" for j in range(6)]
+        wrong = [f"x{rng.integers(90)}" for _ in reference]
+        right = round(len(reference) * score / 100)
+        texts = [" ".join(reference[:k] + wrong[k:]) for k in range(right + 1)]
+        trajectory = [{"t": STEPS - 1 - 100 * k, "text": text} for k, text in enumerate(texts)]
+        row = {"id": i, "source": f"s{i} a b", "reference": " ".join(reference), "hypothesis": texts[-1]}
+        rows.append(row | {"sentence_bleu": 100.0 * right / len(reference), "trajectory": trajectory})
+    return rows
+
+
 def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> None:
     """One finished run folder."""
     rng = np.random.default_rng([seed, index])
@@ -183,9 +197,7 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
     (folder / "scores.json").write_text(json.dumps(scores))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metric_rows(arm["toggles"], rng)))
     np.savez(folder / "probes.npz", **probe_arrays(arm["toggles"], rng, scores["bleu"]))  # type: ignore[arg-type]
-    rows = [
-        {"id": i, "source": "a b", "reference": "b a", "hypothesis": "b a", "sentence_bleu": 50.0} for i in range(3)
-    ]
+    rows = sample_rows(rng, scores["bleu"])
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -1,0 +1,52 @@
+"""Write the report of a study:
+
+python -m analysis.report runs/modules --out report        (make report)
+
+writes report/index.html; the same runs give the same bytes.
+"""
+
+import argparse
+import contextlib
+import os
+from pathlib import Path
+
+from analysis.load import Study, load
+from analysis.report.page import page
+from analysis.tuned import tuned
+from core.errors import UserError, command
+
+
+def read(path: Path) -> Study:
+    """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
+    found = tuned(path)
+    return (found and (found.best or found.default)) or load(path)
+
+
+def write(text: str, out: Path) -> Path:
+    """Write out/index.html whole or not at all. Raises UserError where that is impossible."""
+    path = out / "index.html"
+    part = out / f".index.{os.getpid()}.part"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(text.encode("utf-8"))
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+    return path
+
+
+@command
+def main() -> None:
+    """Load the study, write its report, say where it is."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="One HTML file about a study.")
+    parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="where to write index.html (default: report)")
+    options = parser.parse_args()
+    path = write(page(read(options.study_dir)), options.out)
+    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Runs that failed, diverged or collapsed, and what was left out."""
+
+from analysis.load import Study
+from analysis.report.html import Html, join, tag
+from analysis.report.section import Section
+from analysis.report.tables import table
+
+
+def failures_section(study: Study) -> Section:
+    """Results that diverged or collapsed (they count), runs without a result (they do not), and notes."""
+    parts = [_odd(study), _failed(study), _missing(study)]
+    notes = [tag("li", f"{note}.") for note in study.notes]
+    if notes:
+        parts.append(join(tag("h3", "Notes"), tag("ul", notes)))
+    kept = [part for part in parts if part is not None]
+    fine = tag("p", "None: every planned run finished, none diverged or collapsed, and nothing was left out.")
+    return Section("failures", "Failed and diverged runs", join(kept) if kept else fine)
+
+
+def _odd(study: Study) -> Html | None:
+    odd = study.scores[study.scores["outcome"] != "ok"]
+    if odd.empty:
+        return None
+    rows = [
+        [row.label, str(row.seed), row.outcome, f"{getattr(row, study.metric):.1f}", row.run]
+        for row in odd.itertuples()
+    ]
+    heads = ["arm", "seed", "outcome", study.metric, "run folder"]
+    text = tag("p", "These diverged or collapsed. They count as results, with the score they had.")
+    return join(tag("h3", "Diverged or collapsed"), text, table(heads, rows, "Diverged or collapsed results"))
+
+
+def _failed(study: Study) -> Html | None:
+    if study.failed.empty:
+        return None
+    rows = [
+        [row.label, str(row.seed) if row.seed >= 0 else "n/a", row.state, row.reason, row.run]
+        for row in study.failed.itertuples()
+    ]
+    heads = ["arm", "seed", "state", "reason", "run folder"]
+    text = tag("p", "These have no result and are in no mean. Start the sweep again and what is missing is run.")
+    return join(tag("h3", "Without a result"), text, table(heads, rows, "Runs without a result"))
+
+
+def _missing(study: Study) -> Html | None:
+    known = set(study.records) | set(study.failed["run"]) | set(study.runs["run"])
+    missing = [name for name in study.info.get("runs") or [] if name not in known]
+    if not missing:
+        return None
+    items = [tag("li", name) for name in missing]
+    return join(tag("h3", "Never started"), tag("ul", items))

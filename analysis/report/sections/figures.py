@@ -1,0 +1,68 @@
+"""Every figure as inline SVG with its caption, an alternative text made from its numbers, and its data."""
+
+import matplotlib as mpl
+import pandas as pd
+
+from analysis.figures import MODULES
+from analysis.figures.common import Missing
+from analysis.load import Study
+from analysis.report.alternative import describe
+from analysis.report.drawing import drawable, inline, svg_text, undrawable
+from analysis.report.html import Html, join, tag
+from analysis.report.section import Section
+from analysis.report.tables import disclosure, scroll
+from analysis.style import RC
+
+CAPTIONS = {
+    "ablation": (
+        "Scores and effects",
+        "Left, which modules an arm has; middle, its mean with 95% interval and every seed; right, what each factor "
+        "adds. An interval that touches 0 decides nothing.",
+    ),
+    "loss_collapse": (
+        "Loss and embeddings over training",
+        "A falling loss beside shrinking or aligning embeddings (small norm, cosine near 1, low effective rank) is "
+        "collapse, not learning.",
+    ),
+    "per_step": (
+        "Loss and accuracy at each diffusion step",
+        "Where the embedding nearest to z_t alone recovers nearly every token, the step is not noisy enough: the "
+        "network can copy instead of denoising.",
+    ),
+    "one_shot": (
+        "One shot from noise against along the trajectory",
+        "Dashed: predicted from pure noise fed in as if it were step t. Where it falls off towards t = 0 the network "
+        "trusts z_t and ignores the source.",
+    ),
+    "embedding_norms": (
+        "Embedding norms by token frequency",
+        "If the norms of frequent and rare types drift apart, one noise scale corrupts them unequally.",
+    ),
+    "score_steps": ("Score against decoding effort", "What more decoding steps buy, in steps and in time."),
+}
+
+
+def figures_section(study: Study) -> Section:
+    """All figures that the study has data for, and a line for each that it has not."""
+    drawn = drawable(study)
+    parts: list[Html] = []
+    for module in MODULES:
+        title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
+        try:
+            with mpl.rc_context(RC):
+                figure, frame = module.figure(drawn)
+                svg = svg_text(figure)
+        except Missing as missing:
+            parts.append(tag("p", f"{title}: left out, {missing}.", class_="note"))
+            continue
+        frame = frame.map(undrawable)
+        parts.append(_figure(study, module.NAME, title, caption, svg, frame))
+    return Section("figures", "Figures", join(parts))
+
+
+def _figure(study: Study, name: str, title: str, caption: str, svg: str, frame: pd.DataFrame) -> Html:
+    anchor = f"figure-{name.replace('_', '-')}"
+    image = inline(svg, anchor, title, describe(name, frame))
+    paper = scroll(tag("div", image, class_="paper"), f"Figure: {title}")
+    words = tag("figcaption", caption)
+    return join(tag("h3", title, id=anchor), tag("figure", paper, words), disclosure(title, frame, study.name, name))

@@ -1,0 +1,139 @@
+"""Where every number comes from: the recipe in sentences, a row for each run, and the options of each arm."""
+
+import json
+import re
+from typing import Any
+
+import pandas as pd
+
+from analysis.load import Arm, Study
+from analysis.provenance import exceptions, footer
+from analysis.report.html import Html, join, tag, text_of
+from analysis.report.section import Section
+from analysis.report.tables import cell_text, download, scroll, table
+from analysis.tables import number
+
+SHOWN = {
+    "run": "run folder",
+    "seed": "seed",
+    "score": "score",
+    "brevity_penalty": "BP",
+    "length_ratio": "length ratio",
+    "candidates": "candidates",
+    "decoding_steps": "K",
+    "outcome": "outcome",
+    "updates": "updates",
+    "trials": "tuning trials",
+    "wall_s": "wall time (s)",
+    "device": "device",
+    "precision": "precision",
+    "versions": "versions",
+    "commit": "commit",
+    "finished": "finished",
+}
+FACT = re.compile(r"(?<=\.) (?=(?:Tokenizer|Device|Intervals): )")
+"""Where a line of the tables' footer goes on to another fact."""
+DIGITS = {"score": 2, "brevity_penalty": 3, "length_ratio": 3, "wall_s": 0}
+
+
+def provenance_section(study: Study) -> Section:
+    """Recipe, runs and options."""
+    frame = runs_frame(study)
+    saved = tag("p", "With commands, versions and all options: ", download(frame, study.name, "runs"), class_="note")
+    body = [
+        tag("dl", recipe(study), class_="recipe"),
+        tag("h3", "Runs", id="runs"),
+        tag("p", "Each arm's numbers are made from these runs; each is a folder of that name beside study.json."),
+        _runs_table(study, frame),
+        saved,
+        tag("h3", "Options"),
+        options_table(study),
+    ]
+    return Section("provenance", "Provenance of every number", join(body))
+
+
+def recipe(study: Study) -> list[Html]:
+    """The footer of the tables as terms and descriptions."""
+    odd = set(exceptions(study)) | {study.banner}
+    parts = []
+    lines = [line for line in footer(study) if line not in odd]
+    for fact in [fact for line in lines for fact in FACT.split(line)]:
+        name, _, text = fact.partition(": ")
+        parts += [tag("dt", name), tag("dd", text)]
+    return parts
+
+
+def runs_frame(study: Study) -> pd.DataFrame:
+    """A row per result with everything its record says about where it comes from."""
+    rows = []
+    for row in study.scores.to_dict("records"):
+        record = study.records[row["run"]]
+        facts = {key: row.get(key) for key in ("run", "arm", "label", "seed", "outcome", "candidates", "signature")}
+        facts |= {key: row.get(key) for key in ("brevity_penalty", "length_ratio", "decoding_steps", "early_stop")}
+        facts |= {"score": row[study.metric], "metric": study.metric, "wall_s": row.get("cost/wall_s")}
+        facts |= {key: record.get(key) for key in ("hash", "started", "finished", "device", "threads", "precision")}
+        facts |= {key: record.get(key) for key in ("commit", "command", "attempts")}
+        facts |= {"trials": (record.get("tuning") or {}).get("trials")}
+        facts |= {"updates": (record.get("config") or {}).get("updates")}
+        for key in ("versions", "data", "config"):
+            facts[key] = json.dumps(record.get(key) or {}, ensure_ascii=False)
+        rows.append(facts)
+    return pd.DataFrame(rows)
+
+
+def _runs_table(study: Study, frame: pd.DataFrame) -> Html:
+    """The runs, grouped by arm; a link to an arm finds its group."""
+    heads = tag("tr", [tag("th", name, scope="col", class_=None if i == 0 else "number" if key in DIGITS else None)
+                       for i, (key, name) in enumerate(SHOWN.items())])  # fmt: skip
+    groups = []
+    for i, arm in enumerate(study.arms):
+        rows = frame[frame["arm"] == arm.name].to_dict("records")
+        head = tag("tr", tag("th", text_of(arm.label), scope="rowgroup", colspan=str(len(SHOWN))), class_="group")
+        groups.append(tag("tbody", head, [_run_row(row) for row in rows], id=f"arm-{i}"))
+    caption = tag("caption", "Runs behind the numbers", class_="hidden")
+    return scroll(tag("table", caption, tag("thead", heads), groups, class_="runs"), "Runs behind the numbers")
+
+
+def _run_row(row: dict[str, Any]) -> Html:
+    cells = [tag("td", text_of(_shown(key, row.get(key))), class_="number" if key in DIGITS else None)
+             for key in SHOWN if key != "run"]  # fmt: skip
+    return tag("tr", tag("th", text_of(row["run"]), scope="row"), cells)
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "unknown"
+    if key in DIGITS:
+        return number(float(value), DIGITS[key])
+    if key == "versions":
+        versions = json.loads(str(value))
+        return ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "sacrebleu") if name in versions)
+    if key == "commit":
+        return str(value)[:12] + str(value)[40:]
+    return cell_text(int(value) if isinstance(value, float) and value == int(value) else value)
+
+
+def options_table(study: Study) -> Html:
+    """The options that differ between arms as a table, the common ones in a disclosure."""
+    configs = {arm.name: _config(study, arm) for arm in study.arms}
+    names = sorted(set().union(*configs.values()) - {"seed"}) if configs else []
+    levels = {name: {json.dumps(config.get(name)) for config in configs.values()} for name in names}
+    varied = [name for name in names if len(levels[name]) > 1]
+    rows = [[arm.label, *(_option(configs[arm.name].get(name)) for name in varied)] for arm in study.arms]
+    differing = table(["arm", *varied], rows, "Options that differ between arms") if varied else None
+    common = [[name, _option(next(iter(configs.values())).get(name))] for name in names if name not in varied]
+    same = tag(
+        "details",
+        tag("summary", f"{len(common)} options that are the same in all arms"),
+        table(["option", "value"], common, "Options that are the same in all arms"),
+    )
+    return join(differing, same if common else None)
+
+
+def _option(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _config(study: Study, arm: Arm) -> dict[str, Any]:
+    run = study.scores.loc[study.scores["arm"] == arm.name, "run"].iloc[0]
+    return dict(study.records[run].get("config") or {})

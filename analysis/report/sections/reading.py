@@ -1,0 +1,26 @@
+"""How to read the verdicts, in short; analysis/verdicts.md says it in full."""
+
+from analysis.load import Study
+from analysis.report.html import tag
+from analysis.report.section import Section
+
+LINES = {
+    "Interval": "What the seeds allow: had the study been made again and again with other seeds, 95% of such intervals "
+    "would hold the true effect. It says nothing about other corpora, sizes or budgets.",
+    "Reproduced": "The whole interval lies where the claim holds, also after the correction for many claims.",
+    "Not reproduced": "The whole interval lies where the claim does not hold: evidence against it in this setting.",
+    "Undecided": "The interval holds values for which the claim is true and values for which it is not, or the study "
+    "does not vary what the claim is about. It does not mean that there is no effect.",
+    "p (Holm)": "Who asks many questions finds something by chance. Holm's correction keeps the chance of even one "
+    "false verdict in a family of questions below 5%.",
+    "Pooled": "The same effect with the residual spread of all arms together: narrower, and right only if results "
+    "scatter alike in all arms. No verdict on a claim rests on it.",
+    "Seeds needed": "How many seeds would decide with a probability of 80% if this difference and spread were the true "
+    "ones; from two or three seeds no more than an orientation.",
+}
+
+
+def reading_section(_: Study) -> Section:
+    """Terms and what they mean."""
+    terms = [(tag("dt", name), tag("dd", text)) for name, text in LINES.items()]
+    return Section("reading", "How to read the verdicts", tag("dl", terms, class_="recipe"))

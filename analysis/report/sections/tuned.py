@@ -1,0 +1,32 @@
+"""The two columns of a search: all arms at the default, each arm at its own best."""
+
+from pathlib import Path
+
+from analysis.files import read_json
+from analysis.load import Study
+from analysis.report.html import join, tag
+from analysis.report.section import Section
+from analysis.report.tables import download, grid_table
+from analysis.tuned import FILE, Tuned, tuned
+
+
+def tuned_section(study: Study) -> Section | None:
+    """The tables of a search, None for a study without one."""
+    found = search_of(study.path)
+    if found is None:
+        return None
+    parts = [join(tag("h3", grid.title), grid_table(grid)) for grid in found.grids()]
+    lines = tag("ul", [tag("li", line) for line in found.lines()], class_="note")
+    saved = tag("p", "In full precision: ", download(found.arms, study.name, "tuned"), class_="note")
+    return Section("tuned", "At the default and at its own best", join(parts, saved, lines))
+
+
+def search_of(folder: Path) -> Tuned | None:
+    """The search that a study's folder holds or belongs to: one beside it names the folder in its search.json."""
+    for file in [folder / FILE, *sorted(folder.resolve().parent.glob(f"*/{FILE}"))]:
+        search = read_json(file) if file.exists() else None
+        if isinstance(search, dict) and (
+            file.parent == folder or folder.resolve().name in (search.get("default"), search.get("tuned"))
+        ):
+            return tuned(file.parent)
+    return None

@@ -1,0 +1,53 @@
+"""The verdict on each claim of the paper: effect, interval, and why."""
+
+from analysis.claims import Claim, claims
+from analysis.load import Study
+from analysis.report.html import Html, join, tag
+from analysis.report.interval import interval_picture
+from analysis.report.section import Section
+from analysis.results import NAMES
+from analysis.tables import number
+
+MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?"}
+
+
+def verdicts_section(study: Study) -> Section:
+    """A card per claim, and how many of each verdict."""
+    found = claims(study)
+    counts = [f"{sum(c.verdict == verdict for c in found)} {verdict}" for verdict in MARKS]
+    intro = tag(
+        "p", f"Of {len(found)} claims: ", ", ".join(counts), ". ", tag("a", "How to read this", href="#reading"), "."
+    )
+    cards = tag("ol", [_card(claim) for claim in found], class_="claims")
+    return Section("verdicts", "Verdicts on the paper's claims", join(intro, cards))
+
+
+def _card(claim: Claim) -> Html:
+    kind = claim.verdict.replace(" ", "-")
+    badge = tag(
+        "span", tag("span", MARKS[claim.verdict], aria_hidden="true"), " ", claim.verdict, class_=f"verdict {kind}"
+    )
+    parts: list[Html | None] = [tag("h3", claim.statement), tag("p", badge)]
+    if claim.effect.n:
+        parts += [tag("p", effect_text(claim), class_="effect"), interval_picture(claim.effect, edge(claim))]
+        runs = tag("a", f"{claim.seeds} {'seed' if claim.seeds == 1 else 'seeds'}", href="#runs")
+        parts.append(tag("p", "Compared: ", claim.contrast, "; ", runs, ".", class_="note"))
+    return tag("li", parts, tag("p", claim.reason), class_=f"claim {kind}")
+
+
+def effect_text(claim: Claim) -> str:
+    """The estimate with its interval and unit."""
+    effect, sign = claim.effect, is_difference(claim)
+    digits = 1 if abs(effect.estimate) >= 10 else 2
+    estimate, low, high = (number(x, digits, sign) for x in (effect.estimate, effect.low, effect.high))
+    return f"{estimate} {claim.unit}, " + (f"95% interval [{low}, {high}]" if effect.defined else "no interval")
+
+
+def edge(claim: Claim) -> float | None:
+    """The value that means no difference: 1 for a ratio, 0 for a difference of scores; None for a share."""
+    return 1.0 if claim.unit.startswith("times") else 0.0 if is_difference(claim) else None
+
+
+def is_difference(claim: Claim) -> bool:
+    """Whether the effect is a difference of scores, which is written with its sign."""
+    return claim.unit in NAMES.values()

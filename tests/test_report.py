@@ -1,0 +1,304 @@
+"""The report as text: whole for any study, safe with any text, the same bytes from the same runs, right numbers."""
+
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import edit, write_study
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.load import load
+from analysis.report import chart, tables
+from analysis.report.__main__ import write
+from analysis.report.alternative import describe
+from analysis.report.drawing import inline
+from analysis.report.html import data_uri, escape, script_data, tag, visible
+from analysis.report.page import page
+from analysis.report.sections import curves, samples
+from analysis.report.sections.tuned import search_of
+from core.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = (
+    '</script><script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1">'
+    '"\' onmouseover="window.hacked = 1" javascript:1 --> ]]> $\\frac{$ '
+    "\u2028\u2029 \u202eback\u2066 \x00\x1b[31m \ud800"
+)
+SECTIONS = ["verdicts", "arms", "effects", "figures", "curves", "samples", "failures", "reading", "provenance"]
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements with their attributes, and the text of each script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+        self._in_script = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self._in_script else self.text).append(data)
+
+    def all(self, name: str) -> list[dict[str, str]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+    @property
+    def ids(self) -> list[str]:
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+
+@pytest.fixture(scope="module")
+def modules(reported: tuple[Path, Path]) -> Path:
+    return reported[0]
+
+
+@pytest.fixture(scope="module")
+def made(reported: tuple[Path, Path]) -> str:
+    return reported[1].read_text("utf-8")
+
+
+def poisoned(root: Path) -> Path:
+    """A study in which every text that comes from data is hostile."""
+    path = write_study(root, "token_loss", seeds=(1, 2))
+    info = json.loads((path / "study.json").read_text())
+    for arm in info["arms"]:
+        arm["label"] = f"{arm['label']} {HOSTILE}"
+    edit(path / "study.json", arms=info["arms"], study=HOSTILE, banner=HOSTILE, command=HOSTILE, tuning=HOSTILE)
+    runs = sorted(path.glob("*/run.json"))
+    for run in runs:
+        record = json.loads(run.read_text())
+        data = record["data"] | {"name": HOSTILE, "tokenizer": HOSTILE, "dropped": {HOSTILE: 1}}
+        config = record["config"] | {"data": HOSTILE, HOSTILE: HOSTILE}
+        edit(
+            run, data=data, config=config, device=HOSTILE, commit=HOSTILE, command=HOSTILE, versions={"torch": HOSTILE}
+        )
+        row = {"id": 0, "source": HOSTILE, "reference": HOSTILE, "hypothesis": HOSTILE, "sentence_bleu": 1.0}
+        row["trajectory"] = [{"t": HOSTILE, "text": HOSTILE}, {"t": 3, "text": HOSTILE + " x"}, HOSTILE, 4]
+        (run.parent / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    edit(runs[0], state="failed", reason=HOSTILE)
+    edit(runs[3], outcome=HOSTILE)
+    shutil.copytree(runs[1].parent, path / "<b onclick=hacked>'\"& s")
+    return path
+
+
+def test_the_page_is_whole_and_holds_every_section(made: str) -> None:
+    parsed = Page(made)
+    assert [a["id"] for a in parsed.all("section")] == SECTIONS
+    links = [a["href"][1:] for a in parsed.all("a") if a["href"].startswith("#")]
+    assert len(links) > 40
+    assert set(links) <= set(parsed.ids)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    named = [a.get("aria-labelledby", "") for _, a in parsed.elements] + [a.get("for", "") for _, a in parsed.elements]
+    assert {each for each in named if each} <= set(parsed.ids)
+
+
+def test_nothing_in_the_page_leads_to_a_network(made: str) -> None:
+    parsed = Page(made)
+    policy = next(a["content"] for a in parsed.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    code = [text for text, a in zip(parsed.scripts, parsed.all("script"), strict=True) if "type" not in a]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in code]
+    assert re.findall(r"'sha256-([^']+)'", policy) == hashes
+    assert len(hashes) == 2
+    targets = [a[key] for _, a in parsed.elements for key in ("href", "src", "action", "xlink:href") if key in a]
+    assert all(target.startswith(("#", "data:text/csv;")) for target in targets)
+    assert "@import" not in made and not re.search(r"url\((?!#)", made)
+    assert set(re.findall(r"https?://[^\"'<> ]+", made)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    made = page(load(poisoned(tmp_path)))
+    parsed = Page(made)
+    assert len(parsed.all("script")) == 3
+    assert not parsed.all("img") and not parsed.all("b")
+    assert not [a for _, a in parsed.elements if any(key.startswith("on") for key in a)]
+    assert not re.search(r"[\x00\x1b\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", made)
+    text = "".join(parsed.text)
+    assert text.count("</script><script>window.hacked = 1</script><img") > 20
+    assert "⟨U+202E⟩back⟨U+2066⟩" in text
+    assert "⟨U+D800⟩" in text
+    json.loads(parsed.scripts[1])
+    made.encode("utf-8")
+
+
+@given(st.text())
+def test_escaped_text_reads_as_it_was(text: str) -> None:
+    parsed = Page(tag("p", text, title=text))
+    assert parsed.elements[0][1]["title"] == visible(text)
+    assert "".join(parsed.text) == visible(text)
+    assert set(escape(text)).isdisjoint("<>\"'\u2028\u202e")
+    block = script_data({"x": text}, "d")
+    assert json.loads(re.sub(r"^<script[^>]*>|</script>$", "", block)) == {"x": text}
+    assert not set(block[len('<script type="application/json" id="d">') : -len("</script>")]) & set("<>&\u2028")
+
+
+def test_script_data_refuses_what_is_no_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_data([math.nan], "d")
+
+
+def test_the_command_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, "token_loss", seeds=(1, 2)), tmp_path / "out"
+    command = [sys.executable, "-m", "analysis.report", str(study), "--out", str(out)]
+    env = os.environ | {"PYTHONHASHSEED": "3"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"wrote {out}/index.html (")
+    assert [file.name for file in out.iterdir()] == ["index.html"]
+    assert (out / "index.html").read_bytes() == page(load(study)).encode()
+
+
+def test_wrong_use_gives_one_message(tmp_path: Path) -> None:
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-m", "analysis.report", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        return done.stderr
+
+    assert run(tmp_path / "nothing").startswith("error: no study folder")
+    study = write_study(tmp_path, "token_loss", seeds=(1,))
+    for record in study.glob("*/run.json"):
+        edit(record, state="failed", reason="out of memory")
+    message = run(study, "--out", tmp_path / "out")
+    assert "no finished run" in message and "4 failed" in message and "out of memory" in message
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/index.html cannot be written: .*--out"):
+        write("text", tmp_path / "file")
+
+
+def test_twelve_arms_with_one_seed_have_a_report(tmp_path: Path) -> None:
+    made = page(load(write_study(tmp_path, "many", seeds=(1,))))
+    assert [a["id"] for a in Page(made).all("section")] == SECTIONS
+    assert len(made) < 3e6
+
+
+def test_a_study_with_nothing_but_scores_has_a_report(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    for name in ("probes.npz", "samples.jsonl", "metrics.jsonl"):
+        for file in path.glob(f"*/{name}"):
+            file.unlink()
+    for scores in path.glob("*/scores.json"):
+        edit(scores, by_steps=[])
+    (path / "study.json").unlink()
+    made = page(load(path))
+    assert [a["id"] for a in Page(made).all("section")] == SECTIONS
+    assert made.count(": left out, no run ") == 5
+    assert "No run has samples" in made and "No run has a readable metrics.jsonl" in made
+
+
+def test_failed_diverged_and_missing_runs_are_listed_with_reasons(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2))
+    for probes in path.glob("*/probes.npz"):
+        probes.unlink()
+    runs = sorted(path.glob("*/run.json"))
+    edit(runs[0], state="failed", reason="disk full")
+    edit(runs[2], outcome="diverged")
+    shutil.rmtree(runs[4].parent)
+    made = page(load(path))
+    part = made[made.index('<section id="failures"') : made.index('<section id="reading"')]
+    assert "failed: disk full" in part and "diverged" in part and f"<li>{runs[4].parent.name}</li>" in part
+    assert "6 of 8" in made
+
+
+def test_cells_sort_by_their_numbers() -> None:
+    cells = ["79.2 [74.4, 84.0]", "−27.5 [−63.4, +8.4]", "<0.001", "about 5", "[+27.0, +35.1]", "1,234", "1e-05", "✓"]
+    assert [tables.number(cell) for cell in cells] == [79.2, -27.5, 0.001, 5, 27, 1234, 1e-05, None]
+    assert tables.is_numeric(["1.0", "n/a", "control", "−2"])
+    assert not tables.is_numeric(["✓", "–"]) and not tables.is_numeric(["n/a", ""])
+
+
+def test_curves_are_thinned_evenly_with_both_ends() -> None:
+    steps = np.arange(10, 10_010, 10)
+    frame = pd.DataFrame({"run": "a", "train/step": steps, "x": steps / 7})
+    kept = curves.thinned(frame, "x")
+    assert len(kept) == curves.POINTS
+    assert (kept.index[0], kept.index[-1]) == (10, 10_000)
+    assert set(np.diff(kept.index)) == {100, 110}
+    assert (kept["a"] == kept.index / 7).all()
+
+
+def test_scales_hold_all_values_and_ticks_are_round() -> None:
+    axes = chart.scale([chart.Line("red", "", [(0, 1.0), (100, 90.0), (200, math.nan)])], log=False)
+    assert axes.x == (0, 100) and axes.y[0] == 0 and axes.y[1] > 90
+    assert chart.ticks(0, 95) == [0, 20, 40, 60, 80]
+    assert chart.log_ticks(0.02, 3) == [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
+    left, bottom = axes.at(0, 0)
+    assert (left, bottom) == (chart.LEFT, chart.HEIGHT - chart.BOTTOM)
+    assert chart.scale([chart.Line("red", "", [(1, 0.01), (2, 1.0)])], log=True).log
+    assert not chart.scale([chart.Line("red", "", [(1, 0.0), (2, 1.0)])], log=True).log
+
+
+def test_figures_side_by_side_do_not_share_ids() -> None:
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 1 1">'
+        '<metadata/><style>*{color:red}</style><g id="unused"><path id="p" d="M 1.234567 2"/>'
+        '<use xlink:href="#p" clip-path="url(#c)"/><clipPath id="c"/></g></svg>'
+    )
+    made = inline(svg, "one", "Title & more", "Text <b>")
+    ElementTree.fromstring(made)
+    assert 'id="one-p" d="M 1.2346 2"' in made
+    assert 'href="#one-p" clip-path="url(#one-c)"' in made
+    assert "unused" not in made and "style" not in made and "metadata" not in made
+    assert "<title id=" in made and "Title &amp; more</title>" in made and "Text &lt;b&gt;</desc>" in made
+
+
+def test_alternative_texts_are_made_of_the_numbers() -> None:
+    frame = pd.DataFrame(
+        {"metric": "mse", "label": ["A", "A", "B", "B"], "t": [0, 10, 10, 0], "mean": [1, 2, 3, 4.56789]}
+    )
+    text = describe("per_step", frame)
+    assert "mse from t = 0 to t = 10: A 1 to 2; B 4.568 to 3." in text
+    scores = {"kind": ["arm", "main"], "label": ["A", "anchor"], "estimate": [50.0, -3.0]}
+    frame = pd.DataFrame(scores | {"low": [40.0, math.nan], "high": [60.0, math.nan]})
+    assert "Mean score: A 50, interval 40 to 60. Effects: anchor −3." in describe("ablation", frame)
+
+
+def test_samples_are_those_that_all_arms_share(modules: Path) -> None:
+    read = samples.read(load(modules))
+    assert read is not None
+    assert (read.seed, read.total, len(read.rows)) == (1, 30, 8)
+    assert (len(read.ids), read.ids[0], read.ids[-1]) == (samples.SENTENCES, 0, 29)
+    assert samples.changed(["a", "b", "c"], ["a", "x"]) == "a <mark>b</mark> <mark>c</mark>"
+    assert samples.changed(["a"], None) == "a"
+
+
+def test_downloads_hold_what_was_measured(made: str, modules: Path) -> None:
+    study = load(modules)
+    files = {a["download"]: a["href"] for a in Page(made).all("a") if "download" in a}
+    assert "modules-arms.csv" in files and "modules-ablation.csv" in files and len(files) == 10
+    text = base64.b64decode(files["modules-runs.csv"].split(",")[1]).decode()
+    rows = [line.split(",")[0] for line in text.splitlines()[1:]]
+    assert [row for row in rows if row in study.records] == list(study.scores["run"])
+    assert data_uri("a").endswith("YQ==")
+
+
+def test_a_search_is_found_beside_its_study(tmp_path: Path) -> None:
+    for name in ("modules", "modules-tuned", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "modules-search").mkdir()
+    search = {"default": "modules", "tuned": "modules-tuned", "arms": []}
+    (tmp_path / "modules-search" / "search.json").write_text(json.dumps(search))
+    found = {p.name for p in tmp_path.iterdir() if search_of(p) is not None}
+    assert found == {"modules", "modules-tuned", "modules-search"}
