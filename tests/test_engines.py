@@ -6,9 +6,9 @@ left out.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +31,12 @@ STUDY = "self_conditioning"
 
 
 def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
-    """A run without training."""
+    """A run without training; with 77 updates it never ends by itself."""
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
         for step in (1, 2):
             log.log({"train/step": step, "train/loss": 1 / step})
+        while config.training.updates == 77:
+            time.sleep(0.1)
     records.write_json(folder / "scores.json", {"bleu": 10.0 + config.model.self_conditioning})
     tracker.results(folder)
     records.finish(folder)
@@ -148,6 +150,25 @@ def test_a_finished_arm_is_shown_to_wandb_again(wandb_server: Server, tmp_path: 
     assert wandb_server.backend.unknown == []
 
 
+def test_an_arm_told_to_end_is_failed_in_wandb_and_loses_no_row(wandb_server: Server, tmp_path: Path) -> None:
+    line = [*ME, "arm", "--study=self_conditioning", "--self_conditioning=False", "--preset=smoke", "--updates=77"]
+    where = here(tmp_path, WANDB_SWEEP_ID="abc", WANDB_RUN_ID="r1", WANDB_PROJECT="p")
+    process = subprocess.Popen(line, cwd=where["cwd"], env=where["env"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not [path for path in tmp_path.glob("runs/*/*/metrics.jsonl") if len(records.read_rows(path)) == 2]:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143 and "Traceback" not in err, err
+    (path,) = tmp_path.glob("runs/*/*/run.json")
+    assert records.read(path.parent)["state"] == "pending", "whoever comes next goes on with it"
+    shown = wandb_server.backend.runs["r1"]
+    assert (shown["sweep"], shown["exitcode"]) == ("abc", 1)
+    assert [row["train/step"] for row in shown["history"] if "train/step" in row] == [1, 2]
+    assert wandb_server.backend.unknown == []
+
+
 def test_a_study_is_registered_and_the_commands_are_printed(wandb_server: Server, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "sweeps.wandb_sweep", "--study", "norm", "--seeds", "2", "--preset", "smoke"]
     said = run([*line, "--search", "bayes"], **here(tmp_path))
@@ -160,10 +181,6 @@ def test_a_study_is_registered_and_the_commands_are_printed(wandb_server: Server
     assert "python -m sweeps.agent sweeps/wandb/norm-smoke.yaml" in said
     assert len(wandb_server.backend.sweeps["sweep001"]["queue"]) == 6
     assert wandb_server.backend.unknown == []
-
-
-def test_needed_programs_are_installed() -> None:
-    assert shutil.which("wandb", path=str(Path(sys.executable).parent)), "the client's commands come with its package"
 
 
 if __name__ == "__main__":
