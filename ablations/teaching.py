@@ -18,7 +18,7 @@ from core.randomness import mixed
 from core.training import Job
 
 DECODE_TOKENS = 4096
-"""Source tokens of a decoding batch, times the beam."""
+"""Source tokens of a decoding batch."""
 IDLE = (
     *("latent_dim", "embedding_norm", "embedding_norm_affine", "frozen_embedding", "scale_embedding"),
     *("share_embedding", "share_projection", "self_conditioning", "self_conditioning_before_projection"),
@@ -92,7 +92,7 @@ def translations(
     model: Autoregressive, split: Split, materials: Materials, writing: Writing, device: torch.device
 ) -> list[str]:
     """What the teacher writes for each sentence of a split."""
-    made = batches.decode_batches(split.encoded, DECODE_TOKENS // writing.beam)
+    made = batches.decode_batches(split.encoded, DECODE_TOKENS)
     batched = [(indices, batch.to(device)) for indices, batch in made]
     found = teacher.texts(model, batched, materials.tokenizer.decode, writing.beam, writing.length_penalty)
     return [found[index] for index in sorted(found)]
@@ -116,7 +116,7 @@ def write_targets(
     found = {int(i): text for row in records.read_rows(path) for i, text in zip(row["id"], row["text"], strict=True)}
     told = len(found)
     with records.MetricsLog(path, 0) as log:
-        for indices, batch in batches.decode_batches(encoded, DECODE_TOKENS // writing.beam):
+        for indices, batch in batches.decode_batches(encoded, DECODE_TOKENS):
             pairs = encoded.kept[indices].tolist()
             if all(pair in found for pair in pairs):
                 continue
