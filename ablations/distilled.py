@@ -12,7 +12,7 @@ from ablations.files import full_disk
 from ablations.materials import Materials
 from ablations.teaching import Writing
 from core import checkpoints, lineage, model_folder, scores
-from core.config import RunConfig
+from core.config import RunConfig, flat
 from core.corpus import SPLITS, Pairs
 
 NOTE = """# {name}, distilled
@@ -28,7 +28,9 @@ Made by `{command}` from {source} ({digest}).
 - A tokenizer trained on this folder differs from one trained on the source: the subwords are learned from its targets.
 
 corpus.json holds all of this and the rest; every run on this folder repeats it in its record. Text that is changed by
-hand no longer has this origin: remove corpus.json then. The licence is that of the source.
+hand no longer has this origin: remove corpus.json then.
+
+Licence: that of the source
 """
 
 
@@ -59,7 +61,7 @@ def write_corpus(
         "command": " ".join(sys.orig_argv),
         "commit": records.commit(),
         "made": records.now(),
-        "source": source_facts(materials),
+        "source": source_facts(config, materials),
         "teacher": teacher_facts(out / "teacher", config, materials, teacher, scored),
         "decoding": dataclasses.asdict(writing),
         "targets": target_facts(old, train) | {"left_out": len(materials.corpus.train) - len(train)},
@@ -77,10 +79,12 @@ def write(path: Path, content: bytes) -> None:
     os.replace(draft, path)
 
 
-def source_facts(materials: Materials) -> dict[str, Any]:
-    """Which corpus was distilled; with its own lineage if it was made from another."""
+def source_facts(config: RunConfig, materials: Materials) -> dict[str, Any]:
+    """Which corpus was distilled: the options of an embedded one; its own lineage if it was made from another."""
     text = materials.corpus
     facts: dict[str, Any] = {"name": text.name, "digest": text.digest, "train_pairs": len(text.train)}
+    if config.data.data is None:
+        facts |= {name: value for name, value in flat(config).items() if name.startswith("corpus_")}
     return facts | ({"lineage": text.lineage} if text.lineage else {})
 
 

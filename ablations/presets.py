@@ -156,7 +156,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "iwslt14",
-            "the released recipe for IWSLT14 De-En (without distillation and without the autoregressive reranker)",
+            "the released recipe for IWSLT14 De-En, without its reranker; distilled targets: make distill first",
             "paper: 32.1 raw, 32.2 with distillation and one candidate; not run here",
             "make sweep DATA=path/to/iwslt14 SRC=de TGT=en PRESET=iwslt14 SEEDS=3",
             seeds=3,

@@ -23,7 +23,7 @@ def limits(source_mask: Tensor, max_positions: int) -> Tensor:
 
 
 def allowed(log_p: Tensor, last: Tensor) -> Tensor:
-    """log p [B, C, V] with what must not follow set to -inf: special tokens, and all but EOS where `last` [B] is true."""
+    """log p [B, C, V], set to -inf in place for special tokens, and for all but EOS where `last` [B] is true."""
     log_p[..., list(NEVER)] = -torch.inf
     end = log_p[..., EOS].clone()
     log_p.masked_fill_(last[:, None, None], -torch.inf)
