@@ -156,7 +156,7 @@ SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" $(TEX
   $(if $(WORKERS),--workers "$(WORKERS)")
 
 # By the environment, and not on the command line, which every user of a machine can read: a URL may hold a password.
-sweep search worker: export SWEEP_STORAGE = $(STORAGE)
+sweep search worker: export SWEEP_STORAGE := $(STORAGE)
 
 sweep: setup
 	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))

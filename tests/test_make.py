@@ -75,6 +75,16 @@ def test_distill_passes_on_what_is_set_and_nothing_else() -> None:
 
 
 @needs_make
+@pytest.mark.parametrize("target", ["sweep", "distill", "search", "worker", "figures", "test", "lint", "bench"])
+def test_every_command_runs_without_any_setting(target: str, tmp_path: Path) -> None:
+    willing = tmp_path / "python"
+    willing.write_text("#!/bin/sh\nexit 0\n")
+    willing.chmod(0o755)
+    done = make(target, f"PY={willing}")
+    assert done.returncode == 0, done.stderr
+
+
+@needs_make
 @pytest.mark.parametrize("target", ["sweep", "distill", "figures", "test", "lint", "bench"])
 def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
     failing = tmp_path / "python"
