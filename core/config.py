@@ -264,9 +264,10 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
     Raises UserError on an unknown name (naming the nearest) or a value outside its type or choices.
     """
-    unknown = [name for name in values if name not in flat(config)]
+    known = flat(config)
+    unknown = [name for name in values if name not in known]
     if unknown:
-        raise UserError(f"unknown option {unknown[0]!r}.{nearest(unknown[0], flat(config))}")
+        raise UserError(f"unknown option {unknown[0]!r}.{nearest(unknown[0], known)}")
     changes: dict[str, Any] = {}
     if "seed" in values:
         changes["seed"] = _checked("seed", values["seed"], int)
