@@ -3,6 +3,7 @@
 As a script: `work` is a worker, `seek RUNS` a whole search (RUNS/search.json says which), so that tests can kill it.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -50,8 +51,9 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
         raise RuntimeError("no luck")
     if what == "refuse":
         raise UserError("your text is unusable")
-    if what == "die once" and record["attempts"] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "die once":
+        with contextlib.suppress(FileExistsError), open(folder.parents[1] / "died", "x"):
+            os.kill(os.getpid(), signal.SIGKILL)
     value = formula(config, 0.001 if record["arm"] == CONTROL else 0.004)
     cost: dict[str, Any] = {"wall_s": told.get("seconds", 1.0), "updates": UPDATES, "decode_ms": 2.0}
     try:
