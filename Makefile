@@ -52,7 +52,8 @@ help:
 ##   make help       print this
 ##
 ## Variables of these commands, e.g.  make sweep STUDY=noise_factor SEEDS=5
-##   STUDY=modules      which study; for figures, report and dashboard the name of its folder in runs/
+##   STUDY=modules      which study; for sweep also a sweep file (.yaml); for figures, report and dashboard the name of
+##                      its folder in runs/
 ##   DATA=              folder of {train,valid,test}.{SRC,TGT}[.gz]; without it the embedded corpus
 ##   SRC=de TGT=en      the two suffixes in that folder
 ##   PRESET=            sizes and data recipe (default: tiny for the embedded corpus, small with DATA)

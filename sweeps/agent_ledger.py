@@ -82,10 +82,8 @@ class Ledger:
             return Standing("done", attempts, 0)
         held = self._held(index)  # before the look at the status, which is there when the lock goes
         status = self._status(index, attempts) if attempts else None
-        if status is None:
+        if status is None or (status == 0 and not self.there(self.points[index])):
             return Standing("running" if held else "interrupted" if attempts else "waiting", attempts)
-        if status == 0 and not self.there(self.points[index]):
-            return Standing("interrupted", attempts)
         if status == 0:
             self.done.add(index)
             return Standing("done", attempts, status)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablations import records
 from ablations.studies import Arm, Study
-from core.config import RunConfig, flat, nearest, with_values
+from core.config import RunConfig, digest, flat, nearest, with_values
 from core.errors import UserError
 
 
@@ -130,6 +130,12 @@ def _follows(job: Job, seen: set[str]) -> bool:
     known = training in seen
     seen.add(training)
     return known
+
+
+def comparable(jobs: Sequence[Job]) -> bool:
+    """Whether runs differ in nothing but their arm and seed."""
+    varied = {"seed"} | {name for job in jobs for name in job.values}
+    return len({digest({k: v for k, v in job.config.items() if k not in varied}) for job in jobs}) <= 1
 
 
 def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:

@@ -36,6 +36,8 @@ from sweeps.recipe import corpus_digest as corpus_digest
 from sweeps.recipe import identify as identify
 
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
+RANKED = 10
+"""So many runs are named where no table can be made."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def main() -> int:
     with disk_full(sweep.runs):
         views = conduct(sweep)
     failed = report(sweep, views)
-    if failed < len(views):
+    if not plan.comparable(sweep.jobs):
+        ranking(views)
+    elif failed < len(views):
         analyse(sweep, options.figures)
     return 1 if failed else 0
 
@@ -214,6 +218,15 @@ def report(sweep: Sweep, views: Sequence[View]) -> int:
     done = f"{len(views) - len(failed)} of {len(views)} runs done ({duration(spent)} of work)"
     print(f"{done} in {sweep.folder}" + f", {len(failed)} failed" * bool(failed), flush=True)
     return len(failed)
+
+
+def ranking(views: Sequence[View]) -> None:
+    """The best runs of a sweep whose runs differ in more than their arm: a table of arms would compare unlikes."""
+    print("these runs differ in more than arm and seed, so they are ranked, not compared arm by arm:")
+    done = [(v.score, v.job.key) for v in views if v.state == "finished" and v.score is not None]
+    for value, key in sorted(done, reverse=True)[:RANKED]:
+        print(f"{value:8.2f}  {key}")
+    print("the best of many scores on the test set is too good by luck; to compare arms at their best: make search")
 
 
 def analyse(sweep: Sweep, figures: Path) -> None:

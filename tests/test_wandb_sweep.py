@@ -12,9 +12,10 @@ import pytest
 from ablations import presets, records, studies
 from ablations.ranges import Levels, Range
 from core.errors import UserError, command
-from sweeps import arm, recipe, study, sweep_file, wandb_sweep
+from sweeps import arm, plan, recipe, study, sweep_file, wandb_sweep
 from sweeps.order import order, orders
 from sweeps.plan import Job
+from sweeps.progress import View
 from sweeps.sweep_file import SweepFile
 from sweeps.sweep_points import parameters, points
 
@@ -86,6 +87,15 @@ def test_a_search_draws_what_the_study_leaves_open_within_its_ranges(name: str) 
     drawn = {parameter.where[0] for parameter in parameters(file) if parameter.distribution != "constant"}
     assert ("steps" in drawn) and drawn >= {"lr", "warmup", "dropout", "decoding_noise_factor", "seed"}
     assert len(points(file)) == 25
+    assert not plan.comparable([one.job for one in made])
+
+
+def test_runs_that_differ_in_more_than_their_arm_are_ranked(capsys: Any) -> None:
+    jobs = [made.job for made in orders(described(study="norm", search="random", points=12, **SMOKE), Path("runs"))]
+    assert plan.comparable(list(plain(study="norm", seeds=2, **SMOKE).values()))
+    study.ranking([View(job, "finished", score=float(i)) for i, job in enumerate(jobs)] + [View(jobs[0], "failed")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["11.00", jobs[11].key] and len(lines) == 12 and "make search" in lines[-1]
 
 
 def test_ranges_in_wandbs_words() -> None:
