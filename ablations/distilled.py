@@ -12,6 +12,7 @@ from ablations.files import full_disk
 from ablations.materials import Materials
 from ablations.teaching import Writing
 from core import checkpoints, lineage, model_folder, scores
+from core.complexity import translation_entropy
 from core.config import RunConfig, flat
 from core.corpus import SPLITS, Pairs
 
@@ -24,7 +25,8 @@ Made by `{command}` from {source} ({digest}).
 - The teacher (`teacher/`, {parameters:,} parameters, {updates:,} updates) has BLEU {bleu:.2f} on test and
   {valid_bleu:.2f} on validation ({signature}).
 - {written:,} targets: BLEU {target_bleu:.2f} against those they replace, {identical:,} the same, {empty:,} empty (a run
-  drops and counts those); {left_out:,} pairs left out, whose source is too long for the teacher.
+  drops and counts those); {left_out:,} pairs left out, whose source is too long for the teacher. Entropy of a target
+  word given its source word: {translation_entropy:.3f} bits, before {translation_entropy_before:.3f}.
 - A tokenizer trained on this folder differs from one trained on the source: the subwords are learned from its targets.
 
 corpus.json holds all of this and the rest; every run on this folder repeats it in its record. Text that is changed by
@@ -112,7 +114,10 @@ def teacher_facts(
 
 
 def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
-    """How the new targets differ from the old ones; words are counted by white space, BLEU is the teacher's kind."""
+    """How the new targets differ from the old ones, whose facts end in `_before`.
+
+    Words are what white space separates. bleu: against the old ones. translation_entropy: bits a word.
+    """
     before, after = ([target for _, target in pairs] for pairs in (old, new))
     return {
         "written": len(after),
@@ -125,6 +130,8 @@ def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
         "word_types": len({word for target in after for word in target.split()}),
         "word_types_before": len({word for target in before for word in target.split()}),
         "bleu": scores.bleu(after, before),
+        "translation_entropy": translation_entropy(new),
+        "translation_entropy_before": translation_entropy(old),
     }
 
 
@@ -138,6 +145,6 @@ def note(name: str, made: Mapping[str, Any]) -> str:
         digest=made["source"]["digest"],
         **made["decoding"],
         **{key: teacher[key] for key in ("parameters", "updates", "bleu", "valid_bleu", "signature")},
-        **{key: targets[key] for key in ("written", "identical", "empty", "left_out")},
+        **{key: value for key, value in targets.items() if key != "bleu"},
         target_bleu=targets["bleu"],
     )

@@ -19,6 +19,7 @@ from ablations import distill, records
 from ablations.materials import prepare
 from analysis import load, provenance
 from core import batches, corpus, lineage, model_folder, teacher
+from core.complexity import translation_entropy
 from core.config import DataConfig
 from core.errors import UserError
 
@@ -93,6 +94,8 @@ def test_corpus_json_says_where_the_text_comes_from(text: Path, made: Path) -> N
     assert (targets["written"], targets["left_out"]) == (300, 1)
     assert targets["identical"] == sum(one == other for one, other in zip(new, old, strict=True))
     assert (targets["unique"], targets["unique_before"]) == (len(set(new)), len(set(old)))
+    entropy = translation_entropy(list(zip(lines(made, "train.xx"), new, strict=True)))
+    assert targets["translation_entropy"] == entropy != targets["translation_entropy_before"]
     assert f"{targets['written']} targets" in (made / "README.md").read_text()
 
 
