@@ -2,25 +2,28 @@
 
 python -m analysis.tuned runs/modules-search --out figures
 
-reads search.json and the two studies it names, prints the tables, and writes them (tuned.md, .tex, .csv), the effects
-(tuned_effects.csv), importance (importance.csv) and figures to figures/modules-search/.
+reads search.json and the two studies it names, prints the tables, and writes them (tuned.md, tuned.tex), what they were
+made from (arms.csv, effects.csv, trials.csv) and the figures, each with its CSV, to figures/modules-search/.
 """
 
 import argparse
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from analysis.files import read_json
 from analysis.load import Study, load
 from analysis.results import NAMES, effect_name, effects, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
+from analysis.style import GREY, SMALL
 from analysis.tables import Grid, latex, markdown, number, p_text, print_grids, with_interval
 from core.errors import UserError, command
 
@@ -231,9 +234,9 @@ class Tuned:
         gained = float((frame["validation_best"] - frame["validation_default"]).mean())
         kept = float(frame["difference"].mean())
         return [
-            f"Mean gain of tuning over {len(frame)} arms: {number(gained, 1, True)} where points were chosen "
-            f"(validation set, search seeds), {number(kept, 1, True)} on the test set with the study's seeds; "
-            "the first flatters."
+            f"Mean gain of tuning over {len(frame)} arms: {number(gained, 1, True)} on the validation set with the "
+            f"search seeds, {number(kept, 1, True)} on the test set with the study's seeds. Points were chosen by the "
+            "first, so it flatters; the second is what counts."
         ]
 
     def _changes(self) -> list[str]:
@@ -291,29 +294,47 @@ def write(found: Tuned, out: Path) -> list[Path]:
     """Write tables and frames into out."""
     out.mkdir(parents=True, exist_ok=True)
     texts = {"tuned.md": markdown(found.grids(), found.lines()), "tuned.tex": latex(found.grids(), found.lines())}
-    frames = {"tuned.csv": found.arms, "tuned_effects.csv": found.effects, "importance.csv": found.importance}
+    frames = {"arms.csv": found.arms, "effects.csv": found.effects, "trials.csv": found.trials}
     texts |= {name: f.to_csv(index=False, lineterminator="\n") for name, f in frames.items() if not f.empty}
     for name, content in texts.items():
         (out / name).write_text(content, encoding="utf-8")
     return [out / name for name in texts]
 
 
+def caption(figure: Figure, found: Tuned, what: str) -> None:
+    """Above a figure: what its numbers are worth, and what it shows."""
+    text = "; ".join(line for line in (found.search.get("banner") or "", what) if line)
+    text = textwrap.fill(text, int(figure.get_figwidth() / 0.051))
+    figure.suptitle(text, x=0.01, ha="left", fontsize=SMALL, color=GREY, style="italic")
+
+
+def report(path: Path, out: Path, formats: Iterable[str] = ("pdf", "png"), quiet: bool = False) -> bool:
+    """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
+    from analysis.figures import of_search  # those modules import this one
+
+    found = tuned(path)
+    if found is None:
+        return False
+    console = Console()
+    tables = found.grids() if console.width >= 150 else [narrow(grid) for grid in found.grids()]
+    if not quiet:
+        print_grids(tables, found.lines(), console)
+    out = out / path.resolve().name
+    written, skipped = of_search.redraw(found, out, formats)
+    for line in [*(f"wrote {path}" for path in [*written, *write(found, out)]), *skipped]:
+        print(line)
+    return True
+
+
 @command
 def main() -> None:
-    """Print and write the tables of a search, and draw its figures."""
+    """The command."""
     parser = argparse.ArgumentParser(prog="python -m analysis.tuned", description="Tables and figures of a search.")
     parser.add_argument("search_dir", type=Path, help="folder of a search, such as runs/modules-search")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     options = parser.parse_args()
-    found = tuned(options.search_dir)
-    if found is None:
+    if not report(options.search_dir, options.out):
         raise UserError(f"no search in {options.search_dir} (no {FILE}): make search writes one to runs/STUDY-search")
-    console = Console()
-    tables = found.grids() if console.width >= 150 else [narrow(grid) for grid in found.grids()]
-    print_grids(tables, found.lines(), console)
-    out = options.out / options.search_dir.resolve().name
-    for path in write(found, out):
-        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

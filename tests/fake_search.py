@@ -45,7 +45,8 @@ def write_search(root: Path, kind: str = "modules", rounds: int = 4, pareto: boo
     (root / "other" / kind).rename(root / f"{kind}-tuned")
     edit(root / f"{kind}-tuned" / "study.json", study=f"{kind}-tuned")
     for scores in sorted((root / f"{kind}-tuned").glob("*+F1-*/scores.json")):
-        edit(scores, bleu=json.loads(scores.read_text())["bleu"] + 9 + 0.1 * len(scores.parent.name) % 1)
+        seed = json.loads((scores.parent / "run.json").read_text())["seed"]
+        edit(scores, bleu=json.loads(scores.read_text())["bleu"] + 9 + 0.2 * seed)
     rng = np.random.default_rng(1)
     trials = [trial(arm["name"], n, rng) for arm in info["arms"] for n in range(3 * rounds)]
     own = {arm["name"]: [t for t in trials if t["arm"] == arm["name"]] for arm in info["arms"]}

@@ -11,6 +11,7 @@ from pathlib import Path
 from analysis.figures import redraw
 from analysis.load import load
 from analysis.tables import show, write
+from analysis.tuned import report
 from core.errors import command
 
 
@@ -30,7 +31,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
-    for study in [load(path) for path in options.study_dir]:
+    folders = [path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet)]
+    for study in [load(path) for path in folders]:
         written, skipped = redraw(study, options.out / study.name, options.formats)
         written += write(study, options.out / study.name)
         if not options.quiet:

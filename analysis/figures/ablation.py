@@ -52,11 +52,11 @@ def draw_arms(ax: Axes, study: Study, stats: pd.DataFrame) -> None:
         ax.plot(seeds, [i + 0.27] * len(seeds), "|", color=GREY, markersize=5, markeredgewidth=0.9, zorder=4)
         draw_interval(ax, i, stats[(stats["kind"] == "arm") & (stats["arm"] == arm.name)].iloc[0], looks[arm.name])
     ax.set_ylim(len(study.arms) - 0.4, -0.6)
-    ax.set_xlim(*_limits(stats[stats["kind"].isin(["seed", "arm"])], 0, 100))
+    ax.set_xlim(*limits(stats[stats["kind"].isin(["seed", "arm"])], 0, 100))
     ax.grid(axis="y", visible=False)
 
 
-def _limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]:
+def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]:
     """The range of estimates and intervals with a margin, within what the score can take."""
     values = rows[["estimate", "low", "high"]].to_numpy(dtype=float)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))

@@ -1,0 +1,41 @@
+"""Validation score against decoding time: every completed trial, and each arm's front."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from analysis.figures.common import Missing
+from analysis.results import NAMES
+from analysis.style import COLUMN, arm_handle, arm_style, legend
+from analysis.tuned import Tuned, caption
+
+NAME = "pareto"
+
+
+def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
+    """Trials as dots, fronts as steps, on column width."""
+    frame = found.trials
+    if not found.search.get("pareto") or frame.empty:
+        raise Missing("the search had one objective (--objectives score,time gives the front)")
+    if found.default is None:
+        raise Missing("the arms have not run at the default yet")
+    looks = arm_style(found.default)
+    fig = plt.figure(figsize=(COLUMN, 2.9), layout="constrained")
+    ax = fig.subplots()
+    for arm, own in frame.groupby("arm", sort=False):
+        look = looks[str(arm)]
+        face = look.color if look.filled else "white"
+        ax.plot(own["decode_ms"], own["value"], look.marker, color=look.color, markerfacecolor=face, alpha=0.35)
+        front = own[own["front"]].sort_values("decode_ms")
+        ax.step(front["decode_ms"], front["value"], where="post", color=look.color, linestyle=look.linestyle)
+        ax.plot(front["decode_ms"], front["value"], look.marker, color=look.color, markerfacecolor=face)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlabel("decoding, CPU ms per sentence")
+    ax.set_ylabel(f"validation {NAMES.get(found.metric, found.metric)}")
+    legend(fig, [arm_handle(found.default, arm.name) for arm in found.default.arms if arm.name in set(frame["arm"])])
+    caption(fig, found, "dots: trials of the search; steps: fronts")
+    return fig, frame

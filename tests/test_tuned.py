@@ -1,0 +1,121 @@
+"""The table of two columns and its figures, from a search and two studies on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import edit
+from fake_search import DEFAULTS, write_search
+
+from analysis.figures import of_search
+from analysis.figures import tuned as figure
+from analysis.figures.common import Missing
+from analysis.load import load
+from analysis.stats import mean_interval_t, paired
+from analysis.tuned import Tuned, report, tuned
+from core.errors import UserError
+
+ARMS = 8
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of the eight arms; the arms with F = 1 gain about 9 by tuning, the others nothing."""
+    return write_search(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def found(path: Path) -> Tuned:
+    """The same, read."""
+    read = tuned(path)
+    assert read is not None
+    return read
+
+
+def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path, found: Tuned) -> None:
+    default, best = load(path.parent / "modules"), load(path.parent / "modules-tuned")
+    for _, row in found.arms.iterrows():
+        before, after = (study.values("bleu", row["arm"]) for study in (default, best))
+        expected = mean_interval_t(paired(after, before))
+        assert row["default"] == pytest.approx(np.mean(list(before.values())))
+        assert row["best"] == pytest.approx(np.mean(list(after.values())))
+        assert (row["difference"], row["difference_low"]) == pytest.approx((expected.estimate, expected.low))
+        assert row["verdict"] == ("helps" if row["arm"].endswith("F1") else "undecided")
+
+
+def test_the_grid_names_options_and_what_was_spent(found: Tuned) -> None:
+    grid = found.grid()
+    assert len(grid.rows) == ARMS and all(len(row) == len(grid.heads) for row in grid.rows)
+    spent = {row[grid.heads.index("trials")] for row in grid.rows}
+    assert spent == {"4 + 8"}, "every arm the same"
+    best = found.search["best"]["anchor+norm+F4"]["params"]
+    assert f"learning rate {best['lr']:.3g}" in grid.rows[0][grid.heads.index("tuned options")]
+    found.search["best"]["anchor+norm+F4"]["params"] = DEFAULTS
+    assert found.options_text("anchor+norm+F4") == "the default"
+    found.search["best"]["anchor+norm+F4"]["params"] = best
+
+
+def test_effects_of_the_factorial_stand_side_by_side(found: Tuned) -> None:
+    grid = found.effects_grid()
+    assert grid is not None and len(grid.rows) == 7
+    frame = found.effects.set_index("effect")
+    shift = frame["estimate_best"] - frame["estimate_default"]
+    gain = found.arms[found.arms["arm"].str.endswith("F1")]["difference"].mean()
+    assert shift["noise_factor"] == pytest.approx(-gain), "what the arms without it gain, the factor loses"
+    assert shift["anchor_loss"] == pytest.approx(0, abs=0.6)
+
+
+def test_lines_say_how_it_was_done_and_what_regressed(found: Tuned) -> None:
+    text = "\n".join(found.lines())
+    for wanted in ("search seeds 101, 102", "same budget", "30 min", "4 rounds", "fANOVA", "Mean gain of tuning"):
+        assert wanted in text
+    assert found.lines()[0] == found.search["banner"]
+
+
+def test_files_are_written_and_the_same_twice(path: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        assert report(path, tmp_path / folder, quiet=True)
+    first, second = (sorted((tmp_path / folder / path.name).iterdir()) for folder in ("a", "b"))
+    assert [p.name for p in first] == [p.name for p in second]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    names = {p.name for p in first}
+    assert {"tuned.md", "tuned.tex", "tuned.pdf", "tuned.csv", "importance.csv", "pareto.png", "arms.csv"} <= names
+    shares = pd.read_csv(tmp_path / "a" / path.name / "importance.csv")
+    assert set(shares["arm"]) == {arm["name"] for arm in found_arms(path)} | {"all"}
+    drawn = pd.read_csv(tmp_path / "a" / path.name / "tuned.csv")
+    assert len(drawn[drawn["kind"] == "arm"]) == 2 * ARMS and set(drawn["when"]) == {"default", "best"}
+
+
+def found_arms(path: Path) -> list[dict[str, str]]:
+    """The arms of a search on disk."""
+    return list(json.loads((path / "search.json").read_text())["arms"])
+
+
+def test_the_front_is_not_beaten(found: Tuned) -> None:
+    for _, own in found.trials.groupby("arm"):
+        front = own[own["front"]].sort_values("decode_ms")
+        assert len(front) and (front["value"].diff().dropna() > 0).all(), "slower only where it is better"
+
+
+def test_without_comparison_it_says_so(tmp_path: Path) -> None:
+    path = write_search(tmp_path, pareto=False)
+    (tmp_path / "modules-tuned").rename(tmp_path / "elsewhere")
+    edit(path / "search.json", finished=False, importance=None)
+    found = tuned(path)
+    assert found is not None and found.best is None and found.importance.empty
+    assert found.grid().rows[0][2].startswith("n/a") and found.effects_grid() is None
+    assert any("modules-tuned" in line for line in found.lines())
+    assert any("not finished" in line for line in found.lines())
+    with pytest.raises(Missing, match="not run"):
+        figure.figure(found)
+    written, skipped = of_search.redraw(found, tmp_path / "out")
+    assert not written and len(skipped) == 3
+
+
+def test_a_folder_without_a_search_is_none_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    assert tuned(tmp_path) is None and not report(tmp_path, tmp_path)
+    (tmp_path / "search.json").write_text("{")
+    with pytest.raises(UserError, match=r"search.json is not readable"):
+        tuned(tmp_path)
