@@ -32,7 +32,8 @@ class Claim:
     """A claim of the paper and what the study says about it.
 
     effect is in `unit`, of the comparison in `contrast`, over `seeds` seeds (all NaN and 0 where nothing was tested);
-    `reason` says in a sentence or more why the verdict is what it is.
+    `reason` says in a sentence or more why the verdict is what it is. edges: the values of the effect at which the
+    claim begins or ceases to hold.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Claim:
     contrast: str
     reason: str
     seeds: int
+    edges: tuple[float, ...] = ()
 
 
 def claims(study: Study) -> list[Claim]:
@@ -62,7 +64,7 @@ def judge(question: Question, p: float, tested: int) -> Claim:
     if clear and p <= 1 - interval.level + 1e-12:
         verdict = "reproduced" if sides == {True} else "not reproduced"
     reason = " ".join(part for part in (_why(q, interval, clear, verdict, p, tested), q.note) if part)
-    return Claim(q.key, q.statement, verdict, interval, q.unit, q.contrast, reason, interval.n)
+    return Claim(q.key, q.statement, verdict, interval, q.unit, q.contrast, reason, interval.n, q.edges)
 
 
 def _why(q: Question, interval: Interval, clear: bool, verdict: Verdict, p: float, tested: int) -> str:

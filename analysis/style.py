@@ -1,10 +1,13 @@
 """One look for every figure: sizes, fonts, colours of arms, and saving byte-identically.
 
-Widths are those of a two-column paper in inches; nothing is smaller than 7 points at that width. Colours are Okabe and
-Ito's (Color Universal Design) with a dark
-red in place of yellow, and the viridis scale; line style and marker say the same a second time.
+Fonts, sizes and lines stand in paper.mplstyle. Widths are those of a two-column paper in inches; nothing is smaller
+than 7 points at that width. Colours are Okabe and Ito's (Color Universal Design) with a dark red in place of yellow,
+and the viridis scale; line style and marker say the same a second time.
 """
 
+import io
+import logging
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,52 +21,56 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from analysis.load import Study
 from analysis.results import level_text, on_levels
+from core.errors import UserError
 
 COLUMN, PAGE = 3.35, 6.9
 """Widths in inches of a column and of a page."""
 SMALL = 7
 """The smallest font size, in points."""
 GREY = "#595959"
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "ablation",
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-}
+STYLE = Path(__file__).with_name("paper.mplstyle")
+"""The style file: fonts, sizes, lines. Edit it, or lay one of your own over it with --style FILE."""
 OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
 PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"), ("#00684B", "#5FC4A0"))
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+FORMATS = ("pdf", "png", "svg")
 METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+
+
+def read_style(path: Path) -> dict[Any, Any]:
+    """The settings in a matplotlib style file. Raises UserError where it cannot be read or has a line of no meaning."""
+    if not path.is_file():
+        raise UserError(f"no style file {path}: name a matplotlib style sheet, such as a copy of {STYLE}")
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    logger = logging.getLogger("matplotlib")
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        read = dict(matplotlib.rc_params_from_file(path, use_default_template=False))
+    except (OSError, ValueError) as error:  # such as a file that is not text
+        raise UserError(f"style file {path} is unreadable: {error}") from error
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+    if said:
+        raise UserError(f"style file {path}: {said[0]}")
+    return read
+
+
+RC = read_style(STYLE)
 
 
 class Look(NamedTuple):
@@ -155,23 +162,44 @@ def arm_handle(study: Study, name: str, **changes: Any) -> Line2D:
     return Line2D([], [], label=study.arm(name).label, **arm_style(study)[name].line(**changes))
 
 
+def legend_columns(labels: list[str], width: float) -> int:
+    """In how many columns labels fit into so many inches, the rows as even as may be."""
+    lengths = [len(label) for label in labels]
+    letter = 0.052 * _scale()
+    fits = [
+        count
+        for count in range(1, len(labels) + 1)
+        if sum(0.5 + letter * max(part) for part in np.array_split(lengths, count)) <= width
+    ]
+    rows = -(-len(labels) // max(fits, default=1))
+    return -(-len(labels) // rows)
+
+
 def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     """One legend for the whole figure, below the panels, in as many columns as fit."""
     handles = list(handles)
-    lengths = [len(str(handle.get_label())) for handle in handles]
-    fits = [
-        count
-        for count in range(1, len(handles) + 1)
-        if sum(0.5 + 0.052 * max(part) for part in np.array_split(lengths, count)) <= figure.get_figwidth()
-    ]
-    rows = -(-len(handles) // max(fits, default=1))
-    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.2)
+    columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def _scale() -> float:
+    """How much larger small text is than in our own style."""
+    size = matplotlib.rcParams["legend.fontsize"]
+    return size / SMALL if isinstance(size, int | float) else 1.0
+
+
+def legend_height(study: Study, width: float) -> float:
+    """Inches that a legend of all arms takes."""
+    labels = [arm.label for arm in study.arms]
+    return 0.15 * _scale() * -(-len(labels) // legend_columns(labels, width)) + 0.1
 
 
 def banner(figure: Figure, study: Study, *what: str) -> None:
     """Above the panels: what the numbers are worth (the study's banner), and what lines, bands and boxes are."""
-    text = textwrap.fill("; ".join(line for line in (study.banner, *what) if line), int(figure.get_figwidth() / 0.051))
-    figure.suptitle(text, x=0.01, ha="left", fontsize=SMALL, color=GREY, style="italic")
+    said = "; ".join(line for line in (study.banner, *what) if line)
+    text = textwrap.fill(said, int((figure.get_figwidth() - 0.1) / (0.051 * _scale())))
+    size = matplotlib.rcParams["legend.fontsize"]
+    figure.suptitle(text, x=0.01, ha="left", fontsize=size, color=GREY, style="italic")
 
 
 def seeds_text(study: Study) -> str:
@@ -188,20 +216,42 @@ def range_text(study: Study) -> str:
     return seeds if seeds == "1 seed" else f"mean and range over {seeds}"
 
 
-def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = ("pdf", "png")) -> list[Path]:
+def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = FORMATS) -> list[Path]:
     """Write the figure in each format and the frame it was drawn from as CSV; the same input gives the same bytes.
 
-    The layout is made once, so that all formats have the same.
+    The layout is made once, so that all formats have the same. The canvases are called by themselves: Figure.savefig
+    draws every figure a second time, to no effect once the layout is fixed.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    dpi = matplotlib.rcParams["savefig.dpi"]
+    figure.set_dpi(figure.dpi if dpi == "figure" else dpi)
     written = []
     for form in formats:
         path = stem.with_suffix(f".{form}")
-        figure.savefig(path, metadata=METADATA.get(form))
+        path.write_bytes(rendered(figure, form, stem.name))
         written.append(path)
     plt.close(figure)
     table = stem.with_suffix(".csv")
     frame.to_csv(table, index=False, lineterminator="\n")
     return [*written, table]
+
+
+def rendered(figure: Figure, form: str, name: str) -> bytes:
+    """The figure as a file of that format; the ids of an SVG begin with name, so that several stand in one page."""
+    if form == "svg":
+        text = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(text, metadata=METADATA["svg"])
+        return own_ids(text.getvalue(), name).encode()
+    buffer = io.BytesIO()
+    if form == "png":
+        FigureCanvasAgg(figure).print_png(buffer, metadata=METADATA["png"])
+    else:
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata=METADATA["pdf"])
+    return buffer.getvalue()
+
+
+def own_ids(svg: str, name: str) -> str:
+    """The SVG with `name-` before each id and each reference to one."""
+    return re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

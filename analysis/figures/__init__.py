@@ -1,31 +1,47 @@
 """The figures, one file each: study -> tidy frame -> statistics -> draw(ax).
 
-A figure module has `NAME` and `figure(study) -> (Figure, DataFrame)`, the frame being what was drawn; it raises
-`Missing` when the study does not hold what it needs. Add a module to `MODULES` and it is drawn with the others.
+A figure module has `NAME` and `figure(study, width=None) -> (Figure, DataFrame)`, the frame being what was drawn; it
+raises `Missing` when the study does not hold what it needs, and `TooTall` when it does not fit into the width (inches)
+asked for. Add a module to `MODULES` and it is drawn with the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
 from analysis.figures import ablation, embedding_norms, loss_collapse, one_shot, per_step, score_steps
-from analysis.figures.common import Missing
+from analysis.figures.common import Missing, TooTall
 from analysis.load import Study
-from analysis.style import RC, save
+from analysis.style import FORMATS, RC, save
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
 
 
-def redraw(study: Study, out: Path, formats: Iterable[str] = ("pdf", "png")) -> tuple[list[Path], list[str]]:
-    """Draw every figure of a study into the folder out: files written, and a line for each figure left out."""
+def redraw(
+    study: Study,
+    out: Path,
+    formats: Iterable[str] = FORMATS,
+    width: float | None = None,
+    style: Mapping[Any, Any] | None = None,
+) -> tuple[list[Path], list[str]]:
+    """Draw every figure of a study into the folder out: files written, and a line for each figure left out.
+
+    width: of all figures, in inches; by default each has its own, and one that does not fit keeps its own, which is
+    said. style: settings of matplotlib over those of paper.mplstyle.
+    """
     written: list[Path] = []
-    skipped = []
-    for module in MODULES:
-        try:
-            with mpl.rc_context(RC):
-                figure, frame = module.figure(study)
+    said = []
+    with mpl.rc_context({**RC, **(style or {})}):
+        for module in MODULES:
+            try:
+                try:
+                    figure, frame = module.figure(study, width)
+                except TooTall as reason:
+                    said.append(f"{module.NAME} keeps its own width: {reason}")
+                    figure, frame = module.figure(study)
                 written += save(figure, out / module.NAME, frame, formats)
-        except Missing as missing:
-            skipped.append(f"{module.NAME} left out: {missing}")
-    return written, skipped
+            except Missing as missing:
+                said.append(f"{module.NAME} left out: {missing}")
+    return written, said

@@ -2,15 +2,18 @@
 
 python -m analysis.figures runs/modules --out figures        (make figures)
 
-writes figures/<study>/<figure>.{pdf,png,csv} and figures/<study>/table.{md,csv,tex}; the same runs give the same bytes.
+writes figures/<study>/<figure>.{pdf,png,svg,csv} and figures/<study>/table.{md,csv,tex}; the same runs give the same
+bytes. For a paper: --width column, or the inches of your column, and --style with a matplotlib style file of your own.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from analysis.figures import redraw
 from analysis.load import load
-from analysis.tables import show, write
+from analysis.style import COLUMN, FORMATS, PAGE, read_style
+from analysis.tables import show, tabulate, write
 from analysis.tuned import report
 from core.errors import command
 
@@ -20,23 +23,41 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Redraw figures and tables.")
     parser.add_argument("study_dir", nargs="+", type=Path, help="folder of a study, such as runs/modules")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
+    parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS, help="of figures (default: all)")
     parser.add_argument(
-        "--formats", nargs="+", default=["pdf", "png"], choices=["pdf", "png", "svg"], help="of figures"
+        "--width", type=inches, help="of all figures: column, page, or inches (default: what suits each figure)"
     )
+    parser.add_argument("--style", type=Path, help="matplotlib style file, over analysis/paper.mplstyle")
     parser.add_argument("--quiet", action="store_true", help="do not print the table")
     return parser.parse_args()
+
+
+def inches(text: str) -> float:
+    """A width in inches: a column, a page, or a number between 2 and 20."""
+    named = {"column": COLUMN, "page": PAGE}
+    try:
+        width = named[text] if text in named else float(text)
+    except ValueError:
+        width = math.nan
+    if not 2 <= width <= 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither column nor page nor a number of inches from 2 to 20")
+    return width
 
 
 @command
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
-    folders = [path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet)]
+    style = read_style(options.style) if options.style else {}
+    folders = [
+        path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet, style)
+    ]
     for study in [load(path) for path in folders]:
-        written, skipped = redraw(study, options.out / study.name, options.formats)
-        written += write(study, options.out / study.name)
+        written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)
+        made = tabulate(study)
+        written += write(study, options.out / study.name, made)
         if not options.quiet:
-            show(study)
+            show(study, made=made)
         for path in written:
             print(f"wrote {path}")
         for line in skipped:

@@ -106,43 +106,66 @@ def effect_text(label: str) -> str:
     return " × ".join(short(name) for name in label.split(" x "))
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
-    """Toggles, scores and effects beside each other, on page width."""
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Toggles, scores and effects beside each other; where the width does not hold that, effects below scores."""
     if study.metric not in study.scores:
         raise Missing(f"no result has {study.metric}")
     stats = statistics(study)
     tested = stats[~stats["kind"].isin(["seed", "arm"])]
-    return _arrange(study, stats, tested), stats
+    width = width or PAGE
+    fig, axes = (_beside if width >= BESIDE else _below)(study, tested, width)
+    _fill(axes, study, stats, tested)
+    seeds = seeds_text(study)
+    what = "1 seed, so no interval" if seeds == "1 seed" else f"mean and 95% t interval over {seeds}; |: one seed"
+    banner(fig, study, what)
+    return fig, stats
 
 
-def _arrange(study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> Figure:
-    """The panels that the study has something for."""
+BESIDE = 5.0
+"""Inches from which on the panels stand beside each other."""
+
+
+def _beside(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
+    """The panels that the study has something for, in a row."""
     matrix = len(study.factors) > 1 and all(len(levels) == 2 for levels in study.factors.values())
     widths = {"toggles": 0.33 * len(study.factors), "arms": 3.0, "effects": 2.4}
     kept = [name for name in widths if (name != "toggles" or matrix) and (name != "effects" or len(tested))]
     height = 0.85 + 0.24 * max(len(study.arms), len(tested), 3)
-    fig = plt.figure(figsize=(PAGE, height), layout="constrained")
+    fig = plt.figure(figsize=(width, height), layout="constrained")
     drawn = fig.subplots(1, len(kept), width_ratios=[widths[name] for name in kept], squeeze=False)[0]
-    axes = dict(zip(kept, drawn, strict=True))
+    return fig, dict(zip(kept, drawn, strict=True))
+
+
+def _below(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
+    """Scores above effects, without the matrix of toggles: the arms' names say them."""
+    lines = {"arms": len(study.arms)}
+    if len(tested):
+        lines["effects"] = len(study.arms) if (tested["kind"] == "difference").any() else len(tested)
+    heights = [0.5 + 0.19 * max(count, 3) for count in lines.values()]
+    fig = plt.figure(figsize=(width, 0.35 + sum(heights)), layout="constrained")
+    drawn = fig.subplots(len(lines), 1, height_ratios=heights, squeeze=False)[:, 0]
+    return fig, dict(zip(lines, drawn, strict=True))
+
+
+def _fill(axes: dict[str, Axes], study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> None:
+    """Draw each panel that there is."""
     draw_arms(axes["arms"], study, stats)
-    name = metric_name(study)
+    name, labels = metric_name(study), [arm.label for arm in study.arms]
     axes["arms"].set_xlabel(name)
-    if matrix:
+    if "toggles" in axes:
         draw_toggles(axes["toggles"], study)
         axes["arms"].tick_params(left=False, labelleft=False)
-    left = axes["toggles" if matrix else "arms"]
-    left.set_yticks(range(len(study.arms)), [arm.label for arm in study.arms])
-    if "effects" in axes:
-        ax = axes["effects"]
-        if (tested["kind"] == "difference").any():
-            draw_differences(ax, study, tested)
-            ax.set_xlabel(f"{name}, difference to {study.arm(str(study.control)).label}")
-        else:
-            draw_effects(ax, tested)
-            ax.set_xlabel(f"effect on {name}")
-        ax.grid(axis="y", visible=False)
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-    seeds = seeds_text(study)
-    what = "1 seed, so no interval" if seeds == "1 seed" else f"mean and 95% t interval over {seeds}; |: one seed"
-    banner(fig, study, what)
-    return fig
+    axes["toggles" if "toggles" in axes else "arms"].set_yticks(range(len(labels)), labels)
+    if "effects" not in axes:
+        return
+    ax = axes["effects"]
+    if (tested["kind"] == "difference").any():
+        draw_differences(ax, study, tested)
+        ax.set_xlabel(f"{name}, difference to {study.arm(str(study.control)).label}")
+        if ax.get_subplotspec().rowspan.start:  # type: ignore[union-attr]
+            ax.set_yticks(range(len(labels)), labels)
+    else:
+        draw_effects(ax, tested)
+        ax.set_xlabel(f"effect on {name}")
+    ax.grid(axis="y", visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(6))

@@ -10,11 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.load import Study
-from analysis.style import COLUMN, PAGE, Look, Panel, banner, grid, legend, panels, range_text
+from analysis.style import COLUMN, PAGE, Look, Panel, banner, grid, legend, legend_height, panels, range_text
 
 
 class Missing(Exception):
     """The study does not hold what a figure needs; the message says what."""
+
+
+class TooTall(Exception):
+    """A figure would be taller than a page at the width asked for; the message says why."""
 
 
 def seed_range(tidy: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -76,19 +80,29 @@ def t_label(study: Study) -> str:
     return f"t (of T = {total:,})" if total else "t (diffusion step)"
 
 
+Cell = tuple[Axes, Panel, str]
+TALLEST = 9.0
+"""Inches that a column of a paper has at most."""
+
+
 def facets(
-    study: Study, metrics: Mapping[str, str], within: str, common_x: bool = True
-) -> tuple[Figure, list[tuple[Axes, Panel, str]]]:
+    study: Study, metrics: Mapping[str, str], within: str, width: float | None = None, common_x: bool = True
+) -> tuple[Figure, list[Cell]]:
     """Axes for each (panel of arms, metric), labelled; metrics: name -> label of the y axis.
 
-    One panel of arms (`style.panels`): the metrics two in a row, on column width. Several, on page width: a row per
-    metric with a common y axis, a column per panel, with a common x axis unless common_x is off.
+    width: of the figure in inches; by default a column for one panel of arms (`style.panels`), a page for several.
+    Raises TooTall where that would be taller than a page. One panel: the metrics side by side, as many as fit. Several:
+    a row per metric with a common y axis, a column per panel, with a common x axis unless common_x is off; as many
+    panels side by side as fit, the others below in the same way.
     """
     columns = panels(study, within)
+    width = width or (PAGE if len(columns) > 1 else COLUMN)
+    extra = 0.45 + legend_height(study, width)
     if len(columns) > 1:
-        return _matrix(columns, metrics, common_x)
-    rows = -(-len(metrics) // 2)
-    fig, axes = grid(rows, min(2, len(metrics)), COLUMN, 1.25 if rows > 1 else 1.7, extra=0.8)
+        return _matrix(columns, metrics, common_x, width, extra)
+    rows = -(-len(metrics) // max(1, round(width / 1.7)))
+    across = -(-len(metrics) // rows)
+    fig, axes = grid(rows, across, width, 1.25 if rows > 1 else 1.7, extra)
     flat = [ax for row in axes for ax in row]
     for ax in flat[len(metrics) :]:
         ax.remove()
@@ -97,33 +111,63 @@ def facets(
     return fig, [(ax, columns[0], metric) for ax, metric in zip(flat, metrics, strict=False)]
 
 
+def blocks(columns: list[Panel], width: float) -> list[list[Panel]]:
+    """Panels cut into rows of as many as fit side by side."""
+    across = min(len(columns), max(2, int(width / 1.6)))
+    return [columns[i : i + across] for i in range(0, len(columns), across)]
+
+
 def _matrix(
-    columns: list[Panel], metrics: Mapping[str, str], common_x: bool
-) -> tuple[Figure, list[tuple[Axes, Panel, str]]]:
-    """A row per metric and a column per panel, with common axes, titles on top and y labels on the left."""
+    columns: list[Panel], metrics: Mapping[str, str], common_x: bool, width: float, extra: float
+) -> tuple[Figure, list[Cell]]:
+    """For each block of panels a row per metric, with common axes, titles on top and y labels on the left."""
+    parts = blocks(columns, width)
+    rows = len(metrics) * len(parts)
     height = 1.05 if len(metrics) > 4 else 1.3 if len(metrics) > 1 else 1.6
-    fig, axes = grid(len(metrics), len(columns), PAGE, height, extra=0.9)
-    for row, label in zip(axes, metrics.values(), strict=True):
-        row[0].set_ylabel(label)
-        for ax in row[1:]:
-            ax.sharey(row[0])
+    if len(parts) > 1:
+        height = 1.3 if not common_x else max(0.93, 0.8 * height - 0.1 * len(metrics))
+    extra += 0.3 * (len(parts) - 1)
+    if len(parts) > 1 and rows * height + extra > TALLEST:
+        raise TooTall(f"{len(columns)} x {len(metrics)} panels do not fit on a page in a column {width:g} inches wide")
+    fig, axes = grid(rows, len(parts[0]), width, height, extra)
+    cells: list[Cell] = []
+    for block, part in enumerate(parts):
+        own = axes[block * len(metrics) : (block + 1) * len(metrics)]
+        for row, (metric, label) in zip(own, metrics.items(), strict=True):
+            row[0].set_ylabel(label)
+            for empty in row[len(part) :]:
+                empty.remove()
+            cells += [(ax, panel, metric) for ax, panel in zip(row, part, strict=False)]
+        for ax, panel in zip(own[0], part, strict=False):
+            ax.set_title(panel.title)
+    _share(cells, list(metrics), len(parts[0]), common_x)
+    return fig, cells
+
+
+def _share(cells: list[Cell], metrics: list[str], across: int, common_x: bool) -> None:
+    """One y axis per metric and one x axis for all, with numbers only at the left and at the bottom."""
+    drawn = [ax for ax, _, _ in cells]
+    for metric in metrics:
+        first, *others = [ax for ax, _, own in cells if own == metric]
+        for ax in others:
+            ax.sharey(first)
+    lowest = {_column(ax): ax for ax in drawn}
+    for ax in drawn:
+        if _column(ax):
             ax.tick_params(labelleft=False)
-    for above in axes[:-1] if common_x else []:
-        for ax, below in zip(above, axes[-1], strict=True):
-            ax.sharex(below)
+        if common_x and ax is not drawn[0]:
+            ax.sharex(drawn[0])
+        if common_x and ax is not lowest[_column(ax)]:
             ax.tick_params(labelbottom=False)
-    for ax, panel in zip(axes[0], columns, strict=True):
-        ax.set_title(panel.title)
-    cells = zip(axes, metrics, strict=True)
-    return fig, [(ax, panel, metric) for row, metric in cells for ax, panel in zip(row, columns, strict=True)]
+
+
+def _column(ax: Axes) -> int:
+    return int(ax.get_subplotspec().colspan.start)  # type: ignore[union-attr]
 
 
 def finish(study: Study, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
     """The label of the x axis below each column, the legend, and the banner."""
-    lowest: dict[float, Axes] = {}
-    for ax in fig.axes:
-        column = ax.get_subplotspec().colspan.start  # type: ignore[union-attr]
-        lowest[column] = ax
+    lowest = {_column(ax): ax for ax in fig.axes}
     for ax in lowest.values() if x else []:
         ax.set_xlabel(x)
     fig.align_labels()

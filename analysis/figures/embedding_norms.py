@@ -12,9 +12,21 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.common import Missing
+from analysis.figures.common import Missing, blocks
 from analysis.load import Study
-from analysis.style import PAGE, Look, arm_handle, arm_style, banner, grid, legend, panels, seeds_text
+from analysis.style import (
+    PAGE,
+    Look,
+    Panel,
+    arm_handle,
+    arm_style,
+    banner,
+    grid,
+    legend,
+    legend_height,
+    panels,
+    seeds_text,
+)
 
 NAME = "embedding_norms"
 KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}
@@ -89,28 +101,42 @@ def _box_handle(study: Study, name: str) -> Line2D:
     return arm_handle(study, name, marker="s", linestyle="none", markersize=6, markerfacecolor=face)
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Columns: arms that differ in the embedding norm side by side; rows: norm in the table, norm of z_0."""
     stats = statistics(tidy(study))
-    columns, looks = panels(study, within="embedding_norm", most=4), arm_style(study)
-    fig, axes = grid(2, len(columns), PAGE, 1.75, extra=0.75)
-    for row, (kind, label) in zip(axes, KINDS.items(), strict=True):
-        for ax, panel in zip(row, columns, strict=True):
-            width = 0.8 / len(panel.arms)
-            for i, arm in enumerate(panel.arms):
-                rows = stats[(stats["arm"] == arm) & (stats["kind"] == kind)]
-                draw(ax, rows, looks[arm], (i - (len(panel.arms) - 1) / 2) * width, 0.82 * width)
-            ax.set_xticks(sorted(stats["band"].unique()), [])
-            ax.sharey(row[0])
-            ax.grid(axis="x", visible=False)
-            if ax is not row[0]:
-                ax.tick_params(labelleft=False)
-        row[0].set_ylabel(label)
+    parts = blocks(panels(study, within="embedding_norm", most=4), width or PAGE)
+    extra = 0.4 + 0.5 * len(parts) + legend_height(study, width or PAGE)
+    rows = 2 * len(parts)
+    fig, axes = grid(rows, len(parts[0]), width or PAGE, 1.5 if len(parts) == 1 else 1.2, extra)
+    for i, row in enumerate(axes):
+        kind, panel_row = list(KINDS)[i % 2], parts[i // 2]
+        _draw_row(row, study, stats, kind, panel_row)
+        row[0].sharey(axes[i % 2][0])
         row[0].set_ylim(0, 1.05 * stats.loc[stats["kind"] == kind, "p95"].max())
-    for top, bottom, panel in zip(axes[0], axes[-1], columns, strict=True):
-        top.set_title(panel.title)
-        _label_bands(bottom, stats)
-        bottom.set_xlabel("frequency rank of types")
+        for ax, panel in zip(row, panel_row, strict=False):
+            if i % 2 == 0:
+                ax.set_title(panel.title)
+            else:
+                _label_bands(ax, stats)
+                ax.set_xlabel("frequency rank of types" if i == rows - 1 or len(parts) == 1 else "")
     legend(fig, [_box_handle(study, arm.name) for arm in study.arms])
     banner(fig, study, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
     return fig, stats
+
+
+def _draw_row(row: list[Axes], study: Study, stats: pd.DataFrame, kind: str, part: list[Panel]) -> None:
+    """One kind of norm, a panel for each group of arms, on a common y axis."""
+    looks = arm_style(study)
+    for empty in row[len(part) :]:
+        empty.remove()
+    for ax, panel in zip(row, part, strict=False):
+        width = 0.8 / len(panel.arms)
+        for i, arm in enumerate(panel.arms):
+            rows = stats[(stats["arm"] == arm) & (stats["kind"] == kind)]
+            draw(ax, rows, looks[arm], (i - (len(panel.arms) - 1) / 2) * width, 0.82 * width)
+        ax.set_xticks(sorted(stats["band"].unique()), [])
+        ax.grid(axis="x", visible=False)
+        if ax is not row[0]:
+            ax.sharey(row[0])
+            ax.tick_params(labelleft=False)
+    row[0].set_ylabel(KINDS[kind])

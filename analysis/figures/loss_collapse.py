@@ -15,7 +15,7 @@ from analysis.style import Panel, arm_handle, arm_style
 
 NAME = "loss_collapse"
 METRICS = {
-    "train/mse": "MSE\nper dimension",
+    "train/mse": "MSE per\ndimension",
     "train/token": "token loss\n(nats)",
     "train/nll": "$-\\log p(y\\,|\\,\\hat z_0)$\n(nats)",
     "diag/norm_mean": "norm of $z_0$\n(mean)",
@@ -55,11 +55,11 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         zero_based(ax, own["high"])
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Every metric against the training step; arms that differ in the anchor loss alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="anchor_loss")
+    fig, cells = facets(study, metrics, within="anchor_loss", width=width)
     for ax, panel, metric in cells:
         draw(ax, study, stats, panel, metric)
     finish(study, fig, "training step", [arm_handle(study, arm.name, marker="") for arm in study.arms])

@@ -48,11 +48,11 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
     zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """BLEU and accuracy against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="noise_factor")
+    fig, cells = facets(study, metrics, within="noise_factor", width=width)
     for ax, panel, metric in cells:
         draw(ax, study, stats, panel, metric)
     arms = [arm_handle(study, arm.name, linestyle="none", markersize=5) for arm in study.arms]

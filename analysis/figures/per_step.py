@@ -13,8 +13,8 @@ from analysis.style import Panel, arm_handle, arm_style
 
 NAME = "per_step"
 METRICS = {
-    "mse": "MSE\nper dimension",
-    "nll": "NLL\n(nats per token)",
+    "mse": "MSE per\ndimension",
+    "nll": "NLL per\ntoken (nats)",
     "accuracy": "accuracy\n(%)",
     "nearest": "recovered by\nnearest (%)",
 }
@@ -47,11 +47,11 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Every metric against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="noise_factor")
+    fig, cells = facets(study, metrics, within="noise_factor", width=width)
     for ax, panel, metric in cells:
         draw(ax, study, stats, panel, metric)
     finish(study, fig, t_label(study), [arm_handle(study, arm.name, marker="") for arm in study.arms])

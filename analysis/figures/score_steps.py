@@ -47,11 +47,11 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> N
     ax.set_xlabel(AXES[x])
 
 
-def figure(study: Study) -> tuple[Figure, pd.DataFrame]:
+def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """BLEU over K and over time; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     kept = {x: "BLEU" for x in AXES if (stats[x] > 0).any()}
-    fig, cells = facets(study, kept, within="noise_factor", common_x=False)
+    fig, cells = facets(study, kept, within="noise_factor", width=width, common_x=False)
     for ax, panel, x in cells:
         draw(ax, study, stats, panel, x)
     finish(study, fig, "", [arm_handle(study, arm.name) for arm in study.arms])
