@@ -98,16 +98,23 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_command_takes_width_and_style(tmp_path: Path, modules: Study) -> None:
-    """One figure does not fit into a column and says so; a style file can set anything, such as the resolution."""
+def test_the_command_takes_width_and_style(tmp_path: Path, factors: Study) -> None:
+    """A style file can set anything, such as the resolution."""
     (tmp_path / "mine.mplstyle").write_text("lines.linewidth: 4\nsavefig.dpi: 50\n")
     style = str(tmp_path / "mine.mplstyle")
-    done = command(str(modules.path), "--out", str(tmp_path), "--width", "column", "--style", style, "--formats", "png")
+    done = command(str(factors.path), "--out", str(tmp_path), "--width", "4", "--style", style, "--formats", "png")
     assert done.returncode == 0, done.stderr
-    assert "loss_collapse keeps its own width: 4 x 6 panels do not fit" in done.stdout
-    sizes = {path.stem: plt.imread(path).shape[1] for path in (tmp_path / "modules").glob("*.png")}
-    assert sizes.pop("loss_collapse") == int(50 * PAGE)
-    assert set(sizes.values()) == {int(50 * COLUMN)}
+    sizes = {path.stem: plt.imread(path).shape[1] for path in (tmp_path / "noise_factor").glob("*.png")}
+    assert sizes == {module.NAME: 200 for module in figures.MODULES}
+
+
+def test_a_figure_that_does_not_fit_keeps_its_own_width(
+    tmp_path: Path, modules: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "MODULES", (figures.loss_collapse,))
+    _, said = figures.redraw(modules, tmp_path, ["png"], COLUMN, {"savefig.dpi": 50})
+    assert said == ["loss_collapse keeps its own width: 4 x 6 panels do not fit on a page in a column 3.35 inches wide"]
+    assert plt.imread(tmp_path / "loss_collapse.png").shape[1] == int(50 * PAGE)
 
 
 @pytest.mark.parametrize(
