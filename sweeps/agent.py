@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +29,15 @@ from sweeps import agent_command, pool, sweep_file, tracking
 from sweeps.agent_ledger import Claim, Ledger, Standing, There
 from sweeps.display import duration
 from sweeps.sweep_file import SweepFile
-from sweeps.sweep_points import points
+from sweeps.sweep_points import Point, points
 
 TRIES = 2
 """A point that fails is tried once more."""
 GIVE_UP = 3
 """So many points that fail before any is done end the agent: then it is the program, not the point."""
 POLL_SECONDS = 0.2
+IDLE_SECONDS = 1.0
+"""How often to look after programs, and how often at the points that other agents run."""
 REMINDER_SECONDS = 120.0
 GRACE_SECONDS = 30.0
 """How long programs may take to end when the agent is told to (W&B's agent: 30)."""
@@ -73,7 +75,7 @@ def main() -> int:
     sweep_id = options.sweep_id or file.sweep_id
     if not re.fullmatch(r"[\w-]+", sweep_id):
         raise UserError(f"--sweep-id {sweep_id}: give the id alone, without entity and project")
-    ledger = Ledger(home() / f"sweep-{sweep_id}", sweep_id, found, truth_of(file))
+    ledger = Ledger(home() / f"sweep-{sweep_id}", sweep_id, found, truth_of(file, found))
     agent = Agent(file, ledger, options.workers, options.keep_going)
     if options.dry_run:
         return agent.report()
@@ -91,13 +93,17 @@ def home() -> Path:
     return Path(os.environ.get("WANDB_DIR") or ".").resolve() / "wandb"
 
 
-def truth_of(file: SweepFile) -> There:
-    """Says whether a point's result is there: an arm's truth is its run folder, other programs have only a status."""
+def truth_of(file: SweepFile, found: Sequence[Point]) -> There:
+    """Says whether a point's result is there: an arm's truth is its run folder, other programs have only a status.
+
+    Raises UserError for a point that is no arm, before anything is run.
+    """
     if not file.of_arms:
-        return lambda point: True
+        return lambda index: True
     from sweeps import order  # on demand: brings in Optuna and more, which other programs do not need
 
-    return order.finished
+    made = [order.ordered(file, point) for point in found]
+    return lambda index: order.finished(made[index])
 
 
 @dataclass
@@ -128,17 +134,17 @@ class Agent:
         self._say(f"{self.file.path}: {len(self.before)} points, sweep {self.ledger.sweep_id}, {self.ledger.folder}")
         try:
             while True:
-                standings = list(self.ledger.standings())
-                ended = self._reap(standings)
-                if ended:
+                if self._reap():
                     continue
-                self._check_hope(standings)
-                open_points = [i for i, standing in enumerate(standings) if self._open(i, standing)]
-                if not open_points and not self.running:
-                    return self.report()
-                self._fill(open_points, standings)
-                self._remind(standings)
-                time.sleep(POLL_SECONDS)
+                if len(self.running) < self.workers:
+                    standings = list(self.ledger.standings())
+                    self._check_hope(standings)
+                    open_points = [i for i, standing in enumerate(standings) if self._open(i, standing)]
+                    if not open_points and not self.running:
+                        return self.report()
+                    self._fill(open_points, standings)
+                self._remind()
+                time.sleep(POLL_SECONDS if self.running else IDLE_SECONDS)
         except BaseException as error:
             self._stop(error)
             raise
@@ -197,14 +203,16 @@ class Agent:
             "WANDB_SWEEP_PARAM_PATH": str(config),
             "WANDB_DIR": str(self.ledger.folder.parent.parent),
             "WANDB_PROJECT": here.get("WANDB_PROJECT") or str(content.get("project") or tracking.PROJECT),
-            "WANDB_RUN_GROUP": here.get("WANDB_RUN_GROUP") or str(content.get("name") or self.ledger.folder.name),
             "WANDB_MODE": here.get("WANDB_MODE") or "offline",
         }
+        if not self.file.of_arms:  # an arm's group is its study
+            name = str(content.get("name") or self.ledger.folder.name)
+            given["WANDB_RUN_GROUP"] = here.get("WANDB_RUN_GROUP") or name
         if entity := here.get("WANDB_ENTITY") or content.get("entity"):
             given["WANDB_ENTITY"] = str(entity)
         return pool.environment(slot, self.devices) | given
 
-    def _reap(self, standings: list[Standing]) -> bool:
+    def _reap(self) -> bool:
         """Say which programs have ended; True if some have."""
         ended = [program for program in self.running if program.process.poll() is not None]
         self.running = [program for program in self.running if program not in ended]
@@ -213,7 +221,7 @@ class Agent:
             status, log = program.process.returncode, self.ledger.path("output", program.claim.run, ".log")
             if status == 0:
                 left = sum(standing.state != "done" for standing in self.ledger.standings())
-                self._say(f"finished  {name} in {seconds}; {left} of {len(standings)} points left")
+                self._say(f"finished  {name} in {seconds}; {left} of {len(self.before)} points left")
             else:
                 self._say(f"failed    {name} after {seconds}, status {status}; {log}\n{_indented(pool.tail(log))}")
         return bool(ended)
@@ -243,14 +251,16 @@ class Agent:
         print(time.strftime("%H:%M:%S"), text, flush=True)
         self.spoke = time.monotonic()
 
-    def _remind(self, standings: list[Standing]) -> None:
+    def _remind(self) -> None:
         idle = not self.running and not self.waited  # what is open is run by somebody else
-        if idle or time.monotonic() - self.spoke > REMINDER_SECONDS:
-            running = ", ".join(str(i + 1) for i, standing in enumerate(standings) if standing.state == "running")
-            done = sum(standing.state == "done" for standing in standings)
-            whose = " (of another agent, or of one that was killed)" * (not self.running)
-            self._say(f"running   points {running or '-'}{whose}; {done} of {len(standings)} done")
         self.waited = not self.running
+        if not idle and time.monotonic() - self.spoke < REMINDER_SECONDS:
+            return
+        standings = list(self.ledger.standings())
+        running = ", ".join(str(i + 1) for i, standing in enumerate(standings) if standing.state == "running")
+        whose = " (of another agent, or of one that was killed)" * (not self.running)
+        done = sum(standing.state == "done" for standing in standings)
+        self._say(f"running   points {running or '-'}{whose}; {done} of {len(standings)} done")
 
     def report(self) -> int:
         """Say how the points stand, and how W&B gets them; returns the command's status."""

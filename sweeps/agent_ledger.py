@@ -26,7 +26,7 @@ from core.errors import UserError
 from sweeps.sweep_points import Point
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
-There = Callable[[Point], bool]
+There = Callable[[int], bool]
 """Whether the result of a point whose program ended well is still there."""
 SIGNALLED = 128
 """A status above this says that a signal ended the program."""
@@ -57,9 +57,9 @@ class Claim:
 class Ledger:
     """The points of one sweep on disk."""
 
-    def __init__(self, folder: Path, sweep_id: str, points: Sequence[Point], there: There = lambda point: True) -> None:
+    def __init__(self, folder: Path, sweep_id: str, points: Sequence[Point], there: There = lambda index: True) -> None:
         self.folder, self.sweep_id, self.points, self.there = folder, sweep_id, points, there
-        self.done: set[int] = set()
+        self.done: dict[int, Standing] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,16 +77,15 @@ class Ledger:
 
     def standing(self, index: int) -> Standing:
         """How a point stands, by its files."""
-        attempts = self._attempts(index)
         if index in self.done:
-            return Standing("done", attempts, 0)
+            return self.done[index]
+        attempts = self._attempts(index)
         held = self._held(index)  # before the look at the status, which is there when the lock goes
         status = self._status(index, attempts) if attempts else None
-        if status is None or (status == 0 and not self.there(self.points[index])):
+        if status is None or (status == 0 and not self.there(index)):
             return Standing("running" if held else "interrupted" if attempts else "waiting", attempts)
         if status == 0:
-            self.done.add(index)
-            return Standing("done", attempts, status)
+            return self.done.setdefault(index, Standing("done", attempts, status))
         return Standing("interrupted" if status > SIGNALLED else "failed", attempts, status)
 
     def _attempts(self, index: int) -> int:

@@ -4,6 +4,7 @@ The same for a point of a sweep file (`orders`) and for the command line that an
 that every engine runs the same arms into the same folders.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,17 @@ def _seed(values: Mapping[str, Any]) -> int:
 # All points of a sweep file
 
 
-def finished(point: Mapping[str, Any]) -> bool:
-    """Whether the run of a point of arms is there and finished."""
-    made = order(point)
+def ordered(file: SweepFile, point: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
+    """The run of a point. Raises UserError with the line of the parameter that is wrong."""
+    try:
+        return order(point, runs)
+    except UserError as error:
+        named = re.match(r"(?:--|option )(\w+)", str(error))
+        raise file.error(("parameters", named[1]) if named else ("parameters",), str(error)) from error
+
+
+def finished(made: Order) -> bool:
+    """Whether a run is there and finished."""
     folder = made.job.folder(made.runs)
     return (folder / "run.json").exists() and records.read(folder)["state"] == "finished"
 
@@ -112,10 +121,7 @@ def orders(file: SweepFile, runs: Path) -> list[Order]:
         raise file.error(("program",), f"its program is not sweeps/arm.py, so its points are no arms; {ways}")
     found: dict[str, Order] = {}
     for point in points(file):
-        try:
-            made = order(point, runs)
-        except UserError as error:
-            raise file.error(("parameters",), f"point {point}: {error}") from error
+        made = ordered(file, point, runs)
         found.setdefault(made.job.key, made)
     folders = {str(made.runs / made.job.study) for made in found.values()}
     if len(folders) > 1:

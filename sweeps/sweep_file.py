@@ -85,8 +85,10 @@ def load(path: Path) -> SweepFile:
     """Read and check a sweep file. Raises UserError naming file and line for all that is wrong or not supported."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a sweep file (YAML)") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not text; name a sweep file (YAML)") from error
     file = parse(path, text)
     check(file)
     return file

@@ -73,6 +73,8 @@ def main() -> int:
     """The command."""
     options = tyro.cli(Options, prog="python -m sweeps.wandb_sweep", description=__doc__)
     mode = tracking.mode()
+    if options.points is not None and not options.search:
+        raise UserError("--points: a grid has the points it has; with --search random it means something")
     if options.search == "bayes" and mode != "online":
         raise UserError("--search bayes: W&B's server chooses its points, and there is none; use --search random")
     content = describe(options)

@@ -45,6 +45,9 @@ if what == "stubborn":
 """
 
 
+ARMS = "method: grid\nprogram: sweeps/arm.py\nparameters:\n  study: {value: noise_factor}"
+
+
 class Desk:
     """A user's folder with a program, a sweep file over x, and agents that are started there."""
 
@@ -207,7 +210,7 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(agent, "GRACE_SECONDS", 0.3)
     mine = agent.Agent(sweep_file.load(desk.file), desk.ledger(), workers=1)
-    monkeypatch.setattr(mine, "_remind", lambda standings: interrupt() if (tmp_path / "deaf").exists() else None)
+    monkeypatch.setattr(mine, "_remind", lambda: interrupt() if (tmp_path / "deaf").exists() else None)
     with pytest.raises(KeyboardInterrupt):
         mine.run()
     until(lambda: desk.states() == ["interrupted"])
@@ -256,6 +259,7 @@ def test_a_program_of_the_users_gets_nested_values_from_wandb(tmp_path: Path) ->
         (["--workers", "0"], "method: grid\nparameters: {x: {value: 1}}", "must be at least 1"),
         (["--sweep-id", "a/b"], "program: t.py\nmethod: grid\nparameters: {x: {value: 1}}", "give the id alone"),
         ([], "program: none.py\nmethod: grid\nparameters: {x: {value: 1}}", "w.yaml:1: program 'none.py' is not there"),
+        ([], f"{ARMS}\n  noise_factor: {{values: [4, 5]}}", "w.yaml:5: --noise_factor: 5 is no level of this factor"),
         ([], "method: bayes\nparameters: {x: {value: 1}}", "w.yaml:1: method `bayes` needs W&B's server"),
         ([], "program: t.py\nmethod: random\nparameters: {x: {value: 1}}", "w.yaml:2: method random has no end"),
     ],
@@ -265,6 +269,8 @@ def test_what_is_wrong_is_one_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("t.py").touch()
+    Path("sweeps").mkdir()
+    Path("sweeps/arm.py").touch()
     Path("w.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["agent", "w.yaml", *options])
     with pytest.raises(SystemExit, match="2"):
@@ -295,7 +301,7 @@ def test_a_point_whose_result_is_gone_is_done_again(tmp_path: Path) -> None:
     ledger.path("exit", claim.run).write_text("0\n")
     claim.release()
     assert ledger.standing(0).state == "done" and ledger.claim(0) is None
-    later = Ledger(tmp_path, "s", [{"a": 1}], there=lambda point: False)
+    later = Ledger(tmp_path, "s", [{"a": 1}], there=lambda index: False)
     again = later.claim(0)
     assert later.standing(0).state == "running" and again is not None and again.run == "s-000-2"
     again.release()

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import scipy.stats as stats
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from standin.sweeps import grid
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from core.errors import UserError
@@ -57,6 +59,32 @@ def test_caps() -> None:
     file = file_of("method: grid\nrun_cap: 3\nparameters: {a: {values: [1, 2, 3, 4]}}")
     assert [p["a"] for p in points(file)] == [1, 2, 3]
     assert len(points(file, 2)) == 2 and len(points(file, 9)) == 3
+
+
+LEAF = st.one_of(
+    st.builds(lambda v: {"value": v}, st.integers(0, 3) | st.just(2.0) | st.booleans()),
+    st.builds(lambda v: {"values": v}, st.lists(st.text("ab", max_size=2), min_size=1, max_size=3, unique=True)),
+    st.builds(lambda low, more: {"min": low, "max": low + more}, st.integers(-2, 2), st.integers(0, 2)),
+)
+TREE = st.dictionaries(
+    st.sampled_from(["a", "B", "c_d", "e.f"]),
+    st.recursive(
+        LEAF,
+        lambda inner: st.builds(
+            lambda found: {"parameters": found}, st.dictionaries(st.sampled_from("xyz"), inner, min_size=1, max_size=2)
+        ),
+        max_leaves=4,
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(TREE)
+def test_a_grid_has_the_points_that_the_server_gives(tree: dict[str, Any]) -> None:
+    content = yaml.dump({"method": "grid", "parameters": tree})  # sorted, as W&B's client sends it
+    mine = points(file_of(yaml.dump({"method": "grid", "parameters": tree}, sort_keys=False)))
+    assert mine == grid(yaml.safe_load(content)["parameters"])
 
 
 # Random
@@ -187,8 +215,11 @@ def test_a_wrong_parameter_is_named_with_its_line(text: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"none.yaml: cannot be read .No such file"):
         load(tmp_path / "none.yaml")
+    (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(UserError, match=r"picture.yaml: is not text"):
+        load(tmp_path / "picture.yaml")
 
 
 # Command lines

@@ -1,5 +1,6 @@
 """A study as a sweep file: the same runs as the study's own sweep; arms from a command line; edited files kept."""
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -209,6 +210,19 @@ def test_a_wrong_arm_is_refused(change: Mapping[str, Any], wrong: str) -> None:
 def test_a_missing_level_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"--noise_factor is missing: study modules varies it; its levels are 1\.0"):
         order({name: value for name, value in MODULES.items() if name != "noise_factor"})
+
+
+def test_an_arm_that_another_process_runs_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = order(MODULES).job.create(tmp_path)
+    other = open(folder / "lock", "w")  # noqa: SIM115 (closed when the arm waits)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    monkeypatch.setattr(arm.time, "sleep", lambda seconds: other.close() if seconds == arm.POLL_SECONDS else None)
+    assert arm.claim(folder) and "another process runs this arm" in capsys.readouterr().out
+    records.finish(folder)
+    records.release(folder)
+    assert not arm.claim(folder), "and it is not made twice"
 
 
 def test_engines_can_share_a_folder(tmp_path: Path) -> None:
