@@ -64,7 +64,7 @@ function curves(data) {
     const value = metric.log ? Math.log10(y) : y;
     return height - bottom - ((value - low) / (high - low || 1)) * (height - top - bottom);
   };
-  const shown = (value) => (value === null ? "–" : String(Number(value.toPrecision(5))).replace("-", "−"));
+  const shown = (value) => (value === null ? "–" : String(value).replace("-", "−"));
 
   const markers = new Map(
     figures.map((figure) => {

@@ -12,7 +12,7 @@ from analysis.tables import Grid
 
 NUMBER = re.compile(r"^[\[<≈]?\s*(?:about )?([+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 UNDEFINED = ("", "n/a", "unknown", "control", "–", "-")
-MOST_ROWS = 200
+MOST_ROWS = 60
 """Rows of a data table that are shown; the download has all."""
 
 

@@ -83,8 +83,8 @@ def _data(frame: pd.DataFrame, axes: chart.Scale, runs: Sequence[str]) -> dict[s
 
 
 def digits(x: float) -> float | None:
-    """Six digits, which is what is shown; None where there is no value."""
-    return float(f"{x:.6g}") if math.isfinite(x) else None
+    """Five digits, which is what is shown; None where there is no value."""
+    return float(f"{x:.5g}") if math.isfinite(x) else None
 
 
 def _chart(study: Study, name: str, lines: list[chart.Line], axes: chart.Scale, frame: pd.DataFrame) -> Html:
