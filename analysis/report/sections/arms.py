@@ -1,19 +1,13 @@
 """The ablation table and the table of effects, with their downloads; each row leads to its runs."""
 
-import pandas as pd
-
 from analysis.load import Study
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
 from analysis.report.tables import download, grid_table
-from analysis.results import ablation, differences, effects, metric_name
+from analysis.results import ablation, comparisons, metric_name
+from analysis.sentences import compare, sentence_note
+from analysis.separation import power_curve, power_note
 from analysis.tables import Grid, ablation_grid, how_to_read, tested_grid
-
-
-def tested(study: Study) -> pd.DataFrame:
-    """Effects of a factorial, else differences to the control; may be empty."""
-    frame = effects(study)
-    return frame if len(frame) else differences(study)
 
 
 def arms_section(study: Study) -> Section:
@@ -41,15 +35,18 @@ def score_first(study: Study, grid: Grid) -> Grid:
 
 
 def effects_section(study: Study) -> Section:
-    """A row per effect or difference, and how to read the columns."""
-    frame = tested(study)
-    lines = tag("ul", [tag("li", line) for line in how_to_read(study, frame)], class_="note")
+    """A row per effect or difference; below it how to read it, what these seeds can find, and what sentences say."""
+    frame, (sentences, left_out) = comparisons(study), compare(study)
+    lines = how_to_read(study, frame) + power_note(study) + sentence_note(sentences, left_out)
+    notes = tag("ul", [tag("li", line) for line in lines], class_="note")
     if frame.empty:
-        return Section("effects", "Effects", lines)
+        return Section("effects", "Effects", notes)
     title = "Effects" if "order" in frame else "Differences to the control"
-    grid = tested_grid(study, frame)
-    source = tag("p", "Each row rests on ", _runs(), ". In full precision: ", download(frame, study.name, "effects"))
-    return Section("effects", title, join(grid_table(grid, ["#runs"] * len(frame)), source, lines))
+    table = grid_table(tested_grid(study, frame), ["#runs"] * len(frame))
+    frames = {"effects": frame, "sentences": sentences, "power": power_curve(study)}
+    files = [(" ", download(each, study.name, name), f" ({name})") for name, each in frames.items() if len(each)]
+    source = tag("p", "Each row rests on ", _runs(), ". In full precision:", files, class_="note")
+    return Section("effects", title, join(table, source, notes))
 
 
 def _runs() -> Html:
