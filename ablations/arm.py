@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from core.batches import BatchStream
 from core.config import DecodingConfig, RunConfig, flat
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
+from core.distributed import ALONE, Ranks
 from core.machine import settle
+from core.objectives import denoising
 from core.randomness import mixed
 from core.training import Job, Outcome
 
@@ -64,12 +67,14 @@ def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any
     return folder
 
 
-def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Place) -> dict[str, Any]:
-    """Run what is missing of a claimed run folder and finish it; returns its scores.
+def execute(
+    config: RunConfig, folder: Path, tracker: records.Tracker, place: Place, ranks: Ranks = ALONE
+) -> dict[str, Any]:
+    """Run what is missing of a claimed run folder and finish it; returns its scores. Of several ranks the first does.
 
     Raises UserError for what the user can mend. The caller claims the folder before and marks failures.
     """
-    device = device_for(place.device)
+    device = ranks.device(device_for(place.device))
     settle(place.threads)
     started, cpu = time.monotonic(), time.process_time()
     materials = prepare(config.data)
@@ -81,8 +86,9 @@ def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Pl
         precision="bfloat16" if training.mixed_precision(config.training, device) else "float32",
         data=materials.facts(),
         parameters=sum(p.numel() for p in model.parameters()),
+        ranks=ranks.size,
     )
-    evaluator = Evaluator(materials, config, device)
+    evaluator = Evaluator(materials, config, device, ranks)
     outcome = trained(model, config, folder, evaluator, tracker)
     found, cost = assess(model, evaluator, folder, outcome)
     wall, cpu = time.monotonic() - started, time.process_time() - cpu
@@ -93,6 +99,26 @@ def execute(config: RunConfig, folder: Path, tracker: records.Tracker, place: Pl
     tracker.results(folder)
     records.finish(folder)
     return found
+
+
+def accompany(config: RunConfig, folder: Path, place: Place, ranks: Ranks) -> None:
+    """What the other ranks do beside `execute`: train along and decode their share, and write nothing."""
+    device = ranks.device(device_for(place.device))
+    settle(place.threads)
+    materials = prepare(config.data)
+    model = new_model(config, materials, device)
+    evaluator = Evaluator(materials, config, device, ranks)
+    ranks.wait()  # for the first one, which may have found the training done
+    outcome = training.train(model, _job(config, folder, evaluator, lambda row: None))
+    settled(model, outcome)
+    evaluate.test_scores(evaluator, model)
+    evaluate.one_shot_curves(evaluator, model)
+
+
+def _job(config: RunConfig, folder: Path, evaluator: Evaluator, log: training.Log) -> Job:
+    stream = BatchStream(evaluator.materials.train, config.training.batch_tokens, config.seed)
+    learned = partial(denoising, ranks=evaluator.ranks)
+    return Job(config, folder, stream, lambda model: validate(model, evaluator), log, learned, evaluator.ranks)
 
 
 def new_model(config: RunConfig, materials: Materials, device: torch.device) -> Difformer:
@@ -117,14 +143,8 @@ def trained(
         state = folder / training.STATE
         step = checkpoints.load(state)[1]["step"] if state.exists() else None
         with records.MetricsLog(folder / "metrics.jsonl", step, tracker.log) as log:
-            job = Job(
-                config,
-                folder,
-                BatchStream(evaluator.materials.train, config.training.batch_tokens, config.seed),
-                lambda model: validate(model, evaluator),
-                log.log,
-            )
-            return training.train(model, job)
+            evaluator.ranks.wait()
+            return training.train(model, _job(config, folder, evaluator, log.log))
 
 
 def trained_twin(folder: Path, training_hash: str) -> Path | None:
@@ -155,6 +175,14 @@ def validate(model: Difformer, evaluator: Evaluator) -> dict[str, float]:
     return losses | {"val/bleu": evaluator.bleu(model, evaluator.valid, decoding)}
 
 
+def settled(model: Difformer, outcome: Outcome) -> None:
+    """Make a trained model fit for decoding, also one whose weights are no numbers any more."""
+    model.eval()
+    if outcome.diverged:
+        for parameter in model.parameters():
+            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+
+
 def assess(
     model: Difformer, evaluator: Evaluator, folder: Path, outcome: Outcome
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -162,10 +190,7 @@ def assess(
 
     A diverged arm is decoded like any other: what it scores is its result.
     """
-    model.eval()
-    if outcome.diverged:
-        for parameter in model.parameters():
-            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+    settled(model, outcome)
     found, hypotheses, cost = evaluate.test_scores(evaluator, model)
     found |= {"checkpoints_averaged": outcome.averaged}
     evaluate.write_samples(folder / "samples.jsonl", evaluator, model, hypotheses)

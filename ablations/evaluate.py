@@ -17,6 +17,7 @@ from core.batches import Batch, decode_batches
 from core.config import DecodingConfig, RunConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess, SpacedProcess
+from core.distributed import ALONE, Ranks
 from core.generation import candidates, chooser, read_out, translate
 from core.probes import nearest_recovery, one_shot, per_step
 from core.samplers import OnStep
@@ -30,10 +31,10 @@ DECODE_TOKENS = 4096
 
 
 class Evaluator:
-    """Decodes splits with one model. Batches are made once and shared by all decodings."""
+    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work."""
 
-    def __init__(self, materials: Materials, config: RunConfig, device: torch.device) -> None:
-        self.materials, self.config, self.device = materials, config, device
+    def __init__(self, materials: Materials, config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.materials, self.config, self.device, self.ranks = materials, config, device, ranks
         self.test, self.valid = materials.test, materials.valid.head(config.training.valid_sentences)
         self.test_head = materials.test.head(PROBE_SENTENCES)
         self.batches: dict[int, list[tuple[list[int], Batch]]] = {}
@@ -47,10 +48,14 @@ class Evaluator:
         return self.batches[id(split)]
 
     def texts(self, model: Difformer, split: Split, decoding: DecodingConfig) -> list[str]:
-        """The translation of each sentence."""
+        """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
         process = SpacedProcess.build(self.config.diffusion, decoding)
-        batched, choose = self.batched(split), chooser(decoding)
-        return translate(model, process, batched, decoding, self.materials.tokenizer.decode, choose, self.config.seed)
+        batched, choose = self.ranks.share(self.batched(split)), chooser(decoding)
+        decode, seed = self.materials.tokenizer.decode, self.config.seed
+        texts = translate(model, process, batched, decoding, decode, choose, seed)
+        indices = sorted(index for indices, _ in batched for index in indices)
+        found = self.ranks.merged(dict(zip(indices, texts, strict=True)))
+        return [found[index] for index in sorted(found)]
 
     def bleu(self, model: Difformer, split: Split, decoding: DecodingConfig) -> float:
         """BLEU of a split."""
@@ -130,8 +135,7 @@ def trajectories(evaluator: Evaluator, model: Difformer) -> dict[int, list[dict[
 def probes(evaluator: Evaluator, model: Difformer) -> dict[str, np.ndarray]:
     """The arrays of probes.npz."""
     materials, config = evaluator.materials, evaluator.config
-    T = config.diffusion.diffusion_steps
-    times = [round(u * (T - 1)) for u in np.linspace(0, 1, PROBE_TIMES)]
+    times = probe_times(config.diffusion.diffusion_steps)
     batched = [batch for _, batch in evaluator.batched(evaluator.test_head)]
     process = ForwardProcess.build(config.diffusion).to(evaluator.device)
     without = ForwardProcess.build(replace(config.diffusion, noise_factor=1.0)).to(evaluator.device)
@@ -147,15 +151,21 @@ def probes(evaluator: Evaluator, model: Difformer) -> dict[str, np.ndarray]:
         "t": np.array(times),
         **per_step(model, process, batched, times, seed=config.seed),
         "nearest_F1": nearest_recovery(model, without, batched, times, seed=config.seed),
-        **one_shot_curves(evaluator, model, times),
+        **one_shot_curves(evaluator, model),
         **along_curves(evaluator, model),
     }
     return {name: np.asarray(value) for name, value in found.items()}
 
 
-def one_shot_curves(evaluator: Evaluator, model: Difformer, times: list[int]) -> dict[str, list[float]]:
+def probe_times(T: int) -> list[int]:
+    """The t at which is probed, from 0 to T - 1."""
+    return [round(u * (T - 1)) for u in np.linspace(0, 1, PROBE_TIMES)]
+
+
+def one_shot_curves(evaluator: Evaluator, model: Difformer) -> dict[str, list[float]]:
     """BLEU of the one-shot prediction from pure noise, told each t (v2 Fig. 5, dashed)."""
     T = evaluator.config.diffusion.diffusion_steps
+    times = probe_times(T)
     decoding = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1)
     bleu = [evaluator.bleu(model, evaluator.test_head, one_shot(decoding, t, T)) for t in times]
     return {"fig5_t": [float(t) for t in times], "oneshot_bleu": bleu}

@@ -2,8 +2,11 @@
 
     python -m ablations.run --preset tiny --noise_factor 4 --token_loss anchor
 
+    torchrun --nproc-per-node 2 -m ablations.run --preset gpu ...           # the same run on two GPUs
+
 Every option of the run can be set; the preset gives the rest. The folder is runs/<study>/<arm>-s<seed>-<hash8>; the
-same command again goes on with an unfinished run and leaves a finished one as it is.
+same command again goes on with an unfinished run and leaves a finished one as it is. Under torchrun each process takes
+its part of every batch (batch_tokens is that of all together), and of what is decoded; the first one alone writes.
 """
 
 import dataclasses
@@ -16,10 +19,12 @@ from typing import Annotated
 import tyro
 
 from ablations import presets, records
-from ablations.arm import Place, execute, folder_of, single_arm
+from ablations.arm import Place, accompany, execute, folder_of, single_arm
 from ablations.materials import device_for
+from core import distributed
 from core.checks import check
 from core.config import RunConfig, check_choice
+from core.distributed import RankLost, Ranks
 from core.errors import UserError, command
 
 
@@ -83,19 +88,30 @@ def main() -> int:
     """Run one arm; status 0 when it is finished."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse(sys.argv[1:])
+    check(options.run)
+    check_place(options.place)
+    ranks = distributed.join(device_for(options.place.device))
+    try:
+        return lead(options, ranks) if ranks.lead else follow(options, ranks)
+    finally:
+        distributed.leave()
+
+
+def lead(options: Options, ranks: Ranks) -> int:
+    """Run the arm, with the other ranks if there are any."""
     config, place = options.run, options.place
-    check(config)
-    check_place(place)
     tuning = {"trials": 0, "note": presets.get(options.preset).tuning}
     arm = single_arm(config)
     folder = folder_of(config, arm, place.study, place.runs, preset=options.preset, tuning=tuning)
     if records.read(folder)["state"] == "finished":
         print(f"{folder}: finished already")
+        ranks.told(None)
         return 0
     if not records.claim(folder):
         raise UserError(f"{folder}: another process runs this arm")
     try:
-        found = execute(config, folder, records.NullTracker(), place)
+        ranks.told(folder)
+        found = execute(config, folder, records.NullTracker(), place, ranks)
     except UserError as error:
         records.fail(folder, str(error), refused=True)
         raise
@@ -108,6 +124,19 @@ def main() -> int:
     finally:
         records.release(folder)
     print(f"{folder}: BLEU {found['bleu']:.2f} (brevity penalty {found['brevity_penalty']:.3f}, {found['signature']})")
+    return 0
+
+
+def follow(options: Options, ranks: Ranks) -> int:
+    """One of the other ranks; when the first one ends early, it is that one's to say why."""
+    try:
+        folder = ranks.told(None)
+        if folder is not None:
+            accompany(options.run, folder, options.place, ranks)
+    except RankLost:
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -15,6 +15,7 @@ from core.batches import Batch
 from core.config import ObjectiveConfig, RunConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
+from core.distributed import ALONE, Ranks
 from core.embedding import EmbeddingSpace
 from core.kernels import log_normaliser
 from core.randomness import Draws, training_draws
@@ -111,23 +112,49 @@ def terms(model: Difformer, prediction: Prediction, batch: Batch, config: Object
     return Terms(mse, token, nll, length, batch.sentence)
 
 
-def reduce(terms: Terms, config: ObjectiveConfig) -> Tensor:
-    """L = mean(mse) + mean(token) + length_loss_factor * mean(length)."""
-    return terms.mse.mean() + terms.token.mean() + config.length_loss_factor * terms.length.mean()
+def reduce(terms: Terms, config: ObjectiveConfig, tokens: float = 1.0, sentences: float = 1.0) -> Tensor:
+    """L = mean(mse) + mean(token) + length_loss_factor * mean(length).
+
+    Where the terms are a rank's part of a batch: the weights of its tokens and of its sentences in the whole batch.
+    """
+    by_token = (terms.mse.mean() + terms.token.mean()) * tokens
+    return by_token + config.length_loss_factor * terms.length.mean() * sentences
 
 
-def denoising(model: Difformer, config: RunConfig) -> Objective:
-    """What a Difformer learns: the terms above at a t, noise and coin drawn from (seed, step)."""
+def denoising(model: Difformer, config: RunConfig, ranks: Ranks = ALONE) -> Objective:
+    """What a Difformer learns: the terms above at a t, noise and coin drawn from (seed, step).
+
+    Of several ranks each takes its rows of the batch and of what is drawn for it; the sum of their losses is the loss.
+    """
     device = next(model.parameters()).device
     process = ForwardProcess.build(config.diffusion).to(device)
 
     def objective(batch: Batch, step: int) -> tuple[Tensor, Values]:
         shape = (*batch.target.shape, config.model.latent_dim)
-        prediction = predict(model, process, batch, training_draws(config.seed, step, shape, process.steps, device))
-        parts = terms(model, prediction, batch, config.objective)
-        return reduce(parts, config.objective), lambda: _logged(model, prediction, batch, parts)
+        draws = training_draws(config.seed, step, shape, process.steps, device)
+        mine, drawn, weights = part_of(ranks, batch, draws)
+        prediction = predict(model, process, mine, drawn)
+        parts = terms(model, prediction, mine, config.objective)
+        return reduce(parts, config.objective, *weights), lambda: _logged(model, prediction, mine, parts)
 
     return objective
+
+
+def part_of(ranks: Ranks, batch: Batch, draws: Draws) -> tuple[Batch, Draws, tuple[float, float]]:
+    """A rank's rows of a batch and its draws, and the weights of its tokens and of its sentences in the whole."""
+    if ranks.size == 1:
+        return batch, draws, (1.0, 1.0)
+    rows = ranks.rows(len(batch.source))
+    mine = Batch.padded(batch.source[rows], batch.target[rows])
+    tokens = ranks.weight(mine.target_tokens, batch.target_tokens, rows)
+    return (
+        mine,
+        Draws(draws.t[rows], draws.eps[rows], draws.coin),
+        (
+            tokens,
+            ranks.weight(len(mine.source), len(batch.source), rows),
+        ),
+    )
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
+from core.distributed import ALONE, Ranks, in_step
 from core.model_folder import Model
 from core.objectives import Objective, denoising, errors, predict
 from core.probes import embedding_spread
@@ -35,7 +36,7 @@ class Job:
 
     validate(model) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
     metrics. Both are called from the loop and must not draw from torch's global generator. objective(model, config)
-    makes what is learned from a batch.
+    makes what is learned from a batch. Of several ranks all call validate, and the first alone writes and logs.
     """
 
     config: RunConfig
@@ -44,6 +45,7 @@ class Job:
     validate: Callable[[Any], dict[str, float]]
     log: Log
     objective: Callable[[Any, RunConfig], Objective] = denoising
+    ranks: Ranks = ALONE
 
 
 @dataclass
@@ -114,6 +116,7 @@ class Loop:
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.diverged = False
         self.state = self.resumed()
+        job.ranks.check_same(self.state.step)
         self.saved_at = time.monotonic()
 
     def resumed(self) -> State:
@@ -129,38 +132,46 @@ class Loop:
 
     def save(self) -> None:
         """Write the resumable checkpoint."""
+        self.saved_at = time.monotonic()
+        if not self.job.ranks.lead:
+            return
         tensors = checkpoints.prefixed("model", self.model.state_dict())
         moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
         checkpoints.save(
             self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
         )
-        self.saved_at = time.monotonic()
 
     def run(self) -> None:
         """All remaining updates."""
         self.model.train()
         while self.state.step < self.training.updates and not self.diverged:
             started = time.monotonic()
-            batch = self.job.stream.at(self.state.step).to(self.device)
-            row = self.update(batch)
-            self.state.step += 1
-            self.state.tokens += batch.target_tokens
-            self.state.seconds += time.monotonic() - started
-            self.report(row)
+            with in_step():
+                batch = self.job.stream.at(self.state.step).to(self.device)
+                row = self.update(batch)
+                self.state.step += 1
+                self.state.tokens += batch.target_tokens
+                self.state.seconds += time.monotonic() - started
+                due = time.monotonic() - self.saved_at > self.training.checkpoint_seconds
+                saving = self.job.ranks.agreed(due)
+            self.report(row, saving)
 
     def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
         """One optimizer step; returns how to make its row of metrics, should it be logged."""
-        torch.manual_seed(mixed(self.job.config.seed, "dropout", self.state.step))
+        ranks = self.job.ranks
+        key = (self.state.step, *([ranks.rank] if ranks.rank else []))
+        torch.manual_seed(mixed(self.job.config.seed, "dropout", *key))
         with autocast(self.training, self.device):
             loss, values = self.objective(batch, self.state.step)
         loss.backward()
+        ranks.sum_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm, foreach=True)
         lr = learning_rate(self.training, self.state.step + 1)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return lambda: self.row({"loss": loss} | values() | {"grad_norm": norm}) | {"train/lr": lr}
+        return lambda: self.row(ranks.means({"loss": loss} | values()) | {"grad_norm": norm}) | {"train/lr": lr}
 
     def row(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The row of metrics of the update just made."""
@@ -168,12 +179,11 @@ class Loop:
         self.diverged = not (math.isfinite(row["train/loss"]) and math.isfinite(row["train/grad_norm"]))
         return row
 
-    def report(self, row: Callable[[], dict[str, float]]) -> None:
+    def report(self, row: Callable[[], dict[str, float]], saving: bool) -> None:
         """Log, validate and save when it is time to; never a checkpoint of weights that are no numbers any more."""
         step, config = self.state.step, self.training
         last = step == config.updates
         validating = step % config.valid_every == 0 or last
-        saving = time.monotonic() - self.saved_at > config.checkpoint_seconds
         logging = step % config.log_every == 0 or last or step == 1
         if not (validating or saving or logging):
             return
@@ -199,11 +209,16 @@ class Loop:
         )
         keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
         if (scores["val/bleu"], self.state.step) in keep:
-            checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
+            self.keep(scores)
         self.state.best = keep
         self.save()
-        for _, step in drop:
+        for _, step in drop if self.job.ranks.lead else []:
             best_path(self.job.folder, step).unlink(missing_ok=True)
+
+    def keep(self, scores: dict[str, float]) -> None:
+        """Write the weights as one of the best."""
+        if self.job.ranks.lead:
+            checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
 
 
 def best_path(folder: Path, step: int) -> Path:
@@ -213,10 +228,12 @@ def best_path(folder: Path, step: int) -> Path:
 
 def finish(model: Model, job: Job, state: State) -> int:
     """Average the best checkpoints into model and model.safetensors; their number (0 = none: the last weights)."""
+    job.ranks.wait()  # for the first rank to have written them
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:
         model.load_state_dict(checkpoints.average(paths))
-    model_folder.save_weights(job.folder, model, job.config, step=state.step, averaged=len(paths))
+    if job.ranks.lead:
+        model_folder.save_weights(job.folder, model, job.config, step=state.step, averaged=len(paths))
     return len(paths)
 
 
