@@ -107,7 +107,13 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
     attempts, leases = Attempts(sweep), Leases(sweep.lease_seconds)
-    queue = line_up(sweep, attempts, leases)
+    try:
+        queue = line_up(sweep, attempts, leases)
+    except Exception as error:
+        if not lost(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"--storage {sweep.storage}: does not answer ({reason})") from error
     watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
     wanted = [job.key for job in sweep.jobs]
     extra = {ENVIRONMENT: sweep.storage}

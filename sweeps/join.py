@@ -60,9 +60,8 @@ def check(queue: Queue, data: str | None) -> None:
         raise UserError(f"the sweep's text is not at {where} on this host; say where: --data FOLDER (ARGS=--data=...)")
     ours, theirs = corpus.digest(config.data), queue.facts.get("corpus")
     if theirs and ours != theirs:
-        raise UserError(
-            f"{where or 'embedded corpus'}: its digest is {ours}, the sweep's is {theirs}; use the same text"
-        )
+        way = "give the same text" if where else f"use the sweep's code, commit {commits[0]}"
+        raise UserError(f"{where or 'embedded corpus'}: its digest is {ours}, the sweep's is {theirs}; {way}")
     if records.identity(flat(config), ours) != job.hash8:
         raise UserError(
             f"this code (commit {commits[1]}) has other options than the sweep's ({commits[0]}); use its code"
@@ -70,14 +69,24 @@ def check(queue: Queue, data: str | None) -> None:
 
 
 def pay(queue: Queue, runs: Path, study: str, metric: str) -> None:
-    """Deliver runs that are finished here and unknown there: the storage did not answer when they were done."""
-    for key, trials in by_run(queue.trials()).items():
-        folder = runs / study / key
-        if any(t.state == TrialState.COMPLETE for t in trials) or not (folder / "run.json").exists():
-            continue
-        if records.read(folder)["state"] == "finished":
-            queue.deliver(job_from(trials[0].user_attrs), folder, metric, home(folder.parent))
-            say(f"delivered {key}, finished earlier")
+    """Settle what workers of this host left behind: deliver runs that are finished here and unknown there (the storage
+    did not answer when they were done), and give back those whose worker was killed."""
+    here = home(runs / study)
+    with records.exclusive(runs / study / "sweep.lock"):
+        for key, trials in by_run(queue.trials()).items():
+            folder, job = runs / study / key, job_from(trials[0].user_attrs)
+            if not (folder / "run.json").exists() or records.busy(folder):
+                continue
+            mine = [t for t in trials if t.state == TrialState.RUNNING and t.user_attrs.get("home") == here]
+            known = any(t.state == TrialState.COMPLETE for t in trials)
+            if records.read(folder)["state"] == "finished":
+                if mine or not known:
+                    queue.deliver(job, folder, metric, here, mine[0] if mine else None)
+                    say(f"delivered {key}, finished earlier")
+            elif mine:
+                queue.drop(mine[0], "its worker died", failure=True)
+                queue.add(job, TrialState.WAITING)
+                say(f"given back {key}, whose worker here was killed")
 
 
 def company(queue: Queue, leases: Leases) -> bool:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sweeps import conduct, display, leases, plan, progress, storage, study, tri
 ROOT = Path(__file__).parents[1]
 ME = (sys.executable, str(Path(__file__)))
 UPDATES = 8
+STARTED: "list[subprocess.Popen[str]]" = []
 DIGEST = corpus.digest(RunConfig().data)
 
 
@@ -47,6 +48,8 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
         raise UserError("your text is unusable")
     if what == "die" or (what == "die once" and record["attempts"] == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    while what == "gate" and not (folder.parents[1] / "go").exists():
+        time.sleep(0.05)
     done = records.latest(folder / "metrics.jsonl").get("train/step")
     with records.MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
         for step in range((done or 0) + 1, UPDATES + 1):
@@ -105,7 +108,21 @@ def start(sweep: conduct.Sweep, **options: Any) -> subprocess.Popen[str]:
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
     pipe = subprocess.PIPE
     env = os.environ | {storage.ENVIRONMENT: sweep.storage}
-    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed, env=env, **options)
+    STARTED.append(subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed, env=env, **options))
+    return STARTED[-1]
+
+
+@contextlib.contextmanager
+def tidy() -> Iterator[None]:
+    """Leave no process behind, also where a test fails."""
+    try:
+        yield
+    finally:
+        while STARTED:
+            process = STARTED.pop()
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -163,7 +180,8 @@ def conduct_here() -> int:
     signal.signal(signal.SIGTERM, study._terminated)
     where = storage.chosen(None) or ""
     sweep = sweep_of(Path(runs), arms.split(","), int(seeds), int(workers), where, float(lease), **behaviour)
-    return int(any(v.state == "failed" for v in conduct.conduct(sweep)))
+    with study.disk_full(sweep.runs):
+        return int(any(v.state == "failed" for v in conduct.conduct(sweep)))
 
 
 if __name__ == "__main__":

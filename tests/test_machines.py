@@ -2,24 +2,35 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import postgres
 import pytest
-from fake_sweep import ME, ROOT, UPDATES, completed, everything, start, states, sweep_of, until
+from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
 
 from ablations import records
 from sweeps import conduct, storage
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 ARMS = ("a", "b", "c")
+PROXY = """
+import sys
+from optuna.storages import run_grpc_proxy_server
+from sweeps.storage import open_storage
+run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+"""
 
 
 @pytest.fixture(autouse=True)
-def no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """These tests are about the sweep."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with tidy():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +40,28 @@ def server() -> Iterator[postgres.Server]:
         yield running
 
 
+@contextmanager
+def proxy(where: str) -> Iterator[str]:
+    """Optuna's gRPC proxy in front of a storage."""
+    port = postgres.free_port()
+    process = subprocess.Popen([sys.executable, "-c", PROXY, where, str(port)])
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
 def join(sweep: conduct.Sweep, runs: Path, *options: str) -> "subprocess.Popen[str]":
     """A worker on another host: it has the URL, and a folder of its own."""
     runs.mkdir(exist_ok=True)
-    (runs / "behaviour.json").write_text((sweep.runs / "behaviour.json").read_text())
+    if not (runs / "behaviour.json").exists():
+        (runs / "behaviour.json").write_text((sweep.runs / "behaviour.json").read_text())
     line = [*ME, "work", "--runs", str(runs), *options]
     env = os.environ | {storage.ENVIRONMENT: sweep.storage}
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    STARTED.append(process)
+    return process
 
 
 def busy(runs: Path) -> list[Path]:
@@ -43,32 +69,118 @@ def busy(runs: Path) -> list[Path]:
     return [path.parent for path in runs.glob("s/*/run.json") if records.read(path.parent)["state"] == "running"]
 
 
-def test_workers_elsewhere_send_their_results_and_a_killed_one_loses_nothing(
-    server: postgres.Server, tmp_path: Path
-) -> None:
-    sweep = sweep_of(tmp_path / "one", ARMS, 3, workers=1, where=server.database(), lease=9.0, all="brisk")
-    host = start(sweep)
-    until(lambda: "running" in states(sweep))
-    two, three = join(sweep, tmp_path / "two"), join(sweep, tmp_path / "three")
-    until(lambda: bool(busy(tmp_path / "three")))
-    (lost,) = busy(tmp_path / "three")
-    three.kill()
-    three.communicate()
-    out, err = host.communicate(timeout=120)
-    said, _ = two.communicate(timeout=60)
-    assert host.returncode == 0, out + err
-    assert two.returncode == 0 and "finished" in said, said
-    assert completed(sweep) == everything(sweep)
+def begun(*hosts: Path) -> list[str]:
+    """The runs that were begun, as often as they were."""
+    found = [path for host in hosts for path in host.rglob("executions")]
+    return sorted(path.parent.name for path in found for _ in path.read_text())
+
+
+def assert_all_here(sweep: conduct.Sweep) -> None:
+    """Every run is finished in the sweep's own folders, whole, and once in Optuna."""
     for job in sweep.jobs:
         folder = job.folder(sweep.runs)
         assert records.read(folder)["state"] == "finished"
+        assert records.read_json(folder / "scores.json")["bleu"] == 10.0 * job.seed + len(job.arm)
         rows = [row["train/step"] for row in records.read_rows(folder / "metrics.jsonl")]
         assert rows == list(range(1, UPDATES + 1))
-    helped = [path.name for path in (tmp_path / "two" / "s").glob("*-s*")]
-    assert helped and all((sweep.runs / "s" / name / "scores.json").exists() for name in helped)
-    assert records.read(sweep.runs / "s" / lost.name)["attempts"] >= 1
-    everywhere = [*(tmp_path / "one").rglob("executions"), *(tmp_path / "two").rglob("executions")]
-    assert sorted(path.parent.name for path in everywhere) == sorted(job.key for job in sweep.jobs), "each run once"
-    assert all(path.read_text() == "x" for path in everywhere)
+    assert completed(sweep) == everything(sweep)
+
+
+def test_workers_elsewhere_send_their_results_and_a_killed_one_loses_nothing(
+    server: postgres.Server, tmp_path: Path
+) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    sweep = sweep_of(one, ARMS, 2, workers=1, where=server.database(), lease=9.0, all="brisk")
+    conduct.line_up(sweep, conduct.Attempts(sweep))
+    three.mkdir()
+    (three / "behaviour.json").write_text('{"*": "gate"}')
+    victim = join(sweep, three)
+    until(lambda: bool(busy(three)), 60)
+    (lost,) = busy(three)
+    victim.kill()
+    victim.communicate()
+    helper = join(sweep, two)
+    until(lambda: bool(busy(two)), 60)
+    host = start(sweep)
+    out, err = host.communicate(timeout=200)
+    said, _ = helper.communicate(timeout=200)
+    assert (host.returncode, helper.returncode) == (0, 0), out + err + said
+    assert_all_here(sweep)
+    assert "finished  " in said and begun(two)
+    assert begun(one, two) == sorted(job.key for job in sweep.jobs), "each run once, that of the dead one too"
+    assert "no sign of life of its worker" in out, "and it was said"
+    assert records.read(one / "s" / lost.name)["state"] == "finished"
     written = [p for p in tmp_path.rglob("*") if p.is_file() and postgres.PASSWORD.encode() in p.read_bytes()]
     assert not written and postgres.PASSWORD not in out + err + said
+
+
+def test_two_sweeps_at_once_without_shared_files_share_the_work(server: postgres.Server, tmp_path: Path) -> None:
+    where = server.database()
+    both = [sweep_of(tmp_path / name, ARMS, 2, workers=1, where=where, all="brisk") for name in ("one", "two")]
+    hosts = [start(sweep) for sweep in both]
+    for host in hosts:
+        out, err = host.communicate(timeout=200)
+        assert host.returncode == 0, out + err
+    assert begun(tmp_path) == sorted(job.key for job in both[0].jobs), "each run once"
+    for sweep in both:
+        assert_all_here(sweep)
+
+
+def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Server, tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "one", ("a", "b"), 1, workers=1, where=server.database(), all="gate")
+    conduct.line_up(sweep, conduct.Attempts(sweep))
+    helper = join(sweep, tmp_path / "two", "--patience", "1")
+    until(lambda: bool(busy(tmp_path / "two")), 60)
+    (held,) = busy(tmp_path / "two")
+    host = start(sweep)
+    until(lambda: "running" in states(sweep), 60)
+    server.stop()
+    for name in ("one", "two"):
+        (tmp_path / name / "go").touch()
+    try:
+        said, _ = helper.communicate(timeout=200)
+        assert helper.returncode == 2 and "Traceback" not in said, said
+        assert "finished, but the storage does not answer" in said and "start the same command again" in said
+    finally:
+        server.start()
+    said, _ = join(sweep, tmp_path / "two").communicate(timeout=200)
+    assert f"delivered {held.name}" in said, said
+    out, err = host.communicate(timeout=200)
+    assert host.returncode == 0, out + err
+    assert "does not answer; what runs goes on" in err and "answers again" in err and "Traceback" not in err
+    assert len(begun(tmp_path)) == 2
+    assert_all_here(sweep)
+
+
+def test_through_the_grpc_proxy(tmp_path: Path) -> None:
+    with proxy(str(tmp_path / "trials.journal")) as url:
+        sweep = sweep_of(tmp_path / "one", ARMS, 2, workers=1, where=url, all="brisk")
+        conduct.line_up(sweep, conduct.Attempts(sweep))
+        helper = join(sweep, tmp_path / "two")
+        until(lambda: bool(busy(tmp_path / "two")), 60)
+        host = start(sweep)
+        out, err = host.communicate(timeout=200)
+        said, _ = helper.communicate(timeout=200)
+        assert (host.returncode, helper.returncode) == (0, 0), out + err + said
+        assert begun(tmp_path / "two") and len(begun(tmp_path)) == 6
+        assert_all_here(sweep)
+
+
+def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: Path) -> None:
+    """The journal file is a storage like any other; `two` refuses what it takes, `three` fails at it."""
+    where = str(tmp_path / "trials.journal")
+    sweep = sweep_of(tmp_path / "one", ("a",), 1, workers=1, where=where, all="quick")
+    conduct.line_up(sweep, conduct.Attempts(sweep))
+    for name, what in (("two", "refuse"), ("three", "fail")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "behaviour.json").write_text(f'{{"*": "{what}"}}')
+    helper = join(sweep, tmp_path / "two")
+    said, _ = helper.communicate(timeout=100)
+    assert helper.returncode == 2 and "cannot run on this host, and is left to others: your text is unusable" in said
+    said, _ = join(sweep, tmp_path / "three").communicate(timeout=100)
+    assert "failed    a-s1-" in said
+    queue = conduct.line_up(sweep, attempts := conduct.Attempts(sweep))
+    views, _ = run(sweep)
+    assert queue.trials() and attempts
+    assert [view.state for view in views] == ["finished"]
+    assert_all_here(sweep)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -21,6 +22,7 @@ from fake_sweep import (
     start,
     states,
     sweep_of,
+    tidy,
     until,
 )
 
@@ -30,10 +32,12 @@ from sweeps import conduct, plan
 
 
 @pytest.fixture(autouse=True)
-def no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """These tests are about the sweep."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with tidy():
+        yield
 
 
 def test_all_runs_once_and_the_same_again_does_nothing(tmp_path: Path) -> None:
