@@ -68,7 +68,8 @@ help:
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
 ##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
 ##   BUDGET=            time for make search, such as 30m or 4h
-##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, or for make test ARGS="-k scores"
+##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, for make test ARGS="-k scores",
+##                      for make figures ARGS="--width column" (or page, or inches) and ARGS="--style my.mplstyle"
 ##   JOBS=2             processes for make test
 ##
 ## Variables of the installation

@@ -15,16 +15,20 @@ other factors stand in the table of effects.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from analysis.arms import full
 from analysis.load import Study
 from analysis.questions import QUESTIONS, Question
 from analysis.stats import Interval, holm
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+
+NO_CONTROL = "The full model, this study's control arm, has no result to compare with."
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Claim:
 def claims(study: Study) -> list[Claim]:
     """Every claim of the paper with the study's verdict; "undecided" where the study does not vary its subject."""
     asked = [ask(study) for ask in QUESTIONS]
+    if full(study) is None:
+        asked = [replace(question, missing=NO_CONTROL) for question in asked]
     adjusted = holm([question.pvalue for question in asked])
     tested = int(np.isfinite(adjusted).sum())
     return [judge(question, float(p), tested) for question, p in zip(asked, adjusted, strict=True)]

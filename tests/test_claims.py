@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from analysis import observables
-from analysis.claims import Claim, claims, judge
+from analysis.claims import NO_CONTROL, Claim, claims, judge
 from analysis.load import load
 from analysis.questions import QUESTIONS, Question, _closest
 
@@ -209,6 +209,7 @@ def test_without_a_result_of_the_control_nothing_is_compared(tmp_path: Path) -> 
         edit(run, state="failed", reason="killed")
     found = verdicts(path)
     assert {claim.verdict for claim in found.values()} == {"undecided"}
+    assert {claim.reason for claim in found.values()} == {NO_CONTROL}
 
 
 def test_the_closest_rival_by_hand() -> None:

@@ -10,6 +10,7 @@ import statsmodels.formula.api as smf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
+from statsmodels.stats.anova import AnovaRM
 from statsmodels.stats.multitest import multipletests
 
 from analysis import stats
@@ -209,6 +210,23 @@ def test_seed_effects_agree_with_regressions_within_each_seed() -> None:
         per_seed = [2 * smf.ols("y ~ a * b * c", part).fit().params[name] for _, part in long(cells).groupby("seed")]
         assert effect.per_seed == pytest.approx(per_seed)
         assert effect.p == pytest.approx(reference.ttest_1samp(per_seed, 0).pvalue)
+
+
+def test_seed_effects_agree_with_an_anova_of_repeated_measures() -> None:
+    cells = cube(4)
+    table = AnovaRM(long(cells), "y", "seed", within=["a", "b", "c"]).fit().anova_table
+    for effect in stats.factorial_effects(cells):
+        assert effect.p == pytest.approx(table.loc[":".join("abc"[axis] for axis in effect.axes), "Pr > F"])
+
+
+def test_paired_differences_agree_with_scipys_paired_test() -> None:
+    """Seeds that only one of the two has are left out."""
+    a, b = {1: 70.1, 2: 74.3, 3: 71.9, 5: 80.0}, {1: 68.0, 2: 70.2, 3: 70.9, 4: 10.0}
+    theirs = reference.ttest_rel([70.1, 74.3, 71.9], [68.0, 70.2, 70.9])
+    x = stats.paired(a, b)
+    assert stats.t_pvalue(x) == pytest.approx(theirs.pvalue)
+    bounds = theirs.confidence_interval()
+    assert (stats.mean_interval_t(x).low, stats.mean_interval_t(x).high) == pytest.approx((bounds.low, bounds.high))
 
 
 def test_seed_offsets_do_not_touch_effects() -> None:
