@@ -51,7 +51,13 @@ def main() -> int:
     options = tyro.cli(Options, prog="python -m sweeps.dashboard", description=__doc__)
     check_version()
     where = boards.storage_of(options.study, options.storage)
-    study = facts.read(options.study)
+    try:
+        study = facts.read(options.study)
+    except UserError as error:
+        if where is None or not options.serve or tracking.mode() == "online":
+            raise
+        print(f"no workspace: {error}", file=sys.stderr)  # the folder of a search, say
+        return serve(options, where)
     from sweeps import views  # imports wandb and wandb_workspaces: seconds
 
     project = os.environ.get("WANDB_PROJECT", tracking.PROJECT)
@@ -104,8 +110,11 @@ def offline(study: facts.Facts, options: Options, folder: Path, where: str | Non
         boards.show(preview.resolve().as_uri(), "preview of the workspace", False)
     if study.results and draw("analysis.report", str(options.study), "--out", str(options.report)):
         boards.show((options.report / "index.html").resolve().as_uri(), "our report", options.browser)
-    if not options.serve:
-        return 0
+    return serve(options, where) if options.serve else 0
+
+
+def serve(options: Options, where: str | None) -> int:
+    """optuna-dashboard until Ctrl-C; it is said if there is no storage."""
     if where is None:
         print(f"no optuna.journal in {options.study}: for optuna-dashboard name the sweep's storage (make: STORAGE=)")
         return 0

@@ -42,7 +42,8 @@ def quality(facts: Facts) -> Section:
     """Scores on the test set by arm and by toggle, the validation score over training, what the score hangs on."""
     metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
     panels = [bars(f"{name} by arm", metric, "label")]
-    panels += [bars(f"{name} by {words(factor)}", metric, factor) for factor in facts.factors]
+    several = facts.factors if len(facts.factors) > 1 else []  # one factor's levels are the arms
+    panels += [bars(f"{name} by {words(factor)}", metric, factor) for factor in several]
     panels += [line("Validation BLEU", "val/bleu"), line("Validation −log p (nats)", "val/nll")]
     panels.append(axes(facts, metric, name))
     panels.append(wr.ParameterImportancePlot(with_respect_to=metric))

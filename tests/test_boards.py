@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 from fake_runs import write_study
 
+from analysis.preview import data
 from core.errors import UserError
 from sweeps import boards
 from sweeps.storage import open_storage
@@ -240,6 +242,13 @@ def test_the_preview_draws_every_panel_and_says_what_it_is(study: Path, spec: Pa
     assert set(page.empty) == missing and page.drawn == len(panels) - len(missing)
     assert "Not W&amp;B's own page" in text
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+
+
+def test_the_share_of_variance_between_groups() -> None:
+    values = pd.Series([1.0, 3.0, 5.0, 7.0])  # total 20; two groups of two: 16 between, 4 within
+    assert data.between(values, pd.Series(["a", "a", "b", "b"])) == pytest.approx(0.8)
+    assert data.between(values, pd.Series(["a", "b", "b", "a"])) == pytest.approx(0.0)
+    assert data.between(pd.Series([2.0, 2.0]), pd.Series(["a", "b"])) == 0.0
 
 
 def test_text_from_data_is_escaped(study: Path, spec: Path, tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def ordered(levels: list[Any]) -> list[Any]:
     return sorted(levels) if plain else list(levels)
 
 
+def between(values: pd.Series, groups: pd.Series) -> float:
+    """Share of the variance of values that lies between groups, in [0, 1]; 0 where nothing varies."""
+    total = float(((values - values.mean()) ** 2).sum())
+    inner = float(((values - values.groupby(groups).transform("mean")) ** 2).sum())
+    return 1 - inner / total if total else 0.0
+
+
 def _index(levels: list[Any], level: Any) -> float:
     return float(levels.index(level)) if level in levels else np.nan
 

@@ -16,6 +16,7 @@ from analysis.style import GREY, arm_style
 
 AXES = {STEP: "training step", "per_step/t": "t", "by_steps/steps": "decoding steps"}
 BAR = "#56B4E9"
+TAG: dict[str, Any] = {"fontsize": 7, "zorder": 5, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0}}
 
 
 def line(ax: Axes, study: Study, panel: Panel) -> None:
@@ -53,7 +54,7 @@ def bars(ax: Axes, study: Study, panel: Panel) -> None:
         values = frame.loc[rows, "value"]
         if len(values):
             mean = values.mean()
-            reach = [[mean - values.min()], [values.max() - mean]]
+            reach = [[max(0.0, mean - values.min())], [max(0.0, values.max() - mean)]]  # a mean of equals may be off
             ax.barh(place, mean, color=color, height=0.72, xerr=reach, error_kw={"ecolor": GREY, "linewidth": 1})
     ax.set_yticks(range(len(groups)), [label for label, _, _ in groups])
     ax.invert_yaxis()
@@ -88,11 +89,14 @@ def parallel(ax: Axes, study: Study, panel: Panel) -> None:
     for i, column in enumerate(columns):
         ax.axvline(i, color=GREY, linewidth=0.8)
         for height, text in _marks(study, column["accessor"], float(low[i]), float(high[i])):
-            ax.annotate(text, (i, height), (3, 0), textcoords="offset points", fontsize=7, va="center", color=GREY)
+            ax.annotate(text, (i, height), (4, 0), textcoords="offset points", va="center", color=GREY, **TAG)
     ax.set_xticks(range(len(columns)), [column.get("displayName") or column["accessor"] for column in columns])
     ax.set_yticks([])
     ax.grid(visible=False)
-    ax.set_xlim(-0.15, len(columns) - 0.6)
+    ax.set_xlim(-0.2, len(columns) - 0.5)
+    ax.set_ylim(-0.12, 1.12)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
 
 
 def _marks(study: Study, accessor: str, low: float, high: float) -> list[tuple[float, str]]:
@@ -109,17 +113,17 @@ def _level(level: Any) -> str:
 
 
 def importance(ax: Axes, study: Study, panel: Panel) -> None:
-    """The correlation of each toggle with the score (the importance beside it is computed by W&B's page)."""
-    score = data.accessor(study, f"summary:{panel.config['targetKey']}")
-    pairs = [(name, data.accessor(study, f"config:{name}.value").corr(score)) for name in study.factors]
-    for place, (_, value) in enumerate(pairs):
-        ax.barh(place, value, color="#009E73" if value > 0 else "#D55E00", height=0.6)
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_xlim(-1, 1)
-    ax.set_yticks(range(len(pairs)), [name.replace("_", " ") for name, _ in pairs])
+    """The share of the scores' variance between the levels of each toggle (W&B's page computes its own measure)."""
+    frame = data.summary(study, panel.config["targetKey"])
+    _some(frame, panel.config["targetKey"])
+    for place, factor in enumerate(study.factors):
+        levels = frame["arm"].map(lambda arm, factor=factor: repr(study.arm(arm).toggles.get(factor)))
+        ax.barh(place, data.between(frame["value"], levels), color=BAR, height=0.6)
+    ax.set_xlim(0, 1)
+    ax.set_yticks(range(len(study.factors)), [name.replace("_", " ") for name in study.factors])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("correlation (importance: computed by W&B's page)")
+    ax.set_xlabel("share of variance (W&B's page: random forest)")
 
 
 def histogram(ax: Axes, study: Study, panel: Panel) -> None:

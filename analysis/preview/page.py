@@ -19,13 +19,14 @@ WIDTH, HEIGHT = 4.3, 2.0
 """Size of a panel's plot in inches, at 100 pixels an inch."""
 ROWS = 6
 """Rows of a table panel."""
+KEY = "<p>Lines and bars are means over runs; bands and whiskers reach from the lowest to the highest run.</p>"
 STYLE = """
 :root { color-scheme: light; font: 14px/1.4 system-ui, "DejaVu Sans", sans-serif; color: #1a1c1f; background: #f4f5f6 }
-body { margin: 0; display: grid; grid-template-columns: 270px 1fr }
+body { margin: 0; display: grid; grid-template-columns: 292px 1fr }
 header { grid-column: 1 / 3; background: #fff7df; border-bottom: 1px solid #d9b84a; padding: 9px 18px }
 header strong { font-size: 16px } header span { color: #595959 }
 aside { background: #fff; border-right: 1px solid #d9dcdf; padding: 14px 16px }
-aside h2 { font-size: 14px; margin: 4px 0 2px } aside p { margin: 0 0 10px; color: #595959; font-size: 12.5px }
+aside h2 { font-size: 14px; margin: 4px 0 2px } aside p { margin: 8px 0 10px; color: #595959; font-size: 12.5px }
 aside ol { list-style: none; margin: 0; padding: 0 }
 aside li { display: grid; grid-template-columns: 34px 1fr auto auto; gap: 8px; align-items: center; padding: 5px 0;
   border-top: 1px solid #eceef0; font-size: 12.5px }
@@ -70,7 +71,7 @@ def _sidebar(workspace: Workspace, study: Study | None, why: str) -> str:
         values = list(study.values(study.metric, arm.name).values())
         mean = f"{sum(values) / len(values):.1f}" if values else ""
         rows += f"<li>{swatch(looks[arm.name])}<span>{html.escape(arm.label)}</span>{len(values)}<b>{mean}</b></li>"
-    return f"<aside>{head}<p>arm, runs, mean of test/{html.escape(study.metric)}</p><ol>{rows}</ol></aside>"
+    return f"<aside>{head}<p>arm, runs, mean of test/{html.escape(study.metric)}</p><ol>{rows}</ol>{KEY}</aside>"
 
 
 def swatch(look: Look) -> str:
