@@ -94,7 +94,7 @@ def online(study: facts.Facts, project: str, when: str, folder: Path) -> int:
     if not tracking.reachable(url):
         raise UserError(f"W&B: {url} does not answer. {kept}")
     entity = os.environ.get("WANDB_ENTITY")
-    saved = views.in_time(lambda: views.save(study, entity, project, when), f"W&B: {url} failed us. {kept}")
+    saved = views.in_time(lambda: views.save(study, entity, project, when), f"W&B: not saved at {url}", kept)
     for what, address in zip(("workspace", "report"), saved, strict=True):
         print(f"{what}: {address}")
     return 0
@@ -102,7 +102,7 @@ def online(study: facts.Facts, project: str, when: str, folder: Path) -> int:
 
 def offline(study: facts.Facts, options: Options, folder: Path, where: str | None) -> int:
     """The preview, our own report, and optuna-dashboard."""
-    print("W&B: offline; the next `make dashboard` with a key and a server saves the workspace and the report there")
+    print(f"W&B: {tracking.mode()}; `make dashboard` with a key and a server saves the workspace and the report there")
     preview = folder / "workspace.html"
     if draw(
         "analysis.preview", str(options.study), "--workspace", str(folder / "workspace.json"), "--out", str(preview)

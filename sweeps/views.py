@@ -76,8 +76,8 @@ def existing_report(api: Any, facts: Facts, entity: str, project: str) -> str:
     return str(found[0].id) if found else ""
 
 
-def in_time(action: Callable[[], list[str]], what: str, seconds: float = PATIENCE) -> list[str]:
-    """The action's result. Raises UserError if it fails or takes too long (a server that vanished)."""
+def in_time(action: Callable[[], list[str]], what: str, way: str, seconds: float = PATIENCE) -> list[str]:
+    """The action's result. Raises UserError, "what (reason). way", if it fails or takes too long (a server gone)."""
     outcome: dict[str, Any] = {}
 
     def run() -> None:
@@ -95,5 +95,5 @@ def in_time(action: Callable[[], list[str]], what: str, seconds: float = PATIENC
         reason = (
             " ".join(f"{type(error).__name__}: {error}".split())[:300] if error else f"no answer in {seconds:.0f} s"
         )
-        raise UserError(f"{what} ({reason})") from error
+        raise UserError(f"{what} ({reason}). {way}") from error
     return list(outcome["result"])

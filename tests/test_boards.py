@@ -25,7 +25,7 @@ from fake_runs import write_study
 
 from analysis.preview import data
 from core.errors import UserError
-from sweeps import boards
+from sweeps import boards, dashboard
 from sweeps.storage import open_storage
 
 
@@ -58,7 +58,14 @@ def command(begun: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """python -m sweeps.dashboard, serving, without a screen."""
     line = [sys.executable, "-m", "sweeps.dashboard", str(begun), "--out", str(tmp_path / "out")]
     hidden = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "SSH_CONNECTION": "somewhere", "WANDB_MODE": "offline"}
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | hidden)
+    process = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | hidden,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in what a shell runs behind it
+    )
     yield process
     process.kill()
     process.communicate()
@@ -96,6 +103,23 @@ def serving(journal: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_folder_without_a_study_has_optuna_dashboard_alone(
+    begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (begun / "study.json").unlink()
+    served: list[boards.Server] = []
+    monkeypatch.setattr(boards, "serve", served.append)
+    monkeypatch.setattr(sys, "argv", ["dashboard", str(begun), "--out", str(tmp_path / "out"), "--no-browser"])
+    assert dashboard.main() == 0
+    (server,) = served
+    server.server_close()
+    said = capsys.readouterr()
+    assert said.out.startswith("optuna-dashboard") and said.err.startswith("no workspace: no runs in")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--no-serve"])
+    with pytest.raises(UserError, match="no runs in"):
+        dashboard.main()
 
 
 def test_trials_of_a_running_sweep_are_seen(study: Path, tmp_path: Path) -> None:

@@ -205,16 +205,16 @@ def test_a_report_of_somebody_else_with_the_same_title_is_left_alone(read: Facts
 
 def test_a_server_that_vanished_is_not_waited_for(read: Facts, wandb_server: Server) -> None:
     wandb_server.stop()
-    with pytest.raises(UserError, match=r"as JSON.*no answer in 1 s"):
-        views.in_time(lambda: views.save(read, None, "p", WHEN), "it is there as JSON", 1.0)
+    with pytest.raises(UserError, match=r"not saved \(no answer in 1 s\). It is there as JSON"):
+        views.in_time(lambda: views.save(read, None, "p", WHEN), "not saved", "It is there as JSON", 1.0)
 
 
 def test_why_saving_failed_is_said() -> None:
     def refuse() -> list[str]:
         raise ValueError("not yours")
 
-    with pytest.raises(UserError, match=r"kept \(ValueError: not yours\)"):
-        views.in_time(refuse, "kept")
+    with pytest.raises(UserError, match=r"not saved \(ValueError: not yours\). Kept"):
+        views.in_time(refuse, "not saved", "Kept")
 
 
 # The command
