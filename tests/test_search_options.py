@@ -1,0 +1,179 @@
+"""What a search is asked for: ranges, shared points, budgets, wrong options; and one real search from end to end."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations import presets, studies
+from ablations.ranges import Levels, Range, absolute, default_of, options_set, without
+from core.config import flat
+from core.errors import UserError
+from sweeps import search
+from sweeps.points import described, shared_points, space_for, text
+
+ROOT = Path(__file__).parents[1]
+CONFIG = flat(presets.get("tiny").config)
+
+
+# Ranges
+
+
+@given(
+    st.floats(0, 1), st.sampled_from([Range(1e-4, 1e-2, log=True), Range(0, 0.3), Range(2, 90, log=True, whole=True)])
+)
+def test_points_lie_within_their_range_in_order(share: float, dimension: Range) -> None:
+    low, here, high = dimension.at(0), dimension.at(share), dimension.at(1)
+    assert (low, high) == (pytest.approx(dimension.low), pytest.approx(dimension.high))
+    assert dimension.low <= here <= dimension.high
+    assert not dimension.whole or here == int(here)
+
+
+def test_middle_of_a_logarithmic_range_is_the_geometric_mean() -> None:
+    assert Range(1e-4, 1e-2, log=True).at(0.5) == pytest.approx(1e-3)
+    assert Range(0.0, 0.3).at(0.5) == pytest.approx(0.15)
+    assert [Levels((5, 10, 20, 50)).at(u) for u in (0, 0.3, 0.5, 1)] == [5, 10, 20, 50]
+
+
+def test_ranges_are_around_the_default_and_hold_it() -> None:
+    assert Range(0.25, 4, log=True, relative=True).around(4e-3) == Range(1e-3, 1.6e-2, log=True)
+    assert Range(0.25, 4, whole=True, relative=True).around(4) == Range(1, 16, whole=True)
+    assert Range(0.0, 0.3).around(0.5) == Range(0.0, 0.5), "wide enough for the default"
+    with pytest.raises(UserError, match=r"option decoding_noise_factor: .* above 0"):
+        absolute({"decoding_noise_factor": Range(0.25, 4.0, log=True)}, {"decoding_noise_factor": 0.0})
+
+
+def test_what_a_study_varies_itself_is_not_tuned() -> None:
+    steps = space_for(studies.get("steps"), CONFIG)
+    assert "steps" not in steps.dimensions and set(steps.training.dimensions) == {"lr", "warmup", "dropout"}
+    assert set(steps.decoding.dimensions) == {"decoding_noise_factor"}
+    assert options_set("steps", Levels((5, 10))) == {"decoding_steps", "early_stop"}
+    only = replace(studies.get("modules"), nuisance={"decoding_noise_factor": Range(0.25, 4, log=True)})
+    assert set(space_for(only, CONFIG).training.dimensions) == {"decoding_noise_factor"}, "it takes the first place"
+    with pytest.raises(UserError, match="nothing is left to tune"):
+        space_for(replace(studies.get("steps"), nuisance={"steps": Levels((5, 10))}), CONFIG)
+
+
+def test_the_default_must_be_a_level_and_levels_possible() -> None:
+    assert default_of("steps", Levels((5, 10, 20)), CONFIG) == 20
+    with pytest.raises(UserError, match=r"option steps.*levels that are searched \(5, 10\)"):
+        default_of("steps", Levels((5, 10)), CONFIG)
+    few = space_for(studies.get("modules"), CONFIG | {"diffusion_steps": 20})
+    assert described(few.dimensions["steps"]) == {"levels": [5, 10, 20]}
+    assert without({"lr": Range(0, 1)}, ["lr"]) == {}
+
+
+def test_shared_points_are_the_same_shares_whatever_the_default() -> None:
+    """Twice the default learning rate: twice each point's, the rest as before."""
+    one, two = (space_for(studies.get("modules"), CONFIG | {"lr": lr}).training.shared for lr in (1e-3, 2e-3))
+    for a, b in zip(one, two, strict=True):
+        assert b["lr"] == pytest.approx(2 * a["lr"]) and b["dropout"] == a["dropout"]
+    assert shared_points({}, 4, 0) == [] and len(one) == 4
+    assert text({"lr": 0.0041234, "steps": 20}) == "lr 0.00412, steps 20"
+
+
+# Options
+
+
+def prepared(**options: Any) -> Any:
+    """The search that these options ask for."""
+    return search.prepare(search.Options(preset="smoke", **options))[1]
+
+
+@pytest.mark.parametrize(("given_", "seconds"), [("30m", 1800), ("1.5h", 5400), ("90s", 90), ("2d", 172800)])
+def test_budgets(given_: str, seconds: float) -> None:
+    assert search.budget_of(search.Options(budget=given_)) == seconds
+
+
+def test_limits_and_pruners_by_default() -> None:
+    assert (prepared().budget, prepared().trials, prepared().pruner) == (1800, None, "median")
+    assert (prepared(trials=3).budget, prepared(trials=3).trials) == (None, 3)
+    both = prepared(objectives="score,time")
+    assert both.objectives == ("score", "time") and both.pruner == "none"
+    assert prepared().seeds == (101, 102) and prepared().title == "modules-smoke-search"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": "30"}, "--budget 30: give a number and"),
+        ({"budget": "-3m"}, "--budget -3m: must be above 0"),
+        ({"trials": 0}, "--trials 0: must be at least 1"),
+        ({"trial_seeds": 0}, "--trial-seeds 0"),
+        ({"decodings": -1}, "--decodings -1"),
+        ({"pruner": "wilcoxon"}, "--trial-seeds 5 or more"),
+        ({"objectives": "time"}, "--objectives time: use score"),
+        ({"objectives": "score,time", "pruner": "median"}, "two objectives cannot be pruned"),
+        ({"seeds": 101}, "--seeds 101: seeds from 101 on belong to the search"),
+        ({"overrides": ("decoding_steps=7",)}, "option steps: its default must be one of the levels"),
+        ({"only": ("anchor+norm+F5",)}, "Did you mean 'anchor"),
+        ({"study": "module"}, "Did you mean 'modules'"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        prepared(**options)
+    assert message in str(error.value)
+
+
+def test_the_name_changes_with_what_trials_depend_on_and_with_nothing_else() -> None:
+    name = prepared().name
+    assert name == prepared(trials=5, workers=3, only=("anchor+norm+F4",), compare=False).name
+    others: list[dict[str, Any]] = [
+        {"pruner": "none"},
+        {"trial_seeds": 3},
+        {"decodings": 0},
+        {"search_seed": 1},
+        {"overrides": ("updates=9",)},
+    ]
+    assert len({name, *(prepared(**other).name for other in others)}) == 6
+
+
+# From end to end
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_search(tmp_path: Path) -> None:
+    """Two arms of the smoke preset: searched on the validation set, then compared on the test set."""
+    arms = ("anchor+norm+F4", "rounding+norm+F1")
+    line = [sys.executable, "-m", "sweeps.search", "--preset", "smoke", "--trials", "2", "--trial-seeds", "1"]
+    line += ["--decodings", "1", "--seeds", "1", "--workers", "1", "--objectives", "score,time", "--only", *arms]
+    line += ["--runs", str(tmp_path / "runs"), "--figures", str(tmp_path / "figures")]
+    environment = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "runs" / "modules-smoke-search"
+    content = json.loads((folder / "search.json").read_text())
+    assert content["finished"] and content["rounds"] == 2 and set(content["best"]) == set(arms)
+    updates = presets.get("smoke").config.training.updates
+    for arm in arms:
+        assert content["spent"][arm]["updates"] == 2 * updates, "decodings train nothing"
+        assert content["pareto"][arm]
+    runs = {run: t for t in content["trials"] for run in t["runs"]}
+    for run, trial in runs.items():
+        record, scores = (json.loads((folder / run / f"{name}.json").read_text()) for name in ("run", "scores"))
+        assert scores["split"] == "valid" and scores["sentences"] == 16
+        assert scores["val/bleu"] == trial["objectives"][0] and "bleu" not in scores
+        assert ("trained_by" in record) == (trial["part"] == "decoding")
+        assert not (folder / run / "samples.jsonl").exists() and not (folder / run / "probes.npz").exists()
+    tuned = tmp_path / "runs" / "modules-smoke-tuned"
+    for path in tuned.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        assert record["seed"] == 1 and record["tuning"]["trials"] == 2 and record["tuning"]["search"] == folder.name
+        for option, value in content["best"][record["arm"]]["options"].items():
+            assert record["config"][option] == value
+    assert (
+        len(list(tuned.glob("*/scores.json")))
+        == len(list((tmp_path / "runs/modules-smoke").glob("*/scores.json")))
+        == 2
+    )
+    assert "All arms at the default, and each arm at its own best" in done.stdout
+    assert (tmp_path / "figures" / folder.name / "tuned.pdf").exists()
