@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
+from core.errors import UserError, masked
 from sweeps import search_record
 from sweeps.conduct import RECONCILE_SECONDS, STOP_SECONDS
 from sweeps.ledger import OVER, TRAINING, best, part
@@ -17,10 +18,12 @@ from sweeps.points import text
 from sweeps.pool import Pool
 from sweeps.reconcile import reconcile
 from sweeps.rounds import Chances, Search, advance, complete, opened
-from sweeps.storage import ENVIRONMENT
+from sweeps.storage import ENVIRONMENT, lost, patiently
 from sweeps.trials import Queue
 
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 600.0
+"""How long a storage may not answer before the search ends; what runs goes on meanwhile."""
 WORKER = (sys.executable, "-m", "sweeps.trial_worker")
 Say = Callable[[str], None]
 
@@ -165,7 +168,7 @@ def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
     due, before = 0.0, set[str]()
     while True:
         align = time.monotonic() > due
-        jobs = seeker.look(align)
+        jobs = patiently(lambda at=align: seeker.look(at), PATIENCE_SECONDS)  # type: ignore[misc]
         if not jobs:
             return
         if align:
@@ -191,7 +194,8 @@ def running(search: Search, jobs: Sequence[Job]) -> dict[int, str]:
 def seek(search: Search, worker: Sequence[str] = WORKER, poll: float = POLL_SECONDS, tell: Say = say) -> dict[str, Any]:
     """Search until the budget is spent; returns the content of search.json.
 
-    Raises KeyboardInterrupt (Ctrl-C) and SystemExit (SIGTERM) after the workers have been ended.
+    Raises KeyboardInterrupt (Ctrl-C) and SystemExit (SIGTERM) after the workers have been ended, and UserError where a
+    run is refused or the storage is lost.
     """
     search.folder.mkdir(parents=True, exist_ok=True)
     seeker = begin(search, tell)
@@ -202,10 +206,22 @@ def seek(search: Search, worker: Sequence[str] = WORKER, poll: float = POLL_SECO
         _work(seeker, pool, poll)
     except (KeyboardInterrupt, SystemExit):
         print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
+        pool.stop(STOP_SECONDS)
+        _close(seeker, finished=False)
         raise
+    except Exception as error:
+        if not lost(error):
+            raise
+        message = (
+            f"--storage {masked(search.storage)}: does not answer any more; start the same command again when it does"
+        )
+        raise UserError(message) from error
     finally:
         pool.stop(STOP_SECONDS)
-        with records.exclusive(search.folder / "search.lock"):
-            search_record.write(search, seeker.clock.spent)
-    with records.exclusive(search.folder / "search.lock"):
-        return search_record.write(search, seeker.clock.spent, finished=True)
+    return _close(seeker, finished=True)
+
+
+def _close(seeker: Seeker, finished: bool) -> dict[str, Any]:
+    """The last search.json of this search."""
+    with records.exclusive(seeker.search.folder / "search.lock"):
+        return search_record.write(seeker.search, seeker.clock.spent, finished)
