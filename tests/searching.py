@@ -21,7 +21,6 @@ from core.errors import UserError, command
 from sweeps import study, trial_worker
 from sweeps.points import space_for
 from sweeps.rounds import Chances, Search, advance, opened
-from sweeps.seek import affordable, seek
 from sweeps.storage import open_storage
 
 ME = (sys.executable, str(Path(__file__)))
@@ -138,6 +137,8 @@ def serially(search: Search) -> None:
 
 def rounds_on(search: Search, again: Chances, spent: float) -> list[Any]:
     """What is to be done now; a round is opened if nothing is."""
+    from sweeps.seek import affordable  # a worker starts faster without
+
     jobs = advance(search, opened(search), again)
     if not jobs and affordable(search, opened(search), spent):
         return advance(search, opened(search) + 1, again)
@@ -145,7 +146,9 @@ def rounds_on(search: Search, again: Chances, spent: float) -> list[Any]:
 
 
 def seek_here() -> int:
-    """A whole search, as runs/search.json describes it."""
+    """A whole search, as RUNS/search.json describes it."""
+    from sweeps.seek import seek
+
     runs = Path(sys.argv[2])
     options = json.loads((runs / "search.json").read_text())
     options |= {name: tuple(options[name]) for name in ("seeds", "arms", "objectives") if name in options}
