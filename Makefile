@@ -46,7 +46,7 @@ help:
 ##   make dashboard  W&B workspace and report as code; without a server JSON, optuna-dashboard and our own report
 ##   make test       run the tests
 ##   make lint       check style and types (ruff, mypy)
-##   make bench      measure training tokens and decoding sentences per second
+##   make bench      measure training tokens and decoding sentences per second, and what records and tracking cost
 ##   make setup      install into .venv what the others need (they call it themselves; nothing to do takes no time)
 ##   make clean      remove figures/ and caches; runs/, results/, wandb/ and .venv are never touched
 ##   make help       print this
@@ -200,6 +200,7 @@ lint: setup
 
 bench: setup
 	"$(PY)" -m core.bench $(ARGS)
+	"$(PY)" -m sweeps.bench $(filter --json,$(ARGS))
 
 clean:
 	rm -rf figures .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

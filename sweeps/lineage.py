@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-
 from sweeps import archive
 
 MODEL_FILES = ("model.safetensors", "tokenizer.json")
@@ -39,10 +38,11 @@ class Step:
 def log(run: Any, artifact: wandb.Artifact, made: bool = True, used: bool = False) -> None:
     """Log an artifact as made by a run, as used by it (one that was there before), or both.
 
-    The public `use_artifact` refuses to work offline and waits for a server without limit; the client's own record,
-    which `use_artifact` writes too, does neither.
+    This is what the client's `log_artifact` and `use_artifact` do offline (the latter refuses to); online they ask the
+    server about it first and wait, without limit if it is gone. Uploading happens beside the run; its end waits for it.
     """
-    run._log_artifact(artifact, aliases=["latest"], is_user_created=not made, use_after_commit=used)
+    ready, aliases = run._prepare_artifact(artifact, aliases=["latest"])
+    run._interface.publish_artifact(run, ready, aliases, None, is_user_created=not made, use_after_commit=used)
 
 
 def name(*parts: str) -> str:
@@ -110,20 +110,24 @@ def outputs(run_id: str, folder: Path) -> wandb.Artifact:
 
 
 def history(data: Mapping[str, Any]) -> Iterator[Step]:
-    """The steps before a run on a distilled corpus: source -> teacher, and source + teacher -> distilled corpus."""
+    """The steps before a run on a distilled corpus: source -> teacher, and source + teacher -> distilled corpus.
+
+    A source that was distilled itself has its own steps before them.
+    """
     story = data.get("lineage") or {}
     if not (story.get("source") and story.get("teacher")):
         return
     source, teacher = story["source"], story["teacher"]
-    name_of = str(teacher.get("hash") or "unknown")
+    yield from history(source)
+    hash_ = str(teacher.get("hash") or "unknown")
 
     def text() -> wandb.Artifact:
-        options = {key: value for key, value in source.items() if key.startswith("corpus_")}
-        return corpus(source, options or {"data": ""})
+        embedded = str(source["digest"]).startswith("embedded-")
+        return corpus(source, {"data": None, **(teacher.get("options") or {})} if embedded else {"data": ""})
 
     def taught() -> wandb.Artifact:
-        return _of_facts(name("model", name_of), "model", {"hash": name_of}, {**teacher, "role": "teacher"})
+        return _of_facts(name("model", hash_), "model", {"hash": hash_}, {**teacher, "role": "teacher"})
 
-    yield Step(name("teacher", name_of), "teacher", (text(),), taught(), dict(teacher))
+    yield Step(name("teacher", hash_), "teacher", (text(),), taught(), dict(teacher))
     made = corpus(data, {"data": ""})
     yield Step(name("distill", str(data["digest"])), "distill", (text(), taught()), made, dict(story))

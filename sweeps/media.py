@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
 
+import wandb
 from ablations import records
 
 SAMPLES = 50
@@ -16,7 +16,7 @@ CURVES = ("mse", "nll", "accuracy", "nearest", "nearest_F1")
 
 
 def show(run: Any, folder: Path) -> None:
-    """Log what is there of scores.json, probes.npz and samples.jsonl, and what the run cost."""
+    """Log what is there of scores.json and probes.npz, and what the run cost."""
     cost = records.read(folder).get("cost") or {}
     run.summary.update({f"cost/{name}": value for name, value in cost.items() if value is not None})
     if (folder / "scores.json").exists():
@@ -29,6 +29,10 @@ def show(run: Any, folder: Path) -> None:
             for row in per_step(probes):
                 run.log(row)
             run.log(histograms(probes))
+
+
+def show_texts(run: Any, folder: Path) -> None:
+    """Log sample translations as tables; online the client asks the server first, and waits for it."""
     run.log(texts(records.read_rows(folder / "samples.jsonl")[:SAMPLES]))
 
 

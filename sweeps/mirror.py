@@ -23,13 +23,14 @@ class Options:
     """The study's folder, e.g. runs/modules."""
 
 
-def mirror(folder: Path, mode: str) -> None:
-    """One run: its rows, its results, its end."""
+def mirror(folder: Path, mode: str) -> bool:
+    """One run: its rows, its results, its end. False if something of it could not be written, which is said."""
     tracker = tracking.WandbTracker(folder, mode)
     for row in records.read_rows(folder / "metrics.jsonl"):
         tracker.log(row)
     tracker.results(folder)
     tracker.finish(records.read(folder)["state"])
+    return tracker.well and not tracker.gone
 
 
 def main() -> int:
@@ -42,11 +43,12 @@ def main() -> int:
     mode = tracking.mode()
     if mode == "disabled":
         raise UserError("WANDB_MODE=disabled turns W&B off; unset it, or use WANDB_MODE=offline")
+    well = 0
     for folder in folders:
         print(folder.name, flush=True)
-        mirror(folder, mode)
-    print(f"{len(folders)} runs written ({mode}) to {tracking.home(folders[0]) / 'wandb'}")
-    return 0
+        well += mirror(folder, mode)
+    print(f"{well} of {len(folders)} runs written ({mode}) to {tracking.home(folders[0]) / 'wandb'}")
+    return 0 if well == len(folders) else 1
 
 
 if __name__ == "__main__":

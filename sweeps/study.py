@@ -25,7 +25,7 @@ import tyro
 from ablations import presets, studies
 from core.config import RunConfig
 from core.errors import UserError, command, masked
-from sweeps import plan, pool, storage, sweep_file
+from sweeps import connection, plan, pool, storage, sweep_file
 from sweeps.conduct import Sweep, conduct
 from sweeps.display import duration
 from sweeps.order import orders
@@ -138,6 +138,7 @@ def base(options: Options) -> Base:
 
 def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
+    connection.chosen()  # a wrong WANDB_MODE is said here, not by every run
     recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
     wanted = plan.chosen(jobs, options.only)
     devices = pool.gpus()

@@ -8,90 +8,41 @@ Under an agent of a W&B sweep (WANDB_SWEEP_ID set) the run takes the agent's WAN
 and the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last word in its configuration; run.json notes whose it is.
 """
 
-import netrc
 import os
 import shutil
-import socket
-import sys
-import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
+from core.errors import UserError
 from sweeps import archive
+from sweeps.connection import client, has_key, mode, reachable, report, server
 
 if TYPE_CHECKING:
     from sweeps import lineage  # imports wandb
 
 PROJECT = "embedding-diffusion"
-CONNECT_SECONDS = 3.0
 INIT_SECONDS = 20.0
 FINISH_SECONDS = 60.0
-"""Longest wait for a server that does not answer: on connecting, at the start, and at the end of a run."""
+"""Longest wait for a server that does not answer, at the start and at the end of a run."""
+
+PATIENCE = {
+    "x_graphql_retry_max": 2,
+    "x_graphql_retry_wait_max_seconds": 4.0,
+    "x_graphql_timeout_seconds": 10.0,
+    "x_file_transfer_retry_max": 2,
+    "x_file_transfer_timeout_seconds": 30.0,
+}
+"""How often the client tries again: without it, a server that is gone at the end of a run holds it up without limit."""
 
 STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
 STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
 ARCHIVE = ("archive/part", "archive/of", "archive/data")
 """Which metric is the horizontal axis of which (never W&B's own counter)."""
-
-
-# Online or not
-
-
-def client() -> Any:
-    """The wandb package, imported when it is first needed: that takes a second."""
-    import wandb
-
-    return wandb
-
-
-def server() -> str:
-    """The address of the W&B server that would be used."""
-    return str(client().setup().settings.base_url)
-
-
-def has_key(url: str) -> bool:
-    """Whether there is a key for the server: in WANDB_API_KEY, or in the netrc file where `wandb login` puts it."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = os.environ.get("NETRC") or Path.home() / ".netrc"
-    with suppress(OSError, netrc.NetrcParseError):
-        return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
-    return False
-
-
-def reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
-    """Whether the server (or the proxy on the way to it) takes a connection."""
-    scheme = urlsplit(url).scheme
-    target = urlsplit(urllib.request.getproxies().get(scheme, url))
-    port = target.port or {"http": 80}.get(target.scheme, 443)
-    with suppress(OSError), socket.create_connection((target.hostname or "", port), timeout=seconds):
-        return True
-    return False
-
-
-def mode() -> str:
-    """WANDB_MODE if it is set; else online if there is a key and the server answers; else offline."""
-    if chosen := os.environ.get("WANDB_MODE"):
-        return chosen
-    url = server()
-    if not has_key(url):
-        return "offline"
-    if reachable(url):
-        return "online"
-    _report(f"{url} does not answer; runs are written offline (`wandb sync` sends them later)")
-    os.environ["WANDB_MODE"] = "offline"  # asked once a process
-    return "offline"
-
-
-def _report(message: str) -> None:
-    print(f"W&B: {message}", file=sys.stderr, flush=True)
 
 
 # The tracker
@@ -147,8 +98,9 @@ def address(record: Mapping[str, Any]) -> dict[str, str]:
 def _settings(online: bool, sweep: str | None) -> Any:
     values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
     values |= {"sweep_id": sweep} if sweep else {}
+    values |= {"x_save_requirements": False}  # the record has the versions that matter
     if online:
-        values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
+        values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS} | PATIENCE
     else:
         values |= {"x_disable_stats": True}
     known = client().Settings.model_fields  # older versions wait without a limit
@@ -168,14 +120,14 @@ class WandbTracker:
     """One run in W&B, online or offline. No method raises: a failure is reported once and ends the mirroring."""
 
     def __init__(self, folder: Path, mode: str) -> None:
-        self.folder, self.seen, self.well = folder, -1, True
+        self.folder, self.seen, self.well, self.gone = folder, -1, True, False
         self.run: Any = None
         self._safely(lambda: self._start(mode))
 
     def _start(self, mode: str) -> None:
         record = records.read(self.folder)
         known, place, online = identity(record), home(self.folder), mode == "online"
-        if known.sweep and record.get("wandb") != asdict(known):  # so that it can be mirrored without the agent
+        if known.sweep and record["state"] != "finished":  # so that it can be mirrored without the agent
             record = records.update(self.folder, wandb=asdict(known))
         if not online:  # this run will hold all rows, also those before an interruption
             for old in (place / "wandb").glob(f"offline-run-*-{known.id}"):
@@ -193,7 +145,7 @@ class WandbTracker:
         except Exception as error:
             if not online:
                 raise
-            _report(f"{_line(error)}; writing offline instead (`wandb sync` sends it later)")
+            report(f"{_line(error)}; writing offline instead (`wandb sync` sends it later)")
             os.environ["WANDB_MODE"] = "offline"
             return self._start("offline")
         self.run = run
@@ -212,7 +164,7 @@ class WandbTracker:
         except Exception as error:
             if self.well:
                 again = f"python -m sweeps.mirror {self.folder.parent}"
-                _report(f"{_line(error)}; the run goes on, its folder has everything (`{again}` writes it anew)")
+                report(f"{_line(error)}; the run goes on, its folder has everything (`{again}` writes it anew)")
             self.well = False
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -228,10 +180,23 @@ class WandbTracker:
 
             record = records.read(folder)
             self._safely(lambda: media.show(self.run, folder))
+            if not self._answered():
+                return
             if record.get("data"):
                 self._safely(lambda: self._came_about(record))
             if (folder / lineage.MODEL_FILES[0]).exists():
                 self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
+            self._safely(lambda: media.show_texts(self.run, folder))
+
+    def _answered(self) -> bool:
+        """Whether there is someone to take tables and artifacts, for which the client waits long; it is said if not."""
+        if self.run.settings.mode != "online" or reachable(server()):
+            return True
+        if self.well and not self.gone:
+            self.gone = True
+            again = f"python -m sweeps.mirror {self.folder.parent}"
+            report(f"{server()} is gone; tables and artifacts are left out (`{again}` sends them when it is back)")
+        return False
 
     def _came_about(self, record: Mapping[str, Any]) -> None:
         """The corpus that the run uses, and runs that stand for how it came about if it is distilled.
@@ -270,7 +235,7 @@ class WandbTracker:
         """The run's small files, for `python -m sweeps.fetch`."""
         for row in archive.rows(self.folder):
             self.run.log(row)
-        if (self.folder / "scores.json").exists():
+        if (self.folder / "scores.json").exists() and self._answered():
             from sweeps import lineage
 
             lineage.log(self.run, lineage.outputs(self.run.id, self.folder))
@@ -284,10 +249,12 @@ def tracker(folder: Path) -> Tracker:
     """The tracker of a run folder (which has its run.json). Whoever asks for it calls its `finish`, come what may."""
     try:
         where = mode()
+    except UserError:
+        raise
     except Exception as error:  # a broken installation of wandb, say
-        _report(f"{_line(error)}; the run goes on without it")
+        report(f"{_line(error)}; the run goes on without it")
         return NullTracker()
     return NullTracker() if where == "disabled" else WandbTracker(folder, where)
 
 
-__all__ = ["NullTracker", "Tracker", "WandbTracker", "tracker"]
+__all__ = ["NullTracker", "Tracker", "WandbTracker", "client", "has_key", "mode", "reachable", "server", "tracker"]

@@ -1,6 +1,5 @@
 """Runs read back from a W&B server, whole: files of their outputs artifact, else every row of their history."""
 
-import inspect
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,9 +48,7 @@ def held(source: str) -> Iterator[Held]:
 
 def _held(run: Any) -> Held:
     files = _outputs(run)
-    scan = run.scan_history
-    fresh = {"use_cache": False} if "use_cache" in inspect.signature(scan).parameters else {}
-    rows = [] if "run.json" in files else list(scan(**fresh))
+    rows = [] if "run.json" in files else list(run.scan_history(use_cache=False))
     where = "/".join(run.path)
     return Held(where, dict(run.config), dict(run.summary), rows, files)
 

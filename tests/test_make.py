@@ -93,6 +93,19 @@ def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
     assert make(target, f"PY={failing}").returncode != 0
 
 
+@needs_make
+def test_figures_come_from_run_folders_or_from_wandb() -> None:
+    def asked(*given: str) -> str:
+        return make("-n", "figures", "PY=python", *given).stdout.splitlines()[-1]
+
+    assert asked("FROM=my  runs/modules") == '"python" -m analysis.figures "my  runs/modules" --out "figures" '
+    fetched = '"python" -m sweeps.fetch "my  runs/x.wandb"  --to "runs/.fetched" --out "figures" '
+    assert asked("FROM=my  runs/x.wandb") == fetched
+    assert '"wandb:a/b" --study "steps" --to "elsewhere/.fetched"' in asked(
+        "FROM=wandb:a/b", "STUDY=steps", "RUNS=elsewhere"
+    )
+
+
 def test_clean_spares_what_took_work() -> None:
     recipe = MAKEFILE.split("\nclean:\n")[1]
     assert not re.search(r"\b(runs|results|wandb)\b|\$\(", recipe.replace("$(PY)", ""))

@@ -17,7 +17,7 @@ from tracked import ROOT, TOGGLES, contents, log_all, plain_surroundings, run_fo
 
 from ablations import records
 from core.errors import UserError
-from sweeps import media, mirror, restore, tracking
+from sweeps import connection, media, mirror, restore, tracking
 
 
 @pytest.fixture(autouse=True)
@@ -176,22 +176,37 @@ def test_online_only_with_a_key_and_a_server_that_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "http://127.0.0.1:9"  # the discard port: nobody listens
-    monkeypatch.setattr(tracking, "server", lambda: url)
-    assert tracking.mode() == "offline", "no key"
+    monkeypatch.setattr(connection, "server", lambda: url)
+    assert connection.mode() == "offline", "no key"
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password " + "a" * 40 + "\n")
     (tmp_path / "netrc").chmod(0o600)
-    assert tracking.has_key(url) and not tracking.has_key("https://elsewhere.example")
-    monkeypatch.setattr(tracking, "reachable", lambda url: True)
-    assert tracking.mode() == "online"
+    assert connection.has_key(url) and not connection.has_key("https://elsewhere.example")
+    monkeypatch.setattr(connection, "reachable", lambda url: True)
+    assert connection.mode() == "online"
     monkeypatch.undo()
-    monkeypatch.setattr(tracking, "server", lambda: url)
+    monkeypatch.setattr(connection, "server", lambda: url)
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_MODE", "")
     began = time.monotonic()
-    assert tracking.mode() == "offline" and time.monotonic() - began < tracking.CONNECT_SECONDS + 1
-    assert tracking.mode() == "offline" and capsys.readouterr().err.count("does not answer") == 1
+    assert connection.mode() == "offline" and time.monotonic() - began < connection.CONNECT_SECONDS + 1
+    assert connection.mode() == "offline" and capsys.readouterr().err.count("does not answer") == 1
     monkeypatch.setenv("WANDB_MODE", "online")
-    assert tracking.mode() == "online", "the user has the last word"
+    assert connection.mode() == "online", "the user has the last word"
+
+
+@pytest.mark.parametrize(("said", "meant"), {"run": "online", "dryrun": "offline", "disabled": "disabled"}.items())
+def test_wandbs_older_words_are_understood(monkeypatch: pytest.MonkeyPatch, said: str, meant: str) -> None:
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert connection.mode() == meant
+
+
+def test_another_mode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(UserError, match="WANDB_MODE=ofline: no such mode\\. Did you mean 'offline'"):
+        tracking.tracker(run_folder(tmp_path / "modules"))
+    line = [sys.executable, "-m", "sweeps.study", "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "WANDB_MODE=ofline" in done.stderr and not (tmp_path / "runs").exists()
 
 
 def test_turned_off_it_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +231,7 @@ def test_the_mirror_is_rebuilt_from_the_folders(
     shutil.rmtree(tmp_path / "modules" / "wandb")
     run_folder(tmp_path / "modules", seed=2)  # pending: not written
     monkeypatch.setattr(sys, "argv", ["mirror", str(tmp_path / "modules")])
-    assert mirror.main() == 0 and "1 runs written (offline)" in capsys.readouterr().out
+    assert mirror.main() == 0 and "1 of 1 runs written (offline)" in capsys.readouterr().out
     after = contents(tmp_path / "modules")
     kept = []
     for found in (before, after):

@@ -24,6 +24,12 @@ def operation(*names: str) -> Callable[[Answer], Answer]:
     return enter
 
 
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Backend:
     """Everything the clients told the server, by id, for tests to look at.
@@ -34,6 +40,7 @@ class Backend:
 
     url: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
+    answering: threading.Event = field(default_factory=_set)
     calls: Counter[str] = field(default_factory=Counter)
     unknown: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing on the terminal."""
 
     def _body(self) -> bytes:
+        self.backend.answering.wait()
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
 
@@ -95,8 +97,9 @@ def stream(backend: Backend, run_id: str, body: dict[str, Any]) -> None:
     run = backend.run(run_id)
     for name, chunk in (body.get("files") or {}).items():
         rows = [json.loads(line) for line in chunk["content"] if line.startswith("{")]
-        if name == "wandb-history.jsonl":
-            run["history"] += rows
+        if name == "wandb-history.jsonl":  # rows sent again after a lost answer take the place of the first ones
+            start = chunk.get("offset", len(run["history"]))
+            run["history"][start : start + len(rows)] = rows
         elif name == "wandb-summary.json" and rows:
             run["summary"] = rows[-1]
     if body.get("complete"):
@@ -108,6 +111,28 @@ class Quiet(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection."""
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget it."""
+        self.open.discard(request)
+        super().shutdown_request(request)
+
+    def vanish(self) -> None:
+        """Take no connection any more, and cut those that there are."""
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Errors of the stand-in itself are still shown."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -115,12 +140,16 @@ class Quiet(ThreadingHTTPServer):
 
 
 class Server:
-    """The running stand-in. `stop` makes it vanish: connections are refused from then on."""
+    """The running stand-in. `stop` makes it vanish: connections are cut, and refused from then on.
 
-    def __init__(self) -> None:
-        self.backend = Backend()
+    Another one at its port, with its backend, is the same server come back. While `backend.answering` is cleared, it
+    takes requests and never answers.
+    """
+
+    def __init__(self, port: int = 0, backend: Backend | None = None) -> None:
+        self.backend = backend or Backend()
         handler = type("BoundHandler", (Handler,), {"backend": self.backend})
-        self.http = Quiet(("127.0.0.1", 0), handler)
+        self.http = Quiet(("127.0.0.1", port), handler)
         self.url = self.backend.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
@@ -132,8 +161,8 @@ class Server:
 
     def stop(self) -> None:
         """End it."""
-        self.http.shutdown()
-        self.http.server_close()
+        self.backend.answering.set()
+        self.http.vanish()
 
 
 @contextlib.contextmanager

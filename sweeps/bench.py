@@ -1,0 +1,176 @@
+"""What records and tracking cost of a tiny run: python -m sweeps.bench  (the second part of `make bench`)
+
+One run of preset tiny is made in a temporary folder and timed. What its records (run.json, lock and lease,
+metrics.jsonl) and W&B offline were told is then told again, as many times as a worker of `make sweep` has runs, in a
+process of its own: once to the records, once to both. CPU time is that of the process with all its threads, and of
+W&B's service process beside it. Importing wandb and starting its service happen once a worker, spread over its runs.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from ablations import records
+from core.errors import UserError, command
+from sweeps import archive
+
+NULL = "nothing"
+KINDS = (NULL, "records", "records and W&B")
+COPIED = (*archive.FILES[1:3], archive.FILES[4], "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure what records and tracking cost of a tiny run."""
+
+    runs: int = 12
+    """Runs of one worker: 24 runs of the 2x2x2 with three seeds, on two cores."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of the table."""
+    folder: Path | None = None
+    """A run folder to take instead of making one (its run.json says how long the run took)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds: CPU of the process, CPU of W&B's service, wall clock; each for all runs of a worker."""
+
+    cpu: float
+    service: float
+    wall: float
+
+    def less(self, other: "Cost") -> "Cost":
+        """The difference."""
+        return Cost(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Cost)))
+
+    def each(self, runs: int) -> "Cost":
+        """Of one run."""
+        return Cost(*(getattr(self, f.name) / runs for f in fields(Cost)))
+
+
+@command
+def main() -> int:
+    """Print the table, or one JSON object."""
+    options = tyro.cli(Options, prog="python -m sweeps.bench", description=__doc__)
+    if options.runs < 1:
+        raise UserError(f"--runs {options.runs}: must be at least 1")
+    with tempfile.TemporaryDirectory() as place:
+        folder = options.folder or tiny_run(Path(place))
+        run = records.read(folder)["cost"]
+        costs = {kind: measured(folder, kind, options.runs) for kind in KINDS}
+    found = {kind: costs[kind].less(costs[NULL]).each(options.runs) for kind in KINDS[1:]}
+    shares = {kind: share(cost, run) for kind, cost in found.items()}
+    if options.json:
+        print(json.dumps({"run": run, "costs": {k: asdict(c) for k, c in found.items()}, "shares": shares}, indent=1))
+    else:
+        print("\n".join(table(run, found, shares, options.runs)))
+    return 0
+
+
+def share(cost: Cost, run: Mapping[str, float]) -> dict[str, float]:
+    """Per cent of a run's CPU time and of its wall clock."""
+    return {"cpu": 100 * (cost.cpu + cost.service) / run["cpu_s"], "wall": 100 * cost.wall / run["wall_s"]}
+
+
+def table(
+    run: Mapping[str, float], costs: Mapping[str, Cost], shares: Mapping[str, Mapping[str, float]], runs: int
+) -> Iterator[str]:
+    """The lines."""
+    yield f"a run of preset tiny: {run['cpu_s']:.1f} s CPU, {run['wall_s']:.1f} s wall. With {runs} runs a worker:"
+    for kind, cost in costs.items():
+        part, cpu = shares[kind], f"{1000 * cost.cpu:.0f} ms CPU + {1000 * cost.service:.0f} ms in W&B's service"
+        yield f"{kind:16} {cpu}: {part['cpu']:.2f} %; {1000 * cost.wall:.0f} ms wall: {part['wall']:.2f} %"
+
+
+# The run, and telling it again
+
+
+def tiny_run(place: Path) -> Path:
+    """Make a run of preset tiny; its folder."""
+    line = [sys.executable, "-m", "ablations.run", "--preset", "tiny", "--runs", str(place)]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+    return next(place.glob("*/*/run.json")).parent
+
+
+def measured(folder: Path, kind: str, runs: int) -> Cost:
+    """A replay in a process of its own, offline and without a key."""
+    line = [sys.executable, "-c", "from sweeps.bench import child; child()", str(folder), kind, str(runs)]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run(line, env=clean | {"WANDB_MODE": "offline"}, check=True, stdout=subprocess.PIPE, text=True)
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def child() -> None:
+    """The program of that process: prints what it cost."""
+    folder, kind, runs = sys.argv[1:]
+    print(json.dumps(asdict(replayed(Path(folder), kind, int(runs)))))
+
+
+def replayed(folder: Path, kind: str, runs: int) -> Cost:
+    """Tell records, or records and W&B, what a run told them; several times over."""
+    record, rows = records.read(folder), records.read_rows(folder / "metrics.jsonl")
+    with tempfile.TemporaryDirectory() as place, clocked() as spent:
+        for number in range(runs if kind != NULL else 0):
+            replay(folder, Path(place) / "study", record | {"hash": f"{number:08x}"}, rows, kind == KINDS[2])
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()
+    return Cost(*spent)
+
+
+@contextmanager
+def clocked() -> Iterator[list[float]]:
+    """[CPU of this process, CPU of its children that ended, wall clock], filled at the end."""
+    spent: list[float] = []
+    before = _clocks()
+    yield spent
+    spent += [after - earlier for after, earlier in zip(_clocks(), before, strict=True)]
+
+
+def _clocks() -> tuple[float, float, float]:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time(), children.ru_utime + children.ru_stime, time.monotonic()
+
+
+def replay(
+    source: Path, study: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], wandb: bool
+) -> None:
+    """One run, as ablations.run and sweeps.worker make it, without what it computes."""
+    folder = study / f"{record['arm']}-s{record['seed']}-{record['hash']}"
+    same = ("study", "arm", "label", "seed", "toggles", "config", "tuning")
+    records.create(folder, hash8=record["hash"], **{name: record[name] for name in same})
+    records.claim(folder)
+    tracker: records.Tracker = records.NullTracker()
+    if wandb:
+        from sweeps import tracking
+
+        tracker = tracking.tracker(folder)
+    records.update(folder, **records.provenance(torch.device("cpu")), data=record["data"])
+    records.update(folder, training_hash=record["training_hash"])
+    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+        for row in rows:
+            log.log(row)
+    for name in COPIED if wandb else ():  # links cost nothing; writing them is the run's own work
+        os.symlink((source / name).resolve(), folder / name)
+    for _ in range(int(record["cost"]["wall_s"] / (records.LEASE_SECONDS / 3))):
+        records.update(folder, lease=records.read(folder)["lease"])
+    records.update(folder, cost=record["cost"], outcome="ok")
+    tracker.results(folder)
+    records.finish(folder)
+    tracker.finish("finished")
+    records.release(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

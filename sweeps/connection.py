@@ -1,0 +1,80 @@
+"""Whether there is a W&B server to talk to, and whether the user wants it."""
+
+import netrc
+import os
+import socket
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.config import nearest
+from core.errors import UserError
+
+CONNECT_SECONDS = 3.0
+"""Longest wait for a server to take a connection."""
+
+MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "run": "online", "dryrun": "offline"}
+"""What WANDB_MODE may say (the last two are W&B's older words), and what it means."""
+
+
+def client() -> Any:
+    """The wandb package, imported when it is first needed: that takes a second."""
+    import wandb
+
+    return wandb
+
+
+def server() -> str:
+    """The address of the W&B server that would be used."""
+    return str(client().setup().settings.base_url)
+
+
+def has_key(url: str) -> bool:
+    """Whether there is a key for the server: in WANDB_API_KEY, or in the netrc file where `wandb login` puts it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = os.environ.get("NETRC") or Path.home() / ".netrc"
+    with suppress(OSError, netrc.NetrcParseError):
+        return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
+    return False
+
+
+def reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
+    """Whether the server (or the proxy on the way to it) takes a connection."""
+    scheme = urlsplit(url).scheme
+    target = urlsplit(urllib.request.getproxies().get(scheme, url))
+    port = target.port or {"http": 80}.get(target.scheme, 443)
+    with suppress(OSError), socket.create_connection((target.hostname or "", port), timeout=seconds):
+        return True
+    return False
+
+
+def chosen() -> str | None:
+    """WANDB_MODE, if it is set. Raises UserError for what is no mode of W&B."""
+    if not (found := os.environ.get("WANDB_MODE")):
+        return None
+    if found not in MODES:
+        raise UserError(f"WANDB_MODE={found}: no such mode.{nearest(found, MODES)} Or unset it")
+    return MODES[found]
+
+
+def mode() -> str:
+    """WANDB_MODE if it is set; else online if there is a key and the server answers; else offline."""
+    if found := chosen():
+        return found
+    url = server()
+    if not has_key(url):
+        return "offline"
+    if reachable(url):
+        return "online"
+    report(f"{url} does not answer; runs are written offline (`wandb sync` sends them later)")
+    os.environ["WANDB_MODE"] = "offline"  # asked once a process
+    return "offline"
+
+
+def report(message: str) -> None:
+    """One line on standard error."""
+    print(f"W&B: {message}", file=sys.stderr, flush=True)
