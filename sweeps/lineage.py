@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from sweeps import archive
 
 MODEL_FILES = ("model.safetensors", "tokenizer.json")

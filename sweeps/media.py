@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import wandb
+
 from ablations import records
 
 SAMPLES = 50

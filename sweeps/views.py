@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb_workspaces.workspaces import internal
 from wandb_workspaces.workspaces.errors import SpecVersionError
 
-import wandb
 from core.errors import UserError
 from sweeps import story
 from sweeps.facts import Facts

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 
-import wandb
 from sweeps import agent, sweep_file
 from sweeps.agent_ledger import Ledger
 from sweeps.sweep_points import points

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from standin import Server
 from standin.backend import Backend
 from tracked import contents, plain_surroundings, run_folder, whole
 
-import wandb
 from ablations import records
 from sweeps import lineage, tracking
 
