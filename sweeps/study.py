@@ -64,7 +64,7 @@ class Options:
     """Folder for the figures and the table."""
     storage: str | None = None
     """Optuna storage: path of a journal file, or a URL (sqlite:///, postgresql://, mysql://, redis://, grpc://); none =
-    optuna.journal in the study's folder."""
+    what the variable SWEEP_STORAGE says, else optuna.journal in the study's folder."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List what would run, and stop."""
     only: tuple[str, ...] = ()

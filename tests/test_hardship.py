@@ -78,7 +78,7 @@ def test_a_full_disk_stops_a_run_with_one_message_and_with_room_it_goes_on(disk:
     stopped = subprocess.run(line, capture_output=True, text=True, env=env, timeout=240)
     assert stopped.returncode == 2 and "Traceback" not in stopped.stderr, stopped.stderr
     (message,) = [line for line in stopped.stderr.splitlines() if line.startswith("error:")]
-    assert (str(disk.folder) in message and "free some space" in message) or "make room" in message
+    assert str(disk.folder) in message and ("free some space" in message or "make room" in message)
     disk.grow()
     done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=240)
     assert done.returncode == 0, done.stderr

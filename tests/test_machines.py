@@ -1,6 +1,7 @@
 """Sweeps over several hosts: hosts are separate folders here, which share a storage and nothing else."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,27 @@ def test_through_the_grpc_proxy(tmp_path: Path) -> None:
         assert (host.returncode, helper.returncode) == (0, 0), out + err + said
         assert begun(tmp_path / "two") and len(begun(tmp_path)) == 6
         assert_all_here(sweep)
+
+
+def test_one_that_is_interrupted_gives_its_run_back_and_goes_on_with_it_later(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "one", ("a",), 1, where=str(tmp_path / "trials.journal"), all="gate")
+    queue = conduct.line_up(sweep, conduct.Attempts(sweep))
+    helper = join(sweep, tmp_path / "two")
+    until(lambda: bool(busy(tmp_path / "two")), 60)
+    helper.send_signal(signal.SIGTERM)
+    said, _ = helper.communicate(timeout=100)
+    assert helper.returncode == 143 and "Traceback" not in said, said
+    assert [trial.state.name for trial in queue.trials()] == ["FAIL", "WAITING"]
+    killed = join(sweep, tmp_path / "two")
+    until(lambda: bool(busy(tmp_path / "two")), 60)
+    killed.kill()
+    killed.communicate()
+    (tmp_path / "two" / "go").touch()
+    said, _ = join(sweep, tmp_path / "two").communicate(timeout=100)
+    assert "given back a-s1-" in said and "finished  a-s1-" in said, said
+    run(sweep)
+    assert_all_here(sweep)
+    assert not list((tmp_path / "one").rglob("executions"))
 
 
 def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: Path) -> None:
