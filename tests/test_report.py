@@ -285,6 +285,9 @@ def test_samples_are_those_that_all_arms_share(modules: Path) -> None:
     assert read is not None
     assert (read.seed, read.total, len(read.rows)) == (1, 30, 8)
     assert (len(read.ids), read.ids[0], read.ids[-1]) == (samples.SENTENCES, 0, 29)
+    some = samples.chosen(list(range(400)), list(range(20)))
+    assert (len(some), sum(i < 20 for i in some), some[-1]) == (12, 8, 399)
+    assert samples.chosen(list(range(400)), []) == samples.spread(list(range(400)), 12)
     assert samples.changed(["a", "b", "c"], ["a", "x"]) == "a <mark>b</mark> <mark>c</mark>"
     assert samples.changed(["a"], None) == "a"
 

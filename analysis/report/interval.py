@@ -1,6 +1,7 @@
 """A small picture of an estimate with its interval; screen readers pass it over: the numbers stand beside it."""
 
 import math
+from collections.abc import Sequence
 
 from analysis.report.html import Html, join, tag
 from analysis.stats import Interval
@@ -8,14 +9,14 @@ from analysis.stats import Interval
 WIDTH, HEIGHT, MARGIN = 300, 30, 8
 
 
-def interval_picture(effect: Interval, edge: float | None) -> Html | None:
-    """A line from low to high with a dot at the estimate, beside a mark at the edge, the value of no difference.
+def interval_picture(effect: Interval, edges: Sequence[float]) -> Html | None:
+    """A line from low to high with a dot at the estimate, and a mark where a claim turns from true to false.
 
     None where there is no interval or nothing to hold it against.
     """
-    if edge is None or not effect.defined or not math.isfinite(effect.estimate):
+    if not edges or not effect.defined or not math.isfinite(effect.estimate):
         return None
-    points = [effect.low, effect.high, effect.estimate, edge]
+    points = [effect.low, effect.high, effect.estimate, *edges]
     low, high = min(points), max(points)
     span = (high - low) or 1.0
 
@@ -23,12 +24,15 @@ def interval_picture(effect: Interval, edge: float | None) -> Html | None:
         return f"{MARGIN + (WIDTH - 2 * MARGIN) * (x - low) / span:.1f}"
 
     middle = HEIGHT / 2
-    at = place(edge)
-    mark = join(
-        tag("line", x1=at, x2=at, y1="2", y2=HEIGHT - 2, class_="edge"),
-        tag("text", f"{edge:g}", x=f"{float(at) + 4:.1f}", y="10"),
-    )
+    marks = [_mark(place(edge), f"{edge:.3g}") for edge in edges]
     bar = tag("line", x1=place(effect.low), x2=place(effect.high), y1=middle, y2=middle, class_="bar")
     dot = tag("circle", cx=place(effect.estimate), cy=middle, r="4.5", class_="dot")
     box = f"0 0 {WIDTH} {HEIGHT}"
-    return tag("svg", join(mark, bar, dot), viewBox=box, class_="interval", aria_hidden="true", focusable="false")
+    return tag("svg", join(marks, bar, dot), viewBox=box, class_="interval", aria_hidden="true", focusable="false")
+
+
+def _mark(at: str, text: str) -> Html:
+    """A dashed line at an edge with its value; at the right end the value stands to its left."""
+    late = float(at) > WIDTH - 5 * MARGIN
+    value = tag("text", text, x=f"{float(at) + (-4 if late else 4):.1f}", y="10", text_anchor="end" if late else None)
+    return join(tag("line", x1=at, x2=at, y1="2", y2=HEIGHT - 2, class_="edge"), value)

@@ -89,7 +89,7 @@ def grid_table(grid: Grid, links: Sequence[str] | None = None) -> Html:
 def download(frame: pd.DataFrame, *name: str) -> Html:
     """A link that saves the frame as CSV in full precision."""
     text = frame.to_csv(index=False, lineterminator="\n")
-    return tag("a", "CSV", class_="download", href=data_uri(text), download=f"{file_name(*name)}.csv")
+    return tag("a", f"{name[-1]}.csv", class_="download", href=data_uri(text), download=f"{file_name(*name)}.csv")
 
 
 def cell_text(value: Any) -> str:

@@ -44,7 +44,7 @@ def effects_section(study: Study) -> Section:
     title = "Effects" if "order" in frame else "Differences to the control"
     table = grid_table(tested_grid(study, frame), ["#runs"] * len(frame))
     frames = {"effects": frame, "sentences": sentences, "power": power_curve(study)}
-    files = [(" ", download(each, study.name, name), f" ({name})") for name, each in frames.items() if len(each)]
+    files = [(" ", download(each, study.name, name)) for name, each in frames.items() if len(each)]
     source = tag("p", "Each row rests on ", _runs(), ". In full precision:", files, class_="note")
     return Section("effects", title, join(table, source, notes))
 

@@ -9,7 +9,7 @@ from analysis.report.html import Html, join, tag, text_of
 from analysis.report.section import Section
 
 SENTENCES = 12
-"""Sentences shown, spread evenly over the test set."""
+"""Sentences shown."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,14 @@ def read(study: Study) -> Samples | None:
     common = sorted(i for i in set.intersection(*[set(rows) for rows in rows_of.values()]) if _same(rows_of, i))
     if not common:
         return None
-    return Samples(seed, spread(common, SENTENCES), rows_of, len(common))
+    decoded = [i for i in common if all(rows[i].get("trajectory") for rows in rows_of.values())]
+    return Samples(seed, chosen(common, decoded), rows_of, len(common))
+
+
+def chosen(common: list[int], decoded: list[int]) -> list[int]:
+    """The sentences to show: two thirds such as have their decoding recorded, as far as there are, the rest others."""
+    first = spread(decoded, SENTENCES if len(decoded) == len(common) else 2 * SENTENCES // 3)
+    return sorted(first + spread([i for i in common if i not in decoded], SENTENCES - len(first)))
 
 
 def _same(rows_of: dict[str, dict[int, dict[str, Any]]], i: int) -> bool:
@@ -49,6 +56,8 @@ def spread(items: list[int], count: int) -> list[int]:
     """At most count of the items, evenly spaced, first and last among them."""
     if len(items) <= count:
         return items
+    if count < 2:
+        return items[:count]
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
@@ -58,12 +67,11 @@ def samples_section(study: Study) -> Section:
     if samples is None:
         return Section("samples", "Samples", tag("p", "No run has samples (samples.jsonl) that can be compared."))
     arms = [(i, arm) for i, arm in enumerate(study.arms) if arm.name in samples.rows]
-    said = (
-        f"Seed {samples.seed}; {len(samples.ids)} of {samples.total:,} test sentences, evenly spread over the test set"
-    )
+    count = f"{len(samples.ids)} of {samples.total:,} test sentences"
     intro = tag(
         "p",
-        f"{said}, chosen by nobody. Words that changed since the step before are ",
+        f"Seed {samples.seed}; {count}, by their place, not their quality; runs record the decoding of some. "
+        "Words that changed since the step before are ",
         tag("mark", "marked"),
         ".",
         class_="note",

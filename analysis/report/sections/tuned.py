@@ -23,7 +23,7 @@ def tuned_section(study: Study) -> Section | None:
 
 def search_of(folder: Path) -> Tuned | None:
     """The search that a study's folder holds or belongs to: one beside it names the folder in its search.json."""
-    for file in [folder / FILE, *sorted(folder.resolve().parent.glob(f"*/{FILE}"))]:
+    for file in [folder / FILE, *sorted(folder.parent.glob(f"*/{FILE}"))]:
         search = read_json(file) if file.exists() else None
         if isinstance(search, dict) and (
             file.parent == folder or folder.resolve().name in (search.get("default"), search.get("tuned"))

@@ -29,7 +29,7 @@ def _card(claim: Claim) -> Html:
     )
     parts: list[Html | None] = [tag("h3", claim.statement), tag("p", badge)]
     if claim.effect.n:
-        parts += [tag("p", effect_text(claim), class_="effect"), interval_picture(claim.effect, edge(claim))]
+        parts += [tag("p", effect_text(claim), class_="effect"), interval_picture(claim.effect, claim.edges)]
         runs = tag("a", f"{claim.seeds} {'seed' if claim.seeds == 1 else 'seeds'}", href="#runs")
         parts.append(tag("p", "Compared: ", claim.contrast, "; ", runs, ".", class_="note"))
     return tag("li", parts, tag("p", claim.reason), class_=f"claim {kind}")
@@ -41,11 +41,6 @@ def effect_text(claim: Claim) -> str:
     digits = 1 if abs(effect.estimate) >= 10 else 2
     estimate, low, high = (number(x, digits, sign) for x in (effect.estimate, effect.low, effect.high))
     return f"{estimate} {claim.unit}, " + (f"95% interval [{low}, {high}]" if effect.defined else "no interval")
-
-
-def edge(claim: Claim) -> float | None:
-    """The value that means no difference: 1 for a ratio, 0 for a difference of scores; None for a share."""
-    return 1.0 if claim.unit.startswith("times") else 0.0 if is_difference(claim) else None
 
 
 def is_difference(claim: Claim) -> bool:
