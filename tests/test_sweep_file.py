@@ -15,8 +15,9 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from core.errors import UserError
 from sweeps import agent_command
+from sweeps.distributions import DISTRIBUTIONS
 from sweeps.sweep_file import SweepFile, check, load, parse
-from sweeps.sweep_points import DISTRIBUTIONS, Parameter, parameters, points
+from sweeps.sweep_points import Parameter, parameters, points
 
 
 def file_of(text: str) -> SweepFile:

@@ -1,0 +1,38 @@
+"""What an agent keeps on disk: read by the real client, and by the next agent."""
+
+import json
+import warnings
+from pathlib import Path
+
+import wandb
+
+from sweeps.agent_ledger import Ledger
+
+
+def test_the_client_reads_the_parameters_as_the_ledger_writes_them(tmp_path: Path) -> None:
+    found = [{"a": True, "text": "x: 'y' é", "o": {"n": None, "f": 1e-05}}]
+    ledger = Ledger(tmp_path / "sweep-s", "s", found)
+    claim = ledger.claim(0)
+    assert claim is not None and ledger.claim(0) is None, "one at a time"
+    path = ledger.begin(claim)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # theirs
+        assert wandb.sdk.lib.config_util.dict_from_config_file(str(path)) == found[0]
+    assert json.loads(path.with_suffix(".json").read_text()) == found[0]
+    claim.release()
+    assert ledger.standing(0).state == "interrupted"
+
+
+def test_a_point_whose_result_is_gone_is_done_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "s", [{"a": 1}])
+    claim = ledger.claim(0)
+    assert claim is not None
+    ledger.begin(claim)
+    ledger.path("exit", claim.run).write_text("0\n")
+    claim.release()
+    assert ledger.standing(0).state == "done" and ledger.claim(0) is None
+    later = Ledger(tmp_path, "s", [{"a": 1}], there=lambda index: False)
+    again = later.claim(0)
+    assert later.standing(0).state == "running" and again is not None and again.run == "s-000-2"
+    again.release()
+    assert later.standing(0).state == "interrupted"
