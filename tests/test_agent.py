@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 import yaml
 
 from sweeps import agent, sweep_file
