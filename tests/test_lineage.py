@@ -110,7 +110,7 @@ def synced(study: Path, server: Server) -> None:
     """Send all offline runs below a study's folder, by `wandb sync`."""
     runs = sorted(str(path) for path in study.glob("wandb/offline-run-*"))
     line = [sys.executable, "-m", "wandb", "sync", *runs]
-    done = subprocess.run(line, env=os.environ | server.environment, capture_output=True, text=True)
+    done = subprocess.run(line, env=os.environ | server.environment, cwd=study, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -76,7 +76,7 @@ def test_a_server_that_vanishes(wandb_server: Server, tmp_path: Path, capsys: py
     log = logged(tmp_path / "modules")
     back = again(wandb_server)
     line = [sys.executable, "-m", "wandb", "sync", "--include-online", str(log.parent)]
-    done = subprocess.run(line, env=os.environ | back.environment, capture_output=True, text=True)
+    done = subprocess.run(line, env=os.environ | back.environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert steps(back, run) == STEPS and back.backend.runs[run]["exitcode"] == 0, done.stdout + done.stderr
     shutil.rmtree(tmp_path / "modules" / "wandb")
