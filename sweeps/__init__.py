@@ -1,1 +1,1 @@
-"""Who runs it: the Optuna study over a study's arms, its worker processes, and W&B."""
+"""Who runs it. Here the commands, one file each; what they are made of lies in the folders, by what it is about."""

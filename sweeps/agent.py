@@ -25,11 +25,13 @@ from typing import Annotated, Any
 import tyro
 
 from core.errors import UserError, command
-from sweeps import agent_command, pool, sweep_file, tracking
-from sweeps.agent_ledger import Claim, Ledger, Standing, There
-from sweeps.display import duration
-from sweeps.sweep_file import SweepFile
-from sweeps.sweep_points import Point, points
+from sweeps.agents import agent_command, sweep_file
+from sweeps.agents.agent_ledger import Claim, Ledger, Standing, There
+from sweeps.agents.sweep_file import SweepFile
+from sweeps.agents.sweep_points import Point, points
+from sweeps.running import pool
+from sweeps.running.display import duration
+from sweeps.wb import tracking
 
 TRIES = 2
 """A point that fails is tried once more."""
@@ -41,7 +43,7 @@ IDLE_SECONDS = 1.0
 REMINDER_SECONDS = 120.0
 GRACE_SECONDS = 30.0
 """How long programs may take to end when the agent is told to (W&B's agent: 30)."""
-RUNNER = [sys.executable, "-I", str(Path(__file__).with_name("agent_runner.py"))]
+RUNNER = [sys.executable, "-I", str(Path(__file__).with_name("agents") / "agent_runner.py")]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def truth_of(file: SweepFile, found: Sequence[Point]) -> There:
     """
     if not file.of_arms:
         return lambda index: True
-    from sweeps import order  # on demand: brings in Optuna and more, which other programs do not need
+    from sweeps.running import order  # on demand: brings in Optuna and more, which other programs do not need
 
     made = [order.ordered(file, point) for point in found]
     return lambda index: order.finished(made[index])

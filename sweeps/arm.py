@@ -28,9 +28,11 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
 
 from ablations import records
 from core.errors import UserError, command
-from sweeps import mirror, plan, pool, tracking, worker
-from sweeps.order import Order, order
-from sweeps.recipe import enroll
+from sweeps import mirror, worker
+from sweeps.running import plan, pool
+from sweeps.running.order import Order, order
+from sweeps.running.recipe import enroll
+from sweeps.wb import tracking
 
 POLL_SECONDS = 1.0
 

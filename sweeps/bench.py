@@ -24,7 +24,7 @@ import tyro
 
 from ablations import records
 from core.errors import UserError, command
-from sweeps import archive
+from sweeps.wb import archive
 
 NULL = "nothing"
 KINDS = (NULL, "records", "records and W&B")
@@ -153,7 +153,7 @@ def replay(
     records.claim(folder)
     tracker: records.Tracker = records.NullTracker()
     if wandb:
-        from sweeps import tracking
+        from sweeps.wb import tracking
 
         tracker = tracking.tracker(folder)
     records.update(folder, **records.provenance(torch.device("cpu")), data=record["data"])

@@ -20,7 +20,8 @@ from typing import Annotated
 import tyro
 
 from core.errors import UserError, command
-from sweeps import boards, facts, tracking
+from sweeps.dashboards import boards, facts
+from sweeps.wb import tracking
 
 NEEDED = (0, 4, 13)
 """The version of wandb-workspaces that this is written for (pyproject.toml has the range)."""
@@ -58,7 +59,7 @@ def main() -> int:
             raise
         print(f"no workspace: {error}", file=sys.stderr)  # the folder of a search, say
         return serve(options, where)
-    from sweeps import views  # imports wandb and wandb_workspaces: seconds
+    from sweeps.dashboards import views  # imports wandb and wandb_workspaces: seconds
 
     project = os.environ.get("WANDB_PROJECT", tracking.PROJECT)
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -87,7 +88,7 @@ def check_version() -> None:
 
 def online(study: facts.Facts, project: str, when: str, folder: Path) -> int:
     """Save both views to the server and say where they are."""
-    from sweeps import views
+    from sweeps.dashboards import views
 
     url = tracking.server()
     kept = f"{folder} has both as JSON; start the same command again when it answers, or with WANDB_MODE=offline"

@@ -20,8 +20,8 @@ import tyro
 
 from core.config import digest, nearest
 from core.errors import UserError, command
-from sweeps import restore, wandb_file
-from sweeps.restore import Held, Restored
+from sweeps.wb import restore, wandb_file
+from sweeps.wb.restore import Held, Restored
 
 MARK = "fetched.json"
 """Says that a folder is a copy made here, which may be replaced."""
@@ -80,7 +80,7 @@ def held(sources: Sequence[str]) -> Iterator[Held]:
     """The runs that the sources hold, each said to be damaged if it is."""
     for source in sources:
         if source.startswith("wandb:"):
-            from sweeps import wandb_api
+            from sweeps.wb import wandb_api
 
             yield from wandb_api.held(source)
             continue

@@ -12,7 +12,7 @@ import tyro
 
 from ablations import records
 from core.errors import UserError, command
-from sweeps import tracking
+from sweeps.wb import tracking
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ import tyro
 
 from core.config import digest, flat
 from core.errors import UserError, command, masked
-from sweeps import compare, study
-from sweeps.conduct import Sweep
-from sweeps.display import duration
-from sweeps.points import WILCOXON_SEEDS, described, space_for, text
-from sweeps.rounds import DIRECTIONS, Search
-from sweeps.seek import seek
-from sweeps.storage import chosen
+from sweeps import study
+from sweeps.running.conduct import Sweep
+from sweeps.running.display import duration
+from sweeps.running.storage import chosen
+from sweeps.tuning import compare
+from sweeps.tuning.points import WILCOXON_SEEDS, described, space_for, text
+from sweeps.tuning.rounds import DIRECTIONS, Search
+from sweeps.tuning.seek import seek
 
 FIRST_SEED = 101
 """Search seeds are 101, 102, ...; a study's own are 1, 2, ..."""

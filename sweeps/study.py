@@ -25,15 +25,17 @@ import tyro
 from ablations import presets, studies
 from core.config import RunConfig
 from core.errors import UserError, command, masked
-from sweeps import connection, plan, pool, storage, sweep_file
-from sweeps.conduct import Sweep, conduct
-from sweeps.display import duration
-from sweeps.order import orders
-from sweeps.plan import Job
-from sweeps.progress import View, view
-from sweeps.recipe import Recipe
-from sweeps.recipe import corpus_digest as corpus_digest
-from sweeps.recipe import identify as identify
+from sweeps.agents import sweep_file
+from sweeps.running import plan, pool, storage
+from sweeps.running.conduct import Sweep, conduct
+from sweeps.running.display import duration
+from sweeps.running.order import orders
+from sweeps.running.plan import Job
+from sweeps.running.progress import View, view
+from sweeps.running.recipe import Recipe
+from sweeps.running.recipe import corpus_digest as corpus_digest
+from sweeps.running.recipe import identify as identify
+from sweeps.wb import connection
 
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 RANKED = 10

@@ -25,9 +25,10 @@ from ablations import studies
 from ablations.ranges import Dimension, Levels, Range, absolute, without
 from core.config import digest, flat
 from core.errors import UserError, command
-from sweeps import plan, pool, tracking
-from sweeps.recipe import Recipe
+from sweeps.running import plan, pool
+from sweeps.running.recipe import Recipe
 from sweeps.study import positive
+from sweeps.wb import tracking
 
 OUT = Path("sweeps/wandb")
 COMMAND = ["${env}", "${interpreter}", "-m", "sweeps.arm", "${args}"]

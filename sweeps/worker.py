@@ -30,12 +30,13 @@ from optuna.trial import FrozenTrial, TrialState
 from ablations import records
 from core.config import RunConfig, with_values
 from core.errors import UserError, command
-from sweeps import join, storage, tracking
-from sweeps.leases import BEATS, Beat, Leases, home
-from sweeps.plan import Job, job_from
-from sweeps.pool import tail
-from sweeps.storage import patiently
-from sweeps.trials import Queue
+from sweeps.running import join, storage
+from sweeps.running.leases import BEATS, Beat, Leases, home
+from sweeps.running.plan import Job, job_from
+from sweeps.running.pool import tail
+from sweeps.running.storage import patiently
+from sweeps.running.trials import Queue
+from sweeps.wb import tracking
 
 GRACE_SECONDS = 20.0
 """How long a worker told to end may take before it ends at once."""

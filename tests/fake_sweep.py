@@ -22,7 +22,8 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
-from sweeps import conduct, display, leases, plan, progress, storage, study, trials, worker
+from sweeps import study, worker
+from sweeps.running import conduct, display, leases, plan, progress, storage, trials
 
 ROOT = Path(__file__).parents[1]
 ME = (sys.executable, str(Path(__file__)))

@@ -18,10 +18,11 @@ from ablations import presets, records, studies
 from ablations.pruning import Pruned, Watched
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError, command
-from sweeps import study, trial_worker
-from sweeps.points import space_for
-from sweeps.rounds import Chances, Search, advance, opened
-from sweeps.storage import open_storage
+from sweeps import study
+from sweeps.running.storage import open_storage
+from sweeps.tuning import trial_worker
+from sweeps.tuning.points import space_for
+from sweeps.tuning.rounds import Chances, Search, advance, opened
 
 ME = (sys.executable, str(Path(__file__)))
 CONTROL, OTHER = "anchor+norm+F4", "anchor+norm+F1"
@@ -137,7 +138,7 @@ def serially(search: Search) -> None:
 
 def rounds_on(search: Search, again: Chances, spent: float) -> list[Any]:
     """What is to be done now; a round is opened if nothing is."""
-    from sweeps.seek import affordable  # a worker starts faster without
+    from sweeps.tuning.seek import affordable  # a worker starts faster without
 
     jobs = advance(search, opened(search), again)
     if not jobs and affordable(search, opened(search), spent):
@@ -147,7 +148,7 @@ def rounds_on(search: Search, again: Chances, spent: float) -> list[Any]:
 
 def seek_here() -> int:
     """A whole search, as RUNS/search.json describes it."""
-    from sweeps.seek import seek
+    from sweeps.tuning.seek import seek
 
     runs = Path(sys.argv[2])
     options = json.loads((runs / "search.json").read_text())

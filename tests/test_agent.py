@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeps import agent, sweep_file
-from sweeps.agent_ledger import Ledger
-from sweeps.sweep_points import points
+from sweeps import agent
+from sweeps.agents import sweep_file
+from sweeps.agents.agent_ledger import Ledger
+from sweeps.agents.sweep_points import points
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import wandb
 
-from sweeps.agent_ledger import Ledger
+from sweeps.agents.agent_ledger import Ledger
 
 
 def test_the_client_reads_the_parameters_as_the_ledger_writes_them(tmp_path: Path) -> None:

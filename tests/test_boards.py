@@ -25,8 +25,9 @@ from fake_runs import write_study
 
 from analysis.preview import data
 from core.errors import UserError
-from sweeps import boards, dashboard
-from sweeps.storage import open_storage
+from sweeps import dashboard
+from sweeps.dashboards import boards
+from sweeps.running.storage import open_storage
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def spec(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """workspace.json of the study."""
-    from sweeps import facts, views
+    from sweeps.dashboards import facts, views
 
     return views.write(facts.read(study), tmp_path_factory.mktemp("dashboard"), "p", "now")[0]
 

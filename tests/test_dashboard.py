@@ -15,8 +15,10 @@ from standin import Server
 
 from ablations import records
 from core.errors import UserError
-from sweeps import boards, dashboard, facts, story, tracking, views, workspace
-from sweeps.facts import Facts
+from sweeps import dashboard
+from sweeps.dashboards import boards, facts, story, views, workspace
+from sweeps.dashboards.facts import Facts
+from sweeps.wb import tracking
 
 WHEN = "2026-11-25 12:00 UTC"
 SECTIONS = ["Quality", "Collapse", "Embedding norms", "Per-step loss", "Decoding", "Cost"]

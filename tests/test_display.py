@@ -7,7 +7,7 @@ import pytest
 from fake_sweep import UPDATES, jobs_for
 from rich.console import Console
 
-from sweeps import display, progress
+from sweeps.running import display, progress
 
 
 def view(arm: str, state: str, seed: int = 1, **fields: Any) -> progress.View:

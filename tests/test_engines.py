@@ -22,7 +22,9 @@ from wandb.proto import wandb_internal_pb2
 from ablations import records
 from core.config import RunConfig
 from core.errors import command
-from sweeps import arm, conduct, display, study, sweep_file, wandb_sweep, worker
+from sweeps import arm, study, wandb_sweep, worker
+from sweeps.agents import sweep_file
+from sweeps.running import conduct, display
 
 ROOT = Path(__file__).parents[1]
 ME = [sys.executable, str(Path(__file__).resolve())]

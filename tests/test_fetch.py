@@ -13,7 +13,8 @@ from tracked import ROOT, contents, log_all, plain_surroundings, run_folder
 
 from ablations import records
 from core.errors import UserError
-from sweeps import archive, fetch, mirror, restore, tracking, wandb_api
+from sweeps import fetch, mirror
+from sweeps.wb import archive, restore, tracking, wandb_api
 
 
 def study(root: Path, seeds: tuple[int, ...] = (1, 2)) -> Path:

@@ -17,8 +17,8 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, masked
-from sweeps import conduct, join, leases, parcels, plan, storage
-from sweeps.trials import Queue
+from sweeps.running import conduct, join, leases, parcels, plan, storage
+from sweeps.running.trials import Queue
 
 
 def running(number: int, count: int | None) -> FrozenTrial:

@@ -14,7 +14,7 @@ from standin.backend import Backend
 from tracked import contents, plain_surroundings, run_folder, whole
 
 from ablations import records
-from sweeps import lineage, tracking
+from sweeps.wb import lineage, tracking
 
 TEACHER = {"hash": "7eac4e70", "bleu": 31.5, "updates": 700, "options": {"corpus_pairs": 20000}}
 STORY = {"made_by": "distillation", "source": {"name": "embedded (translate)", "digest": "embedded-1"}}

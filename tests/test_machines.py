@@ -13,14 +13,14 @@ import pytest
 from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
 
 from ablations import records
-from sweeps import conduct, storage
+from sweeps.running import conduct, storage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 ARMS = ("a", "b", "c")
 PROXY = """
 import sys
 from optuna.storages import run_grpc_proxy_server
-from sweeps.storage import open_storage
+from sweeps.running.storage import open_storage
 run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
 """
 

@@ -11,7 +11,7 @@ from fake_sweep import ROOT
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
-from sweeps import plan, pool, storage, trials
+from sweeps.running import plan, pool, storage, trials
 
 
 @pytest.mark.parametrize(

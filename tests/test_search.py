@@ -17,11 +17,11 @@ from searching import CONTROL, ME, OTHER, UPDATES, formula, search_of, serially
 
 from ablations import records
 from core.errors import UserError
-from sweeps import search_record
-from sweeps.importance import importance, over_all
-from sweeps.ledger import DECODING, TRAINING, best, part
-from sweeps.rounds import Search, complete, opened
-from sweeps.seek import ahead, seek
+from sweeps.tuning import search_record
+from sweeps.tuning.importance import importance, over_all
+from sweeps.tuning.ledger import DECODING, TRAINING, best, part
+from sweeps.tuning.rounds import Search, complete, opened
+from sweeps.tuning.seek import ahead, seek
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from ablations.ranges import Levels, Range, absolute, default_of, options_set, w
 from core.config import flat
 from core.errors import UserError
 from sweeps import search
-from sweeps.points import described, shared_points, space_for, text
+from sweeps.tuning.points import described, shared_points, space_for, text
 
 ROOT = Path(__file__).parents[1]
 CONFIG = flat(presets.get("tiny").config)

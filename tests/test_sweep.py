@@ -28,7 +28,7 @@ from fake_sweep import (
 
 from ablations import records
 from core.errors import UserError
-from sweeps import conduct, plan
+from sweeps.running import conduct, plan
 
 
 @pytest.fixture(autouse=True)

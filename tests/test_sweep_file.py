@@ -14,10 +14,10 @@ from standin.sweeps import grid
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from core.errors import UserError
-from sweeps import agent_command
-from sweeps.distributions import DISTRIBUTIONS
-from sweeps.sweep_file import SweepFile, check, load, parse
-from sweeps.sweep_points import Parameter, parameters, points
+from sweeps.agents import agent_command
+from sweeps.agents.distributions import DISTRIBUTIONS
+from sweeps.agents.sweep_file import SweepFile, check, load, parse
+from sweeps.agents.sweep_points import Parameter, parameters, points
 
 
 def file_of(text: str) -> SweepFile:

@@ -17,7 +17,8 @@ from tracked import ROOT, TOGGLES, contents, log_all, plain_surroundings, run_fo
 
 from ablations import records
 from core.errors import UserError
-from sweeps import connection, media, mirror, restore, tracking
+from sweeps import mirror
+from sweeps.wb import connection, media, restore, tracking
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import pytest
 from tracked import log_all, run_folder
 
 from ablations import records
-from sweeps import bench, restore, wandb_file
+from sweeps import bench
+from sweeps.wb import restore, wandb_file
 
 
 @pytest.fixture

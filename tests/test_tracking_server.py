@@ -14,8 +14,9 @@ from standin import Server
 from tracked import ROOT, log_all, run_folder, until
 
 from ablations import records
-from sweeps import mirror, restore, tracking, wandb_file
-from sweeps.tracking import WandbTracker
+from sweeps import mirror
+from sweeps.wb import restore, tracking, wandb_file
+from sweeps.wb.tracking import WandbTracker
 
 STEPS = [1, 2, 2, 3, 4, 4]
 

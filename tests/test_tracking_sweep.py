@@ -10,7 +10,7 @@ import pytest
 from tracked import ROOT, contents, run_folder
 
 from ablations import records
-from sweeps import wandb_file
+from sweeps.wb import wandb_file
 
 CODE = """
 import sys

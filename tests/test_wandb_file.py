@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tracked import contents, plain_surroundings
 
 from core.errors import UserError
-from sweeps import wandb_file
+from sweeps.wb import wandb_file
 
 CODE = """
 import sys, wandb

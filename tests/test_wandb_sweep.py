@@ -13,12 +13,14 @@ import pytest
 from ablations import presets, records, studies
 from ablations.ranges import Levels, Range
 from core.errors import UserError, command
-from sweeps import arm, plan, recipe, study, sweep_file, wandb_sweep
-from sweeps.order import order, orders
-from sweeps.plan import Job
-from sweeps.progress import View
-from sweeps.sweep_file import SweepFile
-from sweeps.sweep_points import parameters, points
+from sweeps import arm, study, wandb_sweep
+from sweeps.agents import sweep_file
+from sweeps.agents.sweep_file import SweepFile
+from sweeps.agents.sweep_points import parameters, points
+from sweeps.running import plan, recipe
+from sweeps.running.order import order, orders
+from sweeps.running.plan import Job
+from sweeps.running.progress import View
 
 ROOT = Path(__file__).parents[1]
 SMOKE = {"preset": "smoke"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ablations import records
-from sweeps import wandb_file
+from sweeps.wb import wandb_file
 
 ROOT = Path(__file__).parents[1]
 TOGGLES = {"anchor_loss": True, "embedding_norm": False, "noise_factor": 4.0}

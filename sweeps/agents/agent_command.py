@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config import nearest
-from sweeps.sweep_file import SweepFile
-from sweeps.sweep_points import Point
+from sweeps.agents.sweep_file import SweepFile
+from sweeps.agents.sweep_points import Point
 
 USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
 VARIABLE = re.compile(r"\$\{envvar:([A-Za-z0-9_]*)\}")

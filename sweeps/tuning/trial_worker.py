@@ -20,10 +20,10 @@ from ablations import records
 from core.config import RunConfig
 from core.errors import command
 from sweeps import worker
-from sweeps.ledger import Ledger
-from sweeps.points import pruner_for
-from sweeps.storage import chosen, open_storage
-from sweeps.trials import Queue
+from sweeps.running.storage import chosen, open_storage
+from sweeps.running.trials import Queue
+from sweeps.tuning.ledger import Ledger
+from sweeps.tuning.points import pruner_for
 
 IDLE_SECONDS = 0.5
 
@@ -61,7 +61,7 @@ class Stop:
 
 def main(execute: worker.Execute | None = None) -> int:
     """The command. `execute` runs one run of a search into its claimed folder, and finishes it."""
-    options = tyro.cli(worker.Options, prog="python -m sweeps.trial_worker", description=__doc__)
+    options = tyro.cli(worker.Options, prog="python -m sweeps.tuning.trial_worker", description=__doc__)
     wanted = worker._follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, worker._end)
     queue = Queue.load(open_storage(chosen(options.storage) or ""), options.queue)

@@ -19,7 +19,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from ablations import records
-from sweeps.storage import lost
+from sweeps.running.storage import lost
 
 LEASE_SECONDS = 90.0
 """How long a worker elsewhere may be silent until its run is given to others."""

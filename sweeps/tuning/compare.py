@@ -6,10 +6,11 @@ from typing import Any
 
 from ablations.studies import Arm, Study
 from core.config import flat
-from sweeps import plan, study
-from sweeps.conduct import Sweep, conduct
-from sweeps.rounds import Search
-from sweeps.trials import queue_name
+from sweeps import study
+from sweeps.running import plan
+from sweeps.running.conduct import Sweep, conduct
+from sweeps.running.trials import queue_name
+from sweeps.tuning.rounds import Search
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
-from sweeps import parcels
-from sweeps.leases import Leases, home
-from sweeps.plan import Job
-from sweeps.trials import Queue, by_run, score
+from sweeps.running import parcels
+from sweeps.running.leases import Leases, home
+from sweeps.running.plan import Job
+from sweeps.running.trials import Queue, by_run, score
 
 Again = Callable[[Job, dict[str, Any]], bool]
 

@@ -13,9 +13,9 @@ from core import corpus
 from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError
-from sweeps import plan
-from sweeps.plan import Job
-from sweeps.trials import queue_name
+from sweeps.running import plan
+from sweeps.running.plan import Job
+from sweeps.running.trials import queue_name
 
 BANNER = "Embedded corpus: a test bench, not natural language"
 

@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.points import Direction, Space
+from sweeps.tuning.points import Direction, Space
 
 TRAINING, DECODING = "training", "decoding"
 """Parts of a search: points whose model is trained, and points that only decode the arm's best model anew."""

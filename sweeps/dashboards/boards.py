@@ -13,7 +13,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna_dashboard import _importance, wsgi
 
 from core.errors import UserError
-from sweeps.storage import open_storage
+from sweeps.running.storage import open_storage
 
 HOST = "127.0.0.1"
 PORT = 8080

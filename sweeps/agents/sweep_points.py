@@ -14,8 +14,8 @@ from random import Random
 from typing import Any
 
 from core.config import nearest
-from sweeps.distributions import DISTRIBUTIONS, POSITIVE, REQUIRED, Spec
-from sweeps.sweep_file import NAME, SweepFile, Where, kind
+from sweeps.agents.distributions import DISTRIBUTIONS, POSITIVE, REQUIRED, Spec
+from sweeps.agents.sweep_file import NAME, SweepFile, Where, kind
 
 Point = dict[str, Any]
 """Value of each parameter, sorted by name; a nested parameter is a mapping."""

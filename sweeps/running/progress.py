@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from sweeps.plan import Job
+from sweeps.running.plan import Job
 
 AFTER_TRAINING = 1.2
 """A run's time over its training time, until one has finished and shows it: decoding and probes come after training."""

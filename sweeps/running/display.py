@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.progress import View, facts_of, standings, time_left
+from sweeps.running.progress import View, facts_of, standings, time_left
 
 REMINDER_SECONDS = 120.0
 """Longest silence of the plain display."""

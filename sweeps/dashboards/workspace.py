@@ -1,6 +1,6 @@
 """The W&B workspace of a study as code: sections of panels, its runs grouped by the toggles, our colours.
 
-The same sections make the panel grids of the report (sweeps/story.py). Nothing here asks a server.
+The same sections make the panel grids of the report (sweeps/dashboards/story.py). Nothing here asks a server.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from core.config import digest
-from sweeps.facts import Facts, arm_of
+from sweeps.dashboards.facts import Facts, arm_of
 
 COLUMNS = 3
 """Panels side by side in a section."""

@@ -18,11 +18,11 @@ from ablations import records
 from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
-from sweeps.ledger import DECODING, OVER, TRAINING, Ledger, best, part
-from sweeps.plan import Job
-from sweeps.points import Direction, Space, kind_of, next_point, pruner_for
-from sweeps.storage import open_storage
-from sweeps.trials import score
+from sweeps.running.plan import Job
+from sweeps.running.storage import open_storage
+from sweeps.running.trials import score
+from sweeps.tuning.ledger import DECODING, OVER, TRAINING, Ledger, best, part
+from sweeps.tuning.points import Direction, Space, kind_of, next_point, pruner_for
 
 DIRECTIONS: dict[str, Direction] = {"score": "maximize", "time": "minimize"}
 

@@ -8,10 +8,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
 from core.errors import UserError
-from sweeps.importance import EVALUATOR, importance, over_all
-from sweeps.ledger import DECODING, OVER, STATES, TRAINING, best, part
-from sweeps.points import described
-from sweeps.rounds import Search, complete, opened
+from sweeps.tuning.importance import EVALUATOR, importance, over_all
+from sweeps.tuning.ledger import DECODING, OVER, STATES, TRAINING, best, part
+from sweeps.tuning.points import described
+from sweeps.tuning.rounds import Search, complete, opened
 
 FILE = "search.json"
 FORMAT = 1

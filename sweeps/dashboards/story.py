@@ -8,8 +8,8 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from sweeps.facts import Facts
-from sweeps.workspace import (
+from sweeps.dashboards.facts import Facts
+from sweeps.dashboards.workspace import (
     COLUMNS,
     Section,
     fixed,

@@ -19,7 +19,7 @@ from typing import Any
 
 import wandb
 
-from sweeps import archive
+from sweeps.wb import archive
 
 MODEL_FILES = ("model.safetensors", "tokenizer.json")
 LICENCE = re.compile(r"^\W*licen[cs]e\W+(.+)$", re.IGNORECASE | re.MULTILINE)

@@ -23,7 +23,7 @@ import yaml
 
 from ablations.files import full_disk
 from core.errors import UserError
-from sweeps.sweep_points import Point
+from sweeps.agents.sweep_points import Point
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
 There = Callable[[int], bool]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from sweeps import archive, tracking
-from sweeps.restore import Held
+from sweeps.wb import archive, tracking
+from sweeps.wb.restore import Held
 
 TIMEOUT_SECONDS = 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from sweeps import archive
+from sweeps.wb import archive
 
 OWN = ("train/", "val/", "diag/")
 """Metrics of metrics.jsonl; the others are drawn from scores and probes."""

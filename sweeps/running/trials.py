@@ -2,7 +2,7 @@
 
 Trials go from waiting to running by the storage's own atomic step, so no two workers anywhere take the same one, and
 of several trials for a run only the oldest is run (`take`): so sweeps on hosts that share no lock may each put a run
-into the queue. The run folder's lock then guards the folder. sweeps/reconcile.py brings study and folders into line.
+into the queue. The run folder's lock then guards the folder. reconcile.py brings study and folders into line.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ablations import records
 from core.config import digest
 from core.errors import UserError
-from sweeps import parcels
-from sweeps.leases import LEASE_SECONDS
-from sweeps.plan import Job, job_from
+from sweeps.running import parcels
+from sweeps.running.leases import LEASE_SECONDS
+from sweeps.running.plan import Job, job_from
 
 Again = Callable[[Job, dict[str, Any]], bool]
 LARGEST_SEED = 2**31 - 1

@@ -11,7 +11,7 @@ from typing import Any
 from ablations import records
 from ablations.studies import STUDIES
 from core.errors import UserError
-from sweeps.tracking import Identity, identity
+from sweeps.wb.tracking import Identity, identity
 
 HASH = 8
 """Length of the hash at the end of a run folder's name."""

@@ -19,11 +19,11 @@ from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
 from core.errors import UserError
-from sweeps import archive
-from sweeps.connection import client, has_key, mode, reachable, report, server
+from sweeps.wb import archive
+from sweeps.wb.connection import client, has_key, mode, reachable, report, server
 
 if TYPE_CHECKING:
-    from sweeps import lineage  # imports wandb
+    from sweeps.wb import lineage  # imports wandb
 
 PROJECT = "embedding-diffusion"
 INIT_SECONDS = 20.0
@@ -176,7 +176,7 @@ class WandbTracker:
     def results(self, folder: Path) -> None:
         """Scores and costs into the summary; histograms, curves and texts; corpus and model as artifacts."""
         if self.run is not None and self.well:
-            from sweeps import lineage, media  # they import wandb
+            from sweeps.wb import lineage, media  # they import wandb
 
             record = records.read(folder)
             self._safely(lambda: media.show(self.run, folder))
@@ -203,7 +203,7 @@ class WandbTracker:
 
         An agent's run can have none beside it.
         """
-        from sweeps import lineage
+        from sweeps.wb import lineage
 
         for step in lineage.history(record["data"]) if not os.environ.get("WANDB_SWEEP_ID") else ():
             if step.id not in _told:
@@ -236,7 +236,7 @@ class WandbTracker:
         for row in archive.rows(self.folder):
             self.run.log(row)
         if (self.folder / "scores.json").exists() and self._answered():
-            from sweeps import lineage
+            from sweeps.wb import lineage
 
             lineage.log(self.run, lineage.outputs(self.run.id, self.folder))
 

@@ -15,11 +15,11 @@ from ablations.factors import FACTORS, Factor, Level, options_of
 from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, nearest
 from core.errors import UserError
-from sweeps import plan
-from sweeps.plan import Job
-from sweeps.recipe import Recipe
-from sweeps.sweep_file import SweepFile
-from sweeps.sweep_points import points
+from sweeps.agents.sweep_file import SweepFile
+from sweeps.agents.sweep_points import points
+from sweeps.running import plan
+from sweeps.running.plan import Job
+from sweeps.running.recipe import Recipe
 
 SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
 """What a point may say besides factors, options and the seed."""

@@ -13,14 +13,14 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError, masked
-from sweeps.display import Display, display
-from sweeps.leases import BEATS, LEASE_SECONDS, Leases, home
-from sweeps.plan import Job
-from sweeps.pool import Pool
-from sweeps.progress import View, Watcher, facts_of
-from sweeps.reconcile import overlook, reconcile
-from sweeps.storage import ENVIRONMENT, local, lost, open_storage
-from sweeps.trials import Queue, job_from
+from sweeps.running.display import Display, display
+from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, home
+from sweeps.running.plan import Job
+from sweeps.running.pool import Pool
+from sweeps.running.progress import View, Watcher, facts_of
+from sweeps.running.reconcile import overlook, reconcile
+from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage
+from sweeps.running.trials import Queue, job_from
 
 ATTEMPTS = 2
 """A failed arm is tried once more."""

@@ -11,9 +11,9 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
-from sweeps.leases import Leases, home
-from sweeps.plan import Job, job_from
-from sweeps.trials import Queue, by_run
+from sweeps.running.leases import Leases, home
+from sweeps.running.plan import Job, job_from
+from sweeps.running.trials import Queue, by_run
 
 
 def say(text: str) -> None:

@@ -10,21 +10,21 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError, masked
-from sweeps import search_record
-from sweeps.conduct import RECONCILE_SECONDS, STOP_SECONDS
-from sweeps.ledger import OVER, TRAINING, best, part
-from sweeps.plan import Job
-from sweeps.points import text
-from sweeps.pool import Pool
-from sweeps.reconcile import reconcile
-from sweeps.rounds import Chances, Search, advance, complete, opened
-from sweeps.storage import ENVIRONMENT, lost, patiently
-from sweeps.trials import Queue
+from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS
+from sweeps.running.plan import Job
+from sweeps.running.pool import Pool
+from sweeps.running.reconcile import reconcile
+from sweeps.running.storage import ENVIRONMENT, lost, patiently
+from sweeps.running.trials import Queue
+from sweeps.tuning import search_record
+from sweeps.tuning.ledger import OVER, TRAINING, best, part
+from sweeps.tuning.points import text
+from sweeps.tuning.rounds import Chances, Search, advance, complete, opened
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0
 """How long a storage may not answer before the search ends; what runs goes on meanwhile."""
-WORKER = (sys.executable, "-m", "sweeps.trial_worker")
+WORKER = (sys.executable, "-m", "sweeps.tuning.trial_worker")
 Say = Callable[[str], None]
 
 

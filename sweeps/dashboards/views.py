@@ -11,9 +11,9 @@ from wandb_workspaces.workspaces import internal
 from wandb_workspaces.workspaces.errors import SpecVersionError
 
 from core.errors import UserError
-from sweeps import story
-from sweeps.facts import Facts
-from sweeps.workspace import name_from, title, workspace
+from sweeps.dashboards import story
+from sweeps.dashboards.facts import Facts
+from sweeps.dashboards.workspace import name_from, title, workspace
 
 TIMEOUT = 30
 """Seconds a server may take for one answer."""

@@ -1,0 +1,1 @@
+"""Dashboards as code: the W&B workspace and report of a study, and optuna-dashboard on this machine."""
