@@ -8,21 +8,25 @@ claim holds. The verdict is
 - not reproduced, if the whole interval lies where it does not (evidence against the claim, not lack of evidence),
 - undecided otherwise, and where the study does not vary what the claim is about.
 
-Both need a p of at most 0.05 after Holm's correction for all claims that the study can test; p is the smallest error
-probability at which the interval would still decide. The claims are about the full model (the study's control arm) and
+Both need a p of at most 0.05 after Holm's correction; p is the smallest error probability at which the interval would
+still decide. There are two families, each corrected for those of its claims that the study can test: about the score
+(what a reader acts on) and about mechanisms (why it should be so). Verdicts on scores thus do not depend on how many
+mechanisms are looked at, as in the table of effects main effects do not on interactions. The chance of a false verdict
+is at most 5% in each, 10% in both together. The claims are about the full model (the study's control arm) and
 about what happens when one thing is taken from it, as in the paper's own ablation; averages over all settings of the
 other factors stand in the table of effects.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from analysis.arms import full
 from analysis.load import Study
 from analysis.questions import QUESTIONS, Question
+from analysis.questions.base import Family
 from analysis.stats import Interval, holm
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -56,35 +60,47 @@ def claims(study: Study) -> list[Claim]:
     asked = [ask(study) for ask in QUESTIONS]
     if full(study) is None:
         asked = [replace(question, missing=NO_CONTROL) for question in asked]
-    adjusted = holm([question.pvalue for question in asked])
+    families = {family: [q for q in asked if q.family == family] for family in get_args(Family)}
+    judged = {claim.key: claim for family in families.values() for claim in judge_family(family)}
+    return [judged[question.key] for question in asked]
+
+
+def judge_family(family: list[Question]) -> list[Claim]:
+    """The verdicts on claims that are corrected together."""
+    adjusted = holm([question.pvalue for question in family])
     tested = int(np.isfinite(adjusted).sum())
-    return [judge(question, float(p), tested) for question, p in zip(asked, adjusted, strict=True)]
+    return [judge(question, float(p), tested) for question, p in zip(family, adjusted, strict=True)]
 
 
 def judge(question: Question, p: float, tested: int) -> Claim:
-    """The verdict on one claim, with its reason; p: after the correction for `tested` claims."""
+    """The verdict on one claim, with its reason; p: after the correction for `tested` claims of its family."""
     interval, q = question.interval, question
     sides = {q.holds(interval.low), q.holds(interval.high)} if interval.defined else set()
     clear = len(sides) == 1 and not any(interval.low <= edge <= interval.high for edge in q.edges)
-    verdict: Verdict = "undecided"
-    if clear and p <= 1 - interval.level + 1e-12:
-        verdict = "reproduced" if sides == {True} else "not reproduced"
-    reason = " ".join(part for part in (_why(q, interval, clear, verdict, p, tested), q.note) if part)
-    return Claim(q.key, q.statement, verdict, interval, q.unit, q.contrast, reason, interval.n, q.edges)
+    alone: Verdict = "undecided" if not clear else "reproduced" if sides == {True} else "not reproduced"
+    verdict: Verdict = alone if p <= 1 - interval.level + 1e-12 and not q.open else "undecided"
+    reason = " ".join(part for part in (_why(q, interval, alone, verdict, p, tested), q.note) if part)
+    contrast = f"{q.contrast} (geometric mean over seeds)" if q.log and q.contrast else q.contrast
+    return Claim(q.key, q.statement, verdict, interval, q.unit, contrast, reason, interval.n, q.edges)
 
 
-def _why(q: Question, interval: Interval, clear: bool, verdict: Verdict, p: float, tested: int) -> str:
-    """The reason for a verdict."""
-    if q.missing:
-        return q.missing
+def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: float, tested: int) -> str:
+    """The reason for a verdict; alone: what the interval would say without the correction."""
+    if q.missing or q.open:
+        return q.missing or q.open
     if interval.n < 2:
         return f"{'One seed has' if interval.n else 'No seed has both values, so there is'} no interval."
-    corrected = f"p = {p:.3f} after Holm's correction for {tested} claims" if p >= 0.001 else "p < 0.001 after Holm"
+    value = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    corrected = f"{value} after Holm's correction for {tested} {q.family} claims"
     if verdict != "undecided":
         side = "within" if verdict == "reproduced" else "outside"
         return f"The whole interval lies {side} what the claim says, {q.criterion} ({corrected})."
     if math.isnan(p):
         return "All seeds gave the same value: there is no spread to judge by."
-    if clear:
-        return f"The interval alone would decide ({q.criterion}), but not among so many claims ({corrected})."
+    if alone != "undecided":
+        side = "within" if alone == "reproduced" else "outside"
+        return (
+            f"The whole interval lies {side} what the claim says, {q.criterion}, and alone would say {alone}; among so "
+            f"many claims it is not enough ({corrected})."
+        )
     return f"The interval holds values for which the claim is true ({q.criterion}) and values for which it is not."
