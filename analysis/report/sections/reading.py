@@ -10,7 +10,7 @@ LINES = {
     "Reproduced": "The whole interval lies where the claim holds, also after the correction for many claims.",
     "Not reproduced": "The whole interval lies where the claim does not hold: evidence against it in this setting.",
     "Undecided": "The interval holds values for which the claim is true and values for which it is not, or it decides "
-    "only without the correction, or the study lacks what the claim is about. It does not mean that there is no effect.",
+    "only without the correction, or the study lacks its subject. It does not mean that there is no effect.",
     "p (Holm)": "Who asks many questions finds something by chance. Holm's correction keeps the chance of even one "
     "false verdict in a family of questions at 5% or less. Families: the claims about scores, the claims about "
     "mechanisms, the main effects, the interactions, the arms of a table.",
