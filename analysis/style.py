@@ -225,10 +225,11 @@ def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str]
     stem.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    dpi = matplotlib.rcParams["savefig.dpi"]
-    figure.set_dpi(figure.dpi if dpi == "figure" else dpi)
+    saved = matplotlib.rcParams["savefig.dpi"]
+    dpi = figure.dpi if saved == "figure" else saved
     written = []
     for form in formats:
+        figure.set_dpi(dpi)  # each time: the canvas of PDFs sets it to 72 and leaves it there
         path = stem.with_suffix(f".{form}")
         path.write_bytes(rendered(figure, form, stem.name))
         written.append(path)

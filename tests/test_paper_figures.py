@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from fake_runs import write_study
 from matplotlib.figure import Figure
@@ -194,3 +195,12 @@ def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path:
         figure.set_dpi(RC["savefig.dpi"])
         assert rendered(figure, "png", "x") == (tmp_path / "savefig.png").read_bytes()
     plt.close(figure)
+
+
+def test_a_png_has_the_styles_pixels_per_inch_whatever_is_written_before_it(tmp_path: Path) -> None:
+    with mpl.rc_context(RC):
+        for formats in (("pdf", "png"), ("png", "svg")):
+            fig, _ = plt.subplots(figsize=(2, 1))
+            paths = save(fig, tmp_path / formats[0], pd.DataFrame(), formats)
+            image = plt.imread(next(path for path in paths if path.suffix == ".png"))
+            assert image.shape[:2] == (200, 400)
