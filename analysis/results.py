@@ -5,6 +5,7 @@ Frames in full precision; analysis.tables formats them, analysis.figures.ablatio
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -155,10 +156,12 @@ def effects(study: Study) -> pd.DataFrame:
     Only seeds that have a result in all arms count. Holm's correction is made twice: for the main effects, which are
     the study's questions, and for the interactions. pooled_*: with the pooled residual variance (`stats.Effect`).
     """
-    names = list(study.factors)
     cells, seeds = factorial_cells(study)
-    if not len(seeds):
-        return pd.DataFrame()
+    return effects_of(cells, list(study.factors)) if len(seeds) else pd.DataFrame()
+
+
+def effects_of(cells: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """The same for scores [n seeds, 2, ..., 2] (index 1 = on), or for differences of scores."""
     rows = []
     for effect in factorial_effects(cells):
         label = " x ".join(names[axis] for axis in effect.axes)

@@ -14,7 +14,7 @@ from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.load import load
 from analysis.stats import mean_interval_t, paired
-from analysis.tuned import Tuned, report, tuned
+from analysis.tuned import Tuned, report, text, tuned
 from core.errors import UserError
 
 ARMS = 8
@@ -53,12 +53,12 @@ def test_the_grid_names_options_and_what_was_spent(found: Tuned) -> None:
     best = found.search["best"]["anchor+norm+F4"]["params"]
     assert f"learning rate {best['lr']:.3g}" in grid.rows[0][grid.heads.index("tuned options")]
     found.search["best"]["anchor+norm+F4"]["params"] = DEFAULTS
-    assert found.options_text("anchor+norm+F4") == "the default"
+    assert text.options_text(found, "anchor+norm+F4") == "the default"
     found.search["best"]["anchor+norm+F4"]["params"] = best
 
 
 def test_effects_of_the_factorial_stand_side_by_side(found: Tuned) -> None:
-    grid = found.effects_grid()
+    grid = text.effects_grid(found)
     assert grid is not None and len(grid.rows) == 7
     frame = found.effects.set_index("effect")
     shift = frame["estimate_best"] - frame["estimate_default"]
@@ -67,10 +67,64 @@ def test_effects_of_the_factorial_stand_side_by_side(found: Tuned) -> None:
     assert shift["anchor_loss"] == pytest.approx(0, abs=0.6)
 
 
+def test_a_seed_that_one_column_lacks_counts_in_neither(tmp_path: Path) -> None:
+    """Half the studies' seeds gone in two arms of one column: no verdict may change for that alone."""
+    path = write_search(tmp_path)
+    default, best = (tmp_path / name for name in ("modules", "modules-tuned"))
+    for scores in default.glob("*/scores.json"):  # both columns alike: tuning changed nothing
+        record = json.loads((scores.parent / "run.json").read_text())
+        twin = next(best.glob(f"{record['arm']}-s{record['seed']}-*/scores.json"))
+        edit(twin, bleu=json.loads(scores.read_text())["bleu"])
+    edit(next(best.glob("rounding+nonorm+F1-s3-*")) / "run.json", state="pending")
+    found = tuned(path)
+    assert found is not None
+    row = found.arms.set_index("arm").loc["rounding+nonorm+F1"]
+    kept = [load(default).values("bleu", "rounding+nonorm+F1")[seed] for seed in (1, 2)]
+    assert row["default"] == row["best"] == pytest.approx(np.mean(kept))
+    assert (row["default_n"], row["best_n"], row["left_out"]) == (2, 2, "3")
+    assert list(found.effects["estimate_default"]) == list(found.effects["estimate_best"])
+    assert set(found.effects["seeds"]) == {"1 2"} and set(found.effects["n_seeds_default"]) == {2}
+    told = "\n".join(found.lines())
+    assert "no result of them: rounding · nonorm · F1: 3." in told
+    assert "Verdicts that differ: none" in told and "changed: none is shown" in told
+
+
+def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Tuned) -> None:
+    """Per seed: contrast at own best minus contrast at the default."""
+    seeds = []
+    for study in (load(path.parent / "modules-tuned"), load(path.parent / "modules")):
+        on, off = ([study.values("bleu", a.name) for a in study.arms if a.name.endswith(f)] for f in ("F4", "F1"))
+        seeds.append([np.mean([v[s] for v in on]) - np.mean([v[s] for v in off]) for s in (1, 2, 3)])
+    expected = mean_interval_t(np.subtract(*seeds))
+    row = found.effects.set_index("effect").loc["noise_factor"]
+    assert (row["estimate_change"], row["estimate_low_change"]) == pytest.approx((expected.estimate, expected.low))
+    grid = text.effects_grid(found)
+    assert grid is not None and grid.rows[2][-1] == "falls"
+    assert any("noise factor 4 vs 1 falls" in line for line in found.lines())
+
+
+def test_columns_that_differ_in_more_than_what_was_tuned_are_named(tmp_path: Path) -> None:
+    path = write_search(tmp_path)
+    for which, updates in (("modules", 700), ("modules-tuned", 900)):
+        for run in (tmp_path / which).glob("*/run.json"):
+            config = json.loads(run.read_text())["config"]
+            edit(run, config=config | {"updates": updates, "lr": updates / 1e5})
+    found = tuned(path)
+    assert found is not None
+    assert "Note: the columns differ in more than what was tuned: updates." in found.lines()
+
+
+def test_what_importance_rests_on_is_said(found: Tuned) -> None:
+    """Three points an arm are trained to the end (one of four is pruned)."""
+    told = "\n".join(found.lines())
+    assert "Options of training were seen at only 3 points of an arm" in told
+    assert "than the default was best in" in told and "the same number in every arm" in told
+
+
 def test_lines_say_how_it_was_done_and_what_regressed(found: Tuned) -> None:
-    text = "\n".join(found.lines())
+    told = "\n".join(found.lines())
     for wanted in ("search seeds 101, 102", "same budget", "30 min", "4 rounds", "fANOVA", "Mean gain of tuning"):
-        assert wanted in text
+        assert wanted in told
     assert found.lines()[0] == found.search["banner"]
 
 
@@ -105,7 +159,7 @@ def test_without_comparison_it_says_so(tmp_path: Path) -> None:
     edit(path / "search.json", finished=False, importance=None)
     found = tuned(path)
     assert found is not None and found.best is None and found.importance.empty
-    assert found.grid().rows[0][2].startswith("n/a") and found.effects_grid() is None
+    assert found.grid().rows[0][2].startswith("n/a") and text.effects_grid(found) is None
     assert any("modules-tuned" in line for line in found.lines())
     assert any("not finished" in line for line in found.lines())
     with pytest.raises(Missing, match="not run"):

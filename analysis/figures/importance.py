@@ -1,12 +1,13 @@
-"""How much each searched option matters: fANOVA's share of the variance of validation scores, per arm and over all."""
+"""How much each searched option matters: fANOVA's shares, per arm and over all."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing
+from analysis.figures.searches import caption
 from analysis.style import COLUMN, SMALL
-from analysis.tuned import Tuned, caption, label
+from analysis.tuned import Tuned, label
 
 NAME = "importance"
 
@@ -32,5 +33,5 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    caption(fig, found, "share of the variance of validation scores (fANOVA)")
+    caption(fig, found, "share of all main effects on the validation score (fANOVA)")
     return fig, frame

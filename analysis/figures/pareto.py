@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.figures.common import Missing
+from analysis.figures.searches import caption
 from analysis.results import NAMES
 from analysis.style import COLUMN, arm_handle, arm_style, legend
-from analysis.tuned import Tuned, caption
+from analysis.tuned import Tuned
 
 NAME = "pareto"
 

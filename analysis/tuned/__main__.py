@@ -1,0 +1,23 @@
+"""python -m analysis.tuned: the command."""
+
+import argparse
+from pathlib import Path
+
+from analysis.tuned.data import FILE
+from analysis.tuned.writing import report
+from core.errors import UserError, command
+
+
+@command
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.tuned", description="Tables and figures of a search.")
+    parser.add_argument("search_dir", type=Path, help="folder of a search, such as runs/modules-search")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
+    options = parser.parse_args()
+    if not report(options.search_dir, options.out):
+        raise UserError(f"no search in {options.search_dir} (no {FILE}): make search writes one to runs/STUDY-search")
+
+
+if __name__ == "__main__":
+    main()

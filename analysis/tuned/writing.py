@@ -1,0 +1,54 @@
+"""The tables and figures of a search, printed and written."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from analysis.style import FORMATS
+from analysis.tables import Grid, latex, markdown, print_grids
+from analysis.tuned.data import Tuned, tuned
+
+
+def narrow(grid: Grid) -> Grid:
+    """The columns that a terminal of 80 characters has room for; the files have all."""
+    left_out = {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
+    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
+    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
+    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+
+
+def write(found: Tuned, out: Path) -> list[Path]:
+    """Write tables and frames into out."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"tuned.md": markdown(found.grids(), found.lines()), "tuned.tex": latex(found.grids(), found.lines())}
+    frames = {"arms.csv": found.arms, "effects.csv": found.effects, "trials.csv": found.trials}
+    texts |= {name: f.to_csv(index=False, lineterminator="\n") for name, f in frames.items() if not f.empty}
+    for name, content in texts.items():
+        (out / name).write_text(content, encoding="utf-8")
+    return [out / name for name in texts]
+
+
+def report(
+    path: Path,
+    out: Path,
+    formats: Iterable[str] = FORMATS,
+    quiet: bool = False,
+    style: Mapping[Any, Any] | None = None,
+) -> bool:
+    """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
+    from analysis.figures import of_search  # those modules import this one
+
+    found = tuned(path)
+    if found is None:
+        return False
+    console = Console()
+    tables = found.grids() if console.width >= 150 else [narrow(grid) for grid in found.grids()]
+    if not quiet:
+        print_grids(tables, found.lines(), console)
+    out = out / path.resolve().name
+    written, skipped = of_search.redraw(found, out, formats, style)
+    for line in [*(f"wrote {path}" for path in [*written, *write(found, out)]), *skipped]:
+        print(line)
+    return True
