@@ -95,7 +95,7 @@ def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Tuned) -> N
     for study in (load(path.parent / "modules-tuned"), load(path.parent / "modules")):
         on, off = ([study.values("bleu", a.name) for a in study.arms if a.name.endswith(f)] for f in ("F4", "F1"))
         seeds.append([np.mean([v[s] for v in on]) - np.mean([v[s] for v in off]) for s in (1, 2, 3)])
-    expected = mean_interval_t(np.subtract(*seeds))
+    expected = mean_interval_t(np.array(seeds[0]) - np.array(seeds[1]))
     row = found.effects.set_index("effect").loc["noise_factor"]
     assert (row["estimate_change"], row["estimate_low_change"]) == pytest.approx((expected.estimate, expected.low))
     grid = text.effects_grid(found)
