@@ -263,3 +263,9 @@ def test_norms_by_thirds_of_frequency() -> None:
     bands = media.histograms(probes)
     assert [round(bands[f"norms/{name}"].bins[0], 6) for name in media.BANDS] == [1.0, 2.0, 3.0]
     assert media.histograms({}) == {} and media.texts([]) == {}
+
+
+def test_norms_that_differ_by_rounding_alone_have_histograms() -> None:
+    norm = np.float32(32) ** 0.5 * (1 + np.float32(1e-7) * np.arange(-3, 4, dtype=np.float32))
+    found = media.histograms({"norm": norm.astype(np.float32)})
+    assert sum(found["norms/all"].histogram) == 7

@@ -50,7 +50,7 @@ def histograms(probes: Mapping[str, np.ndarray]) -> dict[str, wandb.Histogram]:
     """Distributions of the embedding norm: all types, and thirds of them by training frequency."""
     if "norm" not in probes:
         return {}
-    norm = probes["norm"]
+    norm = probes["norm"].astype(float)  # with a norm all are alike but for rounding: too close for 64 bins of float32
     parts = {"all": norm}
     if "frequency" in probes and len(norm) >= len(BANDS):
         order = np.argsort(probes["frequency"], kind="stable")
