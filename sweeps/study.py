@@ -22,7 +22,7 @@ from typing import Annotated
 
 import tyro
 
-from ablations import presets, studies
+from ablations import presets, records, studies
 from core.config import RunConfig
 from core.errors import UserError, command, masked
 from sweeps.agents import sweep_file
@@ -82,9 +82,13 @@ def main() -> int:
     if options.dry_run:
         return dry_run(sweep, preset)
     signal.signal(signal.SIGTERM, _terminated)
+    began = records.now()
     with disk_full(sweep.runs):
         views = conduct(sweep)
     failed = report(sweep, views)
+    if missing := unmirrored(sweep, began):
+        said = f"W&B does not have all of {missing} run{'s' * (missing > 1)} (log.txt in their folders says why)"
+        print(f"{said}; python -m sweeps.mirror {sweep.folder} writes them anew", file=sys.stderr)
     if not plan.comparable(sweep.jobs):
         ranking(views)
     elif failed < len(views):
@@ -221,6 +225,13 @@ def report(sweep: Sweep, views: Sequence[View]) -> int:
     done = f"{len(views) - len(failed)} of {len(views)} runs done ({duration(spent)} of work)"
     print(f"{done} in {sweep.folder}" + f", {len(failed)} failed" * bool(failed), flush=True)
     return len(failed)
+
+
+def unmirrored(sweep: Sweep, began: str) -> int:
+    """How many of the runs that finished here since `began` (ISO time) have complained about W&B in their log."""
+    finished = [job.folder(sweep.runs) for job in sweep.jobs if (job.folder(sweep.runs) / "log.txt").exists()]
+    finished = [folder for folder in finished if (records.read(folder)["finished"] or "") >= began]
+    return sum(b"\nW&B: " in (folder / "log.txt").read_bytes() for folder in finished)
 
 
 def ranking(views: Sequence[View]) -> None:

@@ -28,6 +28,7 @@ from fake_sweep import (
 
 from ablations import records
 from core.errors import UserError
+from sweeps import study
 from sweeps.running import conduct, plan
 
 
@@ -182,3 +183,14 @@ def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path) -> None:
     broken = conduct.Sweep(**{**sweep.__dict__, "worker": (sys.executable, "-c", "raise SystemExit('no such thing')")})
     with pytest.raises(UserError, match=r"die before they take a run(.|\n)*no such thing"):
         run(broken)
+
+
+def test_a_sweep_says_how_many_of_its_runs_wandb_does_not_have(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, seeds=1)
+    began = records.now()
+    run(sweep)
+    assert study.unmirrored(sweep, began) == 0
+    with open(sweep.jobs[0].folder(tmp_path) / "log.txt", "a") as log:
+        log.write("W&B: OSError: gone; the run goes on\n")
+    assert study.unmirrored(sweep, began) == 1
+    assert study.unmirrored(sweep, "2999") == 0, "what earlier sweeps said was said by them"
