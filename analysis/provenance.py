@@ -39,7 +39,7 @@ def arm_rows(study: Study) -> pd.DataFrame:
     for arm in study.arms:
         records = {name: record for name, record in study.records.items() if record["arm"] == arm.name}
         own = replace(study, records=records, scores=study.scores[study.scores["arm"] == arm.name])
-        scored = ("signature", "sentences", "candidates", "selection", "decoding_steps", "early_stop")
+        scored = ("signature", "chrf_signature", "sentences", "candidates", "selection", "decoding_steps", "early_stop")
         row = {"arm": arm.name} | {name: _scores(own, name) for name in scored}
         row |= {"data": _records(own, _data), "tokenizer": _records(own, _tokenizer)}
         row |= {"training": _records(own, _training), "parameters": _records(own, lambda r: r.get("parameters"))}

@@ -190,7 +190,7 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     parts = ["% needs \\usepackage{booktabs,amssymb}"]
     for table in tables:
         head = " & ".join(escape_latex(cell) for cell in table.heads)
-        rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in table.rows]
+        rows = [_latex_row(row) for row in table.rows]
         body = [
             rf"% {table.title}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
@@ -198,7 +198,14 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
             head + r" \\",
         ]
         parts.append("\n".join([*body, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]))
-    return "\n\n".join([*parts, "\n".join(f"% {line}" for line in lines)]) + "\n"
+    comments = [f"% {part}" for line in lines for part in line.splitlines()]  # a reason of a failure may have several
+    return "\n\n".join([*parts, "\n".join(comments)]) + "\n"
+
+
+def _latex_row(row: Iterable[str]) -> str:
+    """A row; one that begins with a bracket would be read as an option of the row break before it."""
+    text = " & ".join(escape_latex(cell) for cell in row) + r" \\"
+    return "{}" + text if text.startswith(("[", "*")) else text
 
 
 def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:

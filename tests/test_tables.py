@@ -236,6 +236,13 @@ def test_markdown_has_provenance_and_whole_rows(modules: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
 
 
+def test_latex_holds_what_would_end_a_comment_or_open_an_option() -> None:
+    """A reason of two lines stays a comment; a cell that begins with a bracket is no option of the row above."""
+    text = tables.latex([tables.Grid("t", ("a",), (("x",), ("[1, 2]",)))], ["No result: first\nsecond_line."])
+    assert text.endswith("% No result: first\n% second_line.\n")
+    assert "x \\\\\n{}[1, 2] \\\\" in text
+
+
 def test_latex_is_escaped(modules: Path) -> None:
     shown, lines, _, _ = tables.grids(load(modules))
     text = tables.latex(shown, lines)
