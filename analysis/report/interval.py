@@ -24,7 +24,7 @@ def interval_picture(effect: Interval, edges: Sequence[float]) -> Html | None:
         return f"{MARGIN + (WIDTH - 2 * MARGIN) * (x - low) / span:.1f}"
 
     middle = HEIGHT / 2
-    marks = [_mark(place(edge), f"{edge:.3g}") for edge in edges]
+    marks = [_mark(place(edge), f"{edge:.3g}".replace("-", "−")) for edge in edges]
     bar = tag("line", x1=place(effect.low), x2=place(effect.high), y1=middle, y2=middle, class_="bar")
     dot = tag("circle", cx=place(effect.estimate), cy=middle, r="4.5", class_="dot")
     box = f"0 0 {WIDTH} {HEIGHT}"

@@ -99,7 +99,7 @@ def _trained(found: "Tuned") -> list[str]:
     if not options or not best:
         return []
     text = f"Another {' or '.join(map(label, options))} than the default was best in {len(other)} of {len(best)} arms"
-    return [text + ("." if other else ": all that tuning gained came from decoding options.")]
+    return [text + ("." if other else ": the best points change only how arms decode.")]
 
 
 def _importance(found: "Tuned") -> str:
