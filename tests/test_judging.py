@@ -20,6 +20,7 @@ def test_the_closest_rival_by_hand() -> None:
     assert closest({"near": near, "far": far}) == ("near", pytest.approx(p))
     p = reference.ttest_1samp(below, 0).pvalue
     assert closest({"near": near, "far": far, "below": below}) == ("below", pytest.approx(3 * p))
+    assert closest({"far": np.array([9.0]), "near": np.array([1.0])})[0] == "near", "of one seed each: by its value"
     name, p = closest({"near": near, "single": np.array([5.0])})
     assert name == "single"
     assert math.isnan(p)

@@ -104,7 +104,7 @@ def closest(x: dict[str, np.ndarray]) -> tuple[str, float]:
     two seeds, or without a spread.
     """
     if any(len(values) < 2 for values in x.values()):
-        return min(x, key=lambda name: len(x[name])), math.nan
+        return min(x, key=lambda name: (len(x[name]), x[name].sum())), math.nan
     p = {name: t_pvalue(values) for name, values in x.items()}
     better = [name for name, values in x.items() if values.mean() < 0]
     if better:
