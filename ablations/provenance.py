@@ -1,4 +1,4 @@
-"""Where a result comes from: the code's commit, the versions of what it stands on, the device, the command."""
+"""Where a result comes from: commit, versions of what the code stands on, device and processor, command."""
 
 import contextlib
 import platform
@@ -38,8 +38,19 @@ def commit() -> str | None:
     return head + "+dirty" * bool(changes) if head else None
 
 
+@lru_cache
+def processor() -> str | None:
+    """The processor's name, as the system has it: rounding, and so the result of a seed, differs between models."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        names = [line.partition(":")[2] for line in lines if line.partition(":")[0].strip() == "model name"]
+        if names and names[0].strip():
+            return " ".join(names[0].split())
+    return platform.processor() or platform.machine() or None
+
+
 def provenance(device: Any) -> dict[str, Any]:
-    """Where a result comes from: versions, commit, the torch.device, threads, command line. Never fails."""
+    """Where a result comes from: versions, commit, the torch.device, processor, threads, command line. Never fails."""
     import torch  # on demand: reading records needs no torch
 
     found = {package: _installed(package) for package in PACKAGES}
@@ -50,6 +61,7 @@ def provenance(device: Any) -> dict[str, Any]:
         "versions": versions,
         "commit": commit(),
         "device": name,
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "command": command,
     }

@@ -1,6 +1,6 @@
 """Where a table's numbers come from, in plain sentences: its footer.
 
-Metric and signature, data, tokenizer, decoding, seeds, device, command, tuning, and every run that failed, diverged or
+Metric and signature, data, tokenizer, decoding, seeds, device, processor, command, tuning, and every run that failed, diverged or
 was left out.
 """
 
@@ -25,7 +25,7 @@ def footer(study: Study) -> list[str]:
         f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
         f"Seeds: {_seeds(study)}. Intervals: 95%, Student's t over seeds; n/a with one seed.",
-        f"Tuning: {_tuning(study)}. Device: {_records(study, lambda r: r.get('device'))}, "
+        f"Tuning: {_tuning(study)}. Device: {_records(study, _device)}, "
         f"threads per run: {_records(study, lambda r: r.get('threads'))}; torch {_records(study, _torch)}; "
         f"commit {_records(study, _commit)}.",
         f"Command: {_command(study)}",
@@ -43,7 +43,7 @@ def arm_rows(study: Study) -> pd.DataFrame:
         row = {"arm": arm.name} | {name: _scores(own, name) for name in scored}
         row |= {"data": _records(own, _data), "tokenizer": _records(own, _tokenizer)}
         row |= {"training": _records(own, _training), "parameters": _records(own, lambda r: r.get("parameters"))}
-        row |= {"tuning": _tuning(own), "device": _records(own, lambda r: r.get("device"))}
+        row |= {"tuning": _tuning(own), "device": _records(own, _device)}
         row |= {"torch": _records(own, _torch), "commit": _records(own, _commit), "command": _command(own)}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -55,6 +55,12 @@ def _command(study: Study) -> str:
 
 def _tokenizer(record: dict[str, Any]) -> Any:
     return _of(record, "data", "tokenizer")
+
+
+def _device(record: dict[str, Any]) -> str | None:
+    """The device, and beside it the processor where the record (of a later version) names it."""
+    device, processor = record.get("device"), record.get("processor")
+    return f"{device} ({processor})" if device and processor else device
 
 
 def _torch(record: dict[str, Any]) -> Any:

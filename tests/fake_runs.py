@@ -187,6 +187,7 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
         "config": config, "toggles": arm["toggles"], "state": "finished", "reason": None,
         "outcome": "collapsed" if scores["bleu"] < 5 else "ok", "attempts": 1, "lease": None,
         "versions": {"python": "3.11.2", "torch": "2.13.0"}, "commit": "abcdef0", "device": "cpu", "threads": 1,
+        "processor": "Some CPU @ 2.0GHz",
         "command": "make sweep", "started": "2026-11-20T10:00:00", "finished": f"2026-11-20T10:{index:02d}:{seed:02d}",
         "data": data | {"test_pairs": 400, "dropped": {"too long": 3}, "vocab_size": TYPES, "tokenizer": "words"},
         "parameters": 612000, "tuning": {"trials": 0},

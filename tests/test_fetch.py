@@ -133,6 +133,15 @@ def test_an_archive_is_whole_or_none(tmp_path: Path) -> None:
     assert archive.unpack(rows[:-1]) == archive.unpack(rows[1:]) == archive.unpack([]) == {}
 
 
+def test_an_archive_that_unfolds_without_measure_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_folder(tmp_path / "modules")
+    (folder / "samples.jsonl").write_bytes(bytes(1_000_000))
+    rows = list(archive.rows(folder))
+    assert len(archive.unpack(rows)["samples.jsonl"]) == 1_000_000
+    monkeypatch.setattr(archive, "LIMIT", 1_000_000)
+    assert archive.unpack(rows) == {}
+
+
 # From a server
 
 

@@ -114,6 +114,14 @@ def test_a_parcel_of_other_things_is_refused(tmp_path: Path, name: str) -> None:
     assert records.read(target)["state"] == "pending" and not (tmp_path / "outside").exists()
 
 
+def test_a_parcel_that_unfolds_without_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parcels, "LARGEST", 150_000)
+    target = jobs_for("a", 1)[0].create(tmp_path / "two")
+    with pytest.raises(UserError, match="more than a run has"):
+        parcels.unpack(parcels.pack(finished(tmp_path / "one")), target)
+    assert not (target / "scores.json").exists() and not list(target.glob(".parcel*"))
+
+
 # URLs
 
 
@@ -204,6 +212,27 @@ def test_the_sweep_is_found_by_name_where_there_are_several(tmp_path: Path) -> N
         join.queue_for(opened, "")
     with pytest.raises(UserError, match="no sweep of study sizes"):
         join.queue_for(opened, "sizes")
+
+
+def test_a_worker_taken_for_dead_while_it_delivers_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = storage.open_storage(str(tmp_path / "journal"))
+    queue, job = Queue.create(opened, "q", ["a"], study="s", send=True), jobs_for("a", 1)[0]
+    folder = finished(tmp_path / "runs")
+    trial = queue.add(job, TrialState.WAITING)
+    assert queue.take(trial)
+    send = parcels.send
+
+    def slowly(*arguments: Any) -> Any:
+        queue.drop(trial, "no sign of life")
+        return send(*arguments)
+
+    monkeypatch.setattr(parcels, "send", slowly)
+    queue.deliver(job, folder, "bleu", "here", trial)
+    trials = queue.of(job.key)
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert parcels.fetch(opened, trials[1].user_attrs["parcel"]) == parcels.pack(folder)
 
 
 def test_of_two_trials_for_a_run_only_the_older_is_taken(tmp_path: Path) -> None:

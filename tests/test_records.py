@@ -61,6 +61,27 @@ def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPat
     known = records.provenance(torch.device("cpu"))
     assert known["versions"]["torch"] and known["versions"]["python"].startswith("3.")
     assert known["device"].split()[0] in ("cpu", "cuda") and known["threads"] >= 1 and known["command"]
+    assert known["processor"] == provenance.processor() and known["processor"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor\t: 0\nmodel name\t: Some  CPU @ 2.0GHz\nmodel name\t: Other\n", "Some CPU @ 2.0GHz"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\n", "generic"),
+        (None, "generic"),
+    ],
+)
+def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch, text: str | None, expected: str) -> None:
+    def read(self: Path, **options: Any) -> str:
+        assert str(self) == "/proc/cpuinfo"
+        if text is None:
+            raise FileNotFoundError(self)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(provenance.platform, "processor", lambda: "generic")
+    assert provenance.processor.__wrapped__() == expected
 
 
 @pytest.mark.parametrize("change", [False, True])

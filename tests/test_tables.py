@@ -229,6 +229,7 @@ def test_markdown_has_provenance_and_whole_rows(modules: Path) -> None:
         "Tuning: none",
         "Seeds: 1 2 3",
         "2.13.0",
+        "Device: cpu (Some CPU @ 2.0GHz), threads per run: 1",
     ):
         assert needed in text
     assert SIGNATURE.replace("|", "\\|") in text

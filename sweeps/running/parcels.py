@@ -28,6 +28,8 @@ FILES = ("metrics.jsonl", "scores.json", "samples.jsonl", "probes.npz", "log.txt
 PIECE = 32 * 1024
 SUFFIX = ".parcels"
 AWAY = "delete the sweep's two studies in the storage, and what is not in the run folders is run again"
+LARGEST = 1 << 30
+"""Most bytes that a parcel may unfold to."""
 LOG_BYTES = 64 * 1024
 """How much of the end of log.txt is sent."""
 
@@ -57,6 +59,8 @@ def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
         with records.full_disk(draft), zipfile.ZipFile(io.BytesIO(parcel)) as content:
             if not {"run.json", "scores.json"} <= set(content.namelist()) <= set(FILES):
                 raise UserError(f"{folder.name}: not the results of a run ({', '.join(content.namelist())})")
+            if (size := sum(info.file_size for info in content.infolist())) > LARGEST:
+                raise UserError(f"{folder.name}: results of {size:,} bytes, more than a run has ({LARGEST:,}); {AWAY}")
             draft.mkdir()
             for name in content.namelist():
                 (draft / name).write_bytes(content.read(name))

@@ -144,6 +144,12 @@ class Queue:
 
         `trial`: the running trial to complete, if it is still ours. A run that is in already is not entered again.
         """
+        try:
+            self._enter(job, folder, metric, home, trial)
+        except UpdateFinishedTrialError:  # others took us for dead in the meantime
+            self._enter(job, folder, metric, home, None)
+
+    def _enter(self, job: Job, folder: Path, metric: str, home: str, trial: FrozenTrial | None) -> None:
         now = {other.number: other for other in self.of(job.key)}
         ours = now[trial.number] if trial is not None and now[trial.number].state == TrialState.RUNNING else None
         done = [other for other in now.values() if other.state == TrialState.COMPLETE]

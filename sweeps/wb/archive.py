@@ -47,7 +47,10 @@ def pack(paths: Mapping[str, Path]) -> bytes:
 
 
 def unpack(history: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
-    """The files by name from the rows of a history; empty if it holds none, or the last archive is not whole."""
+    """The files by name from the rows of a history; empty if it holds none, or the last archive is not whole.
+
+    One that would unfold to more than the limit was not packed here, and counts as none.
+    """
     parts: list[str] = []
     expected = -1
     for row in history:
@@ -58,6 +61,8 @@ def unpack(history: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
         return {}
     try:
         with zipfile.ZipFile(io.BytesIO(base64.b85decode("".join(parts)))) as archive:
+            if sum(info.file_size for info in archive.infolist()) > LIMIT:
+                return {}
             return {name: archive.read(name) for name in archive.namelist() if name in (*FILES, STUDY)}
     except (ValueError, zipfile.BadZipFile, zlib.error):
         return {}

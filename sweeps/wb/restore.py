@@ -105,9 +105,7 @@ def write(runs: Iterable[Restored], root: Path) -> dict[str, list[Restored]]:
     Studies by name, with what was written. Each gets the study.json of the run that finished last.
     """
     studies: dict[str, dict[str, Restored]] = {}
-    for run in sorted(
-        runs, key=lambda run: (run.record.get("state") == "finished", str(run.record.get("finished") or ""))
-    ):
+    for run in sorted(runs, key=_lateness):
         studies.setdefault(run.study, {})[run.name] = run
     for study, found in studies.items():
         for run in found.values():

@@ -71,7 +71,10 @@ def runs_frame(study: Study) -> pd.DataFrame:
         facts = {key: row.get(key) for key in ("run", "arm", "label", "seed", "outcome", "candidates", "signature")}
         facts |= {key: row.get(key) for key in ("brevity_penalty", "length_ratio", "decoding_steps", "early_stop")}
         facts |= {"score": row[study.metric], "metric": study.metric, "wall_s": row.get("cost/wall_s")}
-        facts |= {key: record.get(key) for key in ("hash", "started", "finished", "device", "threads", "precision")}
+        facts |= {
+            key: record.get(key)
+            for key in ("hash", "started", "finished", "device", "processor", "threads", "precision")
+        }
         facts |= {key: record.get(key) for key in ("commit", "command", "attempts")}
         facts |= {"trials": (record.get("tuning") or {}).get("trials")}
         facts |= {"updates": (record.get("config") or {}).get("updates")}
