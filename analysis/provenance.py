@@ -1,7 +1,7 @@
 """Where a table's numbers come from, in plain sentences: its footer.
 
-Metric and signature, data, tokenizer, decoding, seeds, device, processor, command, tuning, and every run that failed, diverged or
-was left out.
+Metric and signature, data, tokenizer, decoding, seeds, device, processor, command, tuning, and every run
+that failed, diverged or was left out.
 """
 
 from collections.abc import Callable, Iterable

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SEED = 0
@@ -24,6 +23,8 @@ def importance(trials: Sequence[FrozenTrial], distributions: Mapping[str, BaseDi
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if len(complete) < LEAST or len({trial.values[0] for trial in complete}) < 2:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # scikit-learn: half a second
+
     study = optuna.create_study(direction="maximize")
     for trial in complete:
         params = {name: trial.params[name] for name in distributions}
