@@ -27,6 +27,13 @@ PIP_ARGS ?=
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
+# A misspelt setting would change nothing, silently. What others read from the environment may be given here as well.
+KNOWN := STUDY DATA SRC TGT PRESET SEEDS WORKERS RUNS FIGURES FROM STORAGE BUDGET REPORT OUT ARGS JOBS PYTHON VENV PY \
+  TORCH_INDEX PIP_ARGS OMP_% WANDB_% CUDA_% SWEEP_% TORCH_% PIP_% MAKE% SHELL -%
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(KNOWN),$(GIVEN)),$(warning warning: $(name)= is not a variable of this Makefile and \
+  changes nothing; `make help` lists them. Options of a run go by ARGS="--set $(name)=VALUE", in small letters))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep distill search worker wandb-sweep figures report dashboard test lint bench clean
 

@@ -19,6 +19,7 @@ from core.errors import UserError
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
 STEP = "train/step"
+FETCH_FIRST = "run folders are read here; make figures FROM={} makes them of what W&B holds and says where"
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,22 @@ class Study:
 
 
 def load(study_dir: str | Path) -> Study:
-    """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no finished run."""
+    """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no result."""
     path = Path(study_dir)
     if not path.is_dir():
-        raise UserError(f"no study folder {path}: run the sweep first (make sweep), or name the folder under runs/")
+        way = FETCH_FIRST.format(path) if "wandb" in str(path) else "run the sweep first (make sweep)"
+        raise UserError(f"no study folder {path}: {way}, or name the folder under runs/")
     described = read_study(path / "study.json")
     records, failures = read_records(path)
     if not records and not failures:
-        raise UserError(f"no runs in {path}: it holds no */run.json; is it a study folder such as runs/modules?")
+        logs = next(path.rglob("*.wandb"), None)
+        way = FETCH_FIRST.format(path) if logs else "is it a study folder such as runs/modules?"
+        raise UserError(f"no runs in {path}: it holds no */run.json; {way}")
     scores = {name: read_scores(path / name / "scores.json") for name in records}
     chosen, left, notes = _results(records, scores, described)
     failures += left
     if not chosen:
-        raise UserError(f"no finished run in {path}: {_why(failures)}; start the sweep again to go on")
+        raise UserError(f"no result in {path}: {_why(failures)}; start the same sweep or search again to go on")
     info = described or _infer(records, path.name)
     arms = _arms(info, {records[name]["arm"] for name in chosen})
     kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))

@@ -248,6 +248,8 @@ def analyse(sweep: Sweep, figures: Path) -> None:
     line = [sys.executable, "-m", "analysis.figures", str(sweep.folder), "--out", str(figures)]
     if subprocess.run(line, check=False).returncode:
         print(f"no figures; the runs are done. Draw them by: {shlex.join(line)}", file=sys.stderr)
+        return
+    print(f"next: make report FROM={shlex.quote(str(sweep.folder))} (verdicts, figures, samples in one page)")
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def test_wrong_use_gives_one_message(tmp_path: Path) -> None:
     for record in study.glob("*/run.json"):
         edit(record, state="failed", reason="out of memory")
     message = run(study, "--out", tmp_path / "out")
-    assert "no finished run" in message and "4 failed" in message and "out of memory" in message
+    assert "no result" in message and "4 failed" in message and "out of memory" in message
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/index.html cannot be written: .*--out"):

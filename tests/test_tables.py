@@ -46,10 +46,16 @@ def test_no_folder_no_runs_no_results(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no runs in .*run\.json"):
         load(tmp_path)
+    with pytest.raises(UserError, match=r"make figures FROM=wandb:me/project"):
+        load("wandb:me/project")
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "run-1.wandb").touch()
+    with pytest.raises(UserError, match=r"no runs in .*make figures FROM=.*wandb"):
+        load(tmp_path / "wandb")
     path = write_study(tmp_path, "token_loss", seeds=(1,))
     for run in runs(path):
         edit(run, state="failed", reason="out of memory")
-    with pytest.raises(UserError, match=r"no finished run .*4 failed.*out of memory"):
+    with pytest.raises(UserError, match=r"no result .*4 failed.*out of memory"):
         load(path)
     (path / "study.json").write_text("{")
     with pytest.raises(UserError, match=r"study\.json is not readable"):
