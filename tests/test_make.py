@@ -106,6 +106,7 @@ def test_figures_come_from_run_folders_or_from_wandb() -> None:
     )
 
 
+@needs_make
 def test_a_setting_that_nobody_reads_is_said() -> None:
     said = make("-n", "sweep", "PY=python", "UPDATES=3").stderr
     assert "UPDATES= is not a variable" in said and said.count("warning:") == 1
@@ -114,7 +115,6 @@ def test_a_setting_that_nobody_reads_is_said() -> None:
     assert known.returncode == 0 and known.stderr == ""
 
 
-@needs_make
 def test_clean_spares_what_took_work() -> None:
     recipe = MAKEFILE.split("\nclean:\n")[1]
     assert not re.search(r"\b(runs|results|wandb)\b|\$\(", recipe.replace("$(PY)", ""))
