@@ -104,3 +104,11 @@ def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: f
             f"many claims it is not enough ({corrected})."
         )
     return f"The interval holds values for which the claim is true ({q.criterion}) and values for which it is not."
+
+
+def digits(claim: Claim) -> int:
+    """Decimals to write an effect with: one from 10 on, else two; more where two would be all zeros."""
+    size = abs(claim.effect.estimate)
+    if not math.isfinite(size) or size == 0:
+        return 2
+    return 1 if size >= 10 else max(2, 1 - math.floor(math.log10(size)))

@@ -38,6 +38,28 @@ def kept_variance(study: Study, arm: str) -> Seeds:
     return {seed: end[seed] / start[seed] for seed in sorted(start.keys() & end.keys())}
 
 
+def late(study: Study, arm: str, column: str) -> Seeds:
+    """Mean of a column of metrics.jsonl over the last quarter of the rows of training that have it."""
+    if not {column, STEP} <= set(study.metrics):
+        return {}
+    rows = study.metrics[study.metrics["arm"] == arm].dropna(subset=[column]).sort_values(STEP)
+    return _finite((seed, g[column].tail(max(1, len(g) // 4)).mean()) for seed, g in rows.groupby("seed"))
+
+
+def hollow_error(study: Study, arm: str, other: str) -> Seeds:
+    """Denoising error (MSE) of an arm over another's, late in training; 1 where it is lower for no bad reason.
+
+    A small error is hollow if the predictions z_0_hat tell less of the tokens (a higher -log p): the embeddings then
+    have lost what there was to predict. As the loss sees it: weighted by how often tokens occur, whatever the way of
+    collapsing (all embeddings short, or all alike), rare types that training hardly reaches left aside.
+    """
+    error, nll = ([late(study, name, f"train/{what}") for name in (arm, other)] for what in ("mse", "nll"))
+    seeds = set.intersection(*(set(each) for each in (*error, *nll)))
+    hollow = {seed: nll[0][seed] > nll[1][seed] or error[0][seed] > error[1][seed] for seed in seeds}
+    ratio = {seed: error[0][seed] / error[1][seed] if hollow[seed] else 1.0 for seed in seeds if error[1][seed] > 0}
+    return _finite((seed, value) for seed, value in ratio.items() if value > 0)
+
+
 def frequent_to_rare(study: Study, arm: str) -> Seeds:
     """Median norm of z_0 of the most frequent fifth of the types over that of the rarest (types seen in training)."""
     return _finite((seed, _edge_ratio(probes)) for seed, probes in _probes(study, arm, "frequency", "norm"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import Claim, claims
+from analysis.claims import Claim, claims, digits
 from analysis.files import read_study
 from analysis.load import RUN_COLUMNS, Arm, Study, load
 from analysis.provenance import footer
@@ -69,7 +69,7 @@ def claim_row(claim: Claim) -> dict[str, str]:
     """A claim as text: statement, verdict, effect with interval, reason."""
     effect = claim.effect
     sign = not claim.unit.startswith(("times", "share", "%"))  # of a difference
-    numbers = [number(value, 2, sign) for value in (effect.estimate, effect.low, effect.high)]
+    numbers = [number(value, digits(claim), sign) for value in (effect.estimate, effect.low, effect.high)]
     text = f"{numbers[0]} [{numbers[1]}, {numbers[2]}] {claim.unit}" if effect.defined else "n/a"
     return {"statement": claim.statement, "verdict": claim.verdict, "effect": text, "reason": claim.reason}
 

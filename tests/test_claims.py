@@ -12,9 +12,10 @@ from fake_runs import edit, write_study
 from scipy import stats as reference
 
 from analysis import observables
-from analysis.claims import NO_CONTROL, Claim, claims
+from analysis.claims import NO_CONTROL, Claim, claims, digits
 from analysis.load import load
 from analysis.questions import QUESTIONS
+from analysis.stats import Interval
 
 SEEDS = (1, 2, 3, 4)
 WOBBLE = {1: -0.3, 2: 0.1, 3: 0.3, 4: -0.1}
@@ -115,25 +116,38 @@ def test_what_a_study_does_not_vary_is_undecided_with_the_reason(kind: str, test
         assert math.isnan(found[key].effect.estimate)
 
 
-def test_collapse_is_seen_in_norms_and_angles(tmp_path: Path) -> None:
-    """Norm 6 to 3 at cosine 0: a quarter of the variance. Norm 6 at cosine 0 to 0.1: 90% of it."""
+def test_collapse_is_an_error_that_vanishes_with_the_tokens(tmp_path: Path) -> None:
+    """Errors of the last quarter of training over the anchor's 0.2: 0.002 is collapse, 0.3 is none, with their nll."""
     path = write_study(tmp_path, "token_loss", seeds=SEEDS)
-    ends = {"none": (3.0, 0.0), "rounding": (6.0, 0.1), "anchor": (6.0, 0.0), "anchor_frozen": (6.0, 0.0)}
+    ends = {"none": (0.002, 5.0, 3.0), "rounding": (0.3, 2.0, 6.0)}
     for file in path.glob("*/metrics.jsonl"):
         record = json.loads((file.parent / "run.json").read_text())
-        norm, cosine = ends[record["toggles"]["token_loss"]]
+        mse, nll, norm = ends.get(record["toggles"]["token_loss"], (0.2, 1.0, 6.0))
+        mse *= 1 + 0.01 * record["seed"] ** 2 * (record["toggles"]["token_loss"] != "anchor")
         norm += 0.01 * record["seed"] ** 2
-        cosine *= 1 + 0.01 * (record["seed"] - 1)
-        rows: list[dict[str, Any]] = [{"train/step": 1, "diag/norm_mean": 6.0, "diag/cosine": 0.0}]
-        rows += [{"train/step": 9, "diag/norm_mean": norm, "diag/cosine": cosine}]
-        rows += [{"train/step": 10, "diag/norm_mean": None, "diag/cosine": None}]
+        rows: list[dict[str, Any]] = [{"train/step": n, "train/mse": 9.0, "train/nll": 6.0} for n in range(1, 7)]
+        rows[0] |= {"diag/norm_mean": 6.0, "diag/cosine": 0.0}
+        rows += [{"train/step": n, "train/mse": mse, "train/nll": nll} for n in (7, 8)]
+        rows[-1] |= {"diag/norm_mean": norm, "diag/cosine": 0.1 * (norm > 5)}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert observables.kept_variance(load(path), "rounding")[1] == pytest.approx(0.9 * (6.01 / 6) ** 2)
     found = verdicts(path)
+    mean = math.prod(1 + 0.01 * seed**2 for seed in SEEDS) ** (1 / len(SEEDS))
     assert found["objective_collapse"].verdict == "reproduced"
-    assert found["objective_collapse"].effect.estimate == pytest.approx(0.25 * (3.075 / 3) ** 2, rel=0.01)
+    assert found["objective_collapse"].effect.estimate == pytest.approx(0.01 * mean)
+    assert "% of their variance" in found["objective_collapse"].reason
     assert found["rounding_collapse"].verdict == "not reproduced"
-    assert found["anchor_spread"].verdict == "reproduced"
+    assert found["rounding_collapse"].effect.estimate == pytest.approx(1.5 * mean)
+
+
+def test_a_small_error_of_a_better_model_is_no_collapse(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=SEEDS)
+    for file in path.glob("*/metrics.jsonl"):
+        good = json.loads((file.parent / "run.json").read_text())["toggles"]["token_loss"] == "none"
+        row = {"train/step": 1, "train/mse": 0.001 if good else 0.2, "train/nll": 0.5 if good else 1.0}
+        file.write_text(json.dumps(row) + "\n")
+    assert set(observables.hollow_error(load(path), "none", "anchor").values()) == {1.0}
+    assert verdicts(path)["objective_collapse"].verdict != "reproduced"
 
 
 def test_norms_of_frequent_and_rare_types(tmp_path: Path) -> None:
@@ -251,3 +265,9 @@ def test_lost_seeds_and_diverged_runs_are_said(tmp_path: Path) -> None:
     assert claim.seeds == 3
     assert "1 of 4 seeds gave no value" in claim.reason
     assert "anchor · nonorm · F4, seed 3, diverged" in claim.reason
+
+
+@pytest.mark.parametrize(("value", "text"), [(25.8, "25.8"), (1.676, "1.68"), (0.00217, "0.0022"), (0.0, "0.00")])
+def test_effects_are_written_with_the_digits_they_need(value: float, text: str) -> None:
+    claim = Claim("k", "s", "undecided", Interval(value, value, value, 3), "times", "c", "r", 3)
+    assert f"{value:.{digits(claim)}f}" == text

@@ -6,12 +6,12 @@ import numpy as np
 
 from analysis import observables as measured
 from analysis.arms import full, number_of, replaced, setting
-from analysis.load import Study
+from analysis.load import Arm, Study
 from analysis.questions.base import NOISE, NORM, NOT_VARIED, TOKEN, Question, array, at, logs, lost
 from analysis.stats import paired
 
-COLLAPSED = 0.5
-"""Embeddings that keep less than this share of their first variance count as collapsed."""
+COLLAPSED = 0.1
+"""Embeddings have collapsed when the denoising error falls below this share of the full model's, tokens lost."""
 EVEN = 1.1
 """Norms of frequent and rare types within this ratio of each other count as even."""
 COPIED = 50.0
@@ -19,33 +19,44 @@ COPIED = 50.0
 
 
 def collapse(study: Study, key: str, statement: str, level: str, named: str) -> Question:
-    """Do the embeddings collapse under this token loss, everything else as in the full model?"""
-    question = Question(key, statement, "mechanism", "share of the variance at the start")
-    arm = at(study, TOKEN, level)
-    if arm is None:
+    """Does the denoising error vanish with the embeddings under this token loss, all else as in the full model?"""
+    question = Question(key, statement, "mechanism", "times the denoising error")
+    on, arm = full(study), replaced(study, TOKEN, level)
+    if on is None or arm is None or setting(study, on, TOKEN) != "anchor":
         return replace(question, missing=NOT_VARIED.format(named))
-    values = measured.kept_variance(study, arm.name)
+    values = measured.hollow_error(study, arm.name, on.name)
     return replace(
         question,
-        contrast=f"{arm.label}: variance of the embeddings at the end of training over that at its start",
-        criterion=f"below {COLLAPSED:g} of the variance at the start",
+        contrast=f"denoising error (MSE) late in training, where predictions tell less of the tokens: {arm.label} over "
+        f"{on.label}",
+        criterion=f"below {COLLAPSED:g} of the full model's error",
         x=np.log(array(values)),
         edges=(COLLAPSED,),
         holds=lambda effect: effect < COLLAPSED,
         log=True,
-        note=lost(study, [arm], values),
+        note=" ".join(part for part in (_spread(study, arm), lost(study, [on, arm], values)) if part),
+    )
+
+
+def _spread(study: Study, arm: Arm) -> str:
+    """What is left of the embeddings, every type counted alike."""
+    kept = array(measured.kept_variance(study, arm.name))
+    return (
+        f"Its embeddings keep {100 * kept.mean():.0f}% of their variance, counting each type once." if kept.size else ""
     )
 
 
 def objective(study: Study) -> Question:
     """Denoising alone."""
-    statement = "The denoising objective alone, without a token loss, lets the embeddings collapse."
+    statement = (
+        "The denoising objective alone, without a token loss, is minimised by collapse: error and tokens vanish."
+    )
     return collapse(study, "objective_collapse", statement, "none", "no token loss")
 
 
 def rounding(study: Study) -> Question:
     """The rounding loss."""
-    statement = "The rounding loss does not prevent the collapse."
+    statement = "The rounding loss does not prevent this collapse."
     return collapse(study, "rounding_collapse", statement, "rounding", "the rounding loss")
 
 

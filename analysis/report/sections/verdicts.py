@@ -1,6 +1,6 @@
 """The verdict on each claim of the paper: effect, interval, and why."""
 
-from analysis.claims import Claim, claims
+from analysis.claims import Claim, claims, digits
 from analysis.load import Study
 from analysis.report.html import Html, join, tag
 from analysis.report.interval import interval_picture
@@ -38,8 +38,7 @@ def _card(claim: Claim) -> Html:
 def effect_text(claim: Claim) -> str:
     """The estimate with its interval and unit."""
     effect, sign = claim.effect, is_difference(claim)
-    digits = 1 if abs(effect.estimate) >= 10 else 2
-    estimate, low, high = (number(x, digits, sign) for x in (effect.estimate, effect.low, effect.high))
+    estimate, low, high = (number(x, digits(claim), sign) for x in (effect.estimate, effect.low, effect.high))
     return f"{estimate} {claim.unit}, " + (f"95% interval [{low}, {high}]" if effect.defined else "no interval")
 
 
