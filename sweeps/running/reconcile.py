@@ -1,10 +1,12 @@
 """Brings an Optuna study and the run folders of this host, which are the truth, into line with each other."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
@@ -112,7 +114,8 @@ def _finished(
         if complete or queue.wanted_elsewhere(place.home):
             queue.drop(trial, "done already")
         else:
-            queue.complete(trial, score(folder, place.metric))
+            with contextlib.suppress(UpdateFinishedTrialError):  # its worker, taken for dead, has just done so itself
+                queue.complete(trial, score(folder, place.metric))
             complete = True
     if not complete:
         queue.deliver(job, folder, place.metric, place.home)

@@ -41,8 +41,9 @@ PATIENCE = {
 
 STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
 STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
-ARCHIVE = ("archive/part", "archive/of", "archive/data")
 """Which metric is the horizontal axis of which (never W&B's own counter)."""
+ARCHIVE = ("archive/part", "archive/of", "archive/data")
+"""Rows that hold the run folder's small files (archive.py); not for charts."""
 
 
 # The tracker
