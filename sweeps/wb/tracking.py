@@ -30,6 +30,9 @@ INIT_SECONDS = 20.0
 FINISH_SECONDS = 60.0
 """Longest wait for a server that does not answer, at the start and at the end of a run."""
 
+ROOM_BYTES = 64 * 1024
+"""With less left on its disk, what the client wrote may be cut off: it writes blocks of 32 KiB."""
+
 PATIENCE = {
     "x_graphql_retry_max": 2,
     "x_graphql_retry_wait_max_seconds": 4.0,
@@ -230,7 +233,13 @@ class WandbTracker:
             self._safely(lambda: run.config.update({"record": records.read(self.folder)}, allow_val_change=True))
             self._safely(self._keep)
             self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
+            self._safely(self._room)
             self.run = None
+
+    def _room(self) -> None:
+        """The client says nothing when the disk fills up in the middle of a run, and its file is then cut off."""
+        if shutil.disk_usage(place := home(self.folder)).free < ROOM_BYTES:
+            raise OSError(f"the disk of {place} is full; W&B's file of this run may be incomplete")
 
     def _keep(self) -> None:
         """The run's small files, for `python -m sweeps.fetch`."""
