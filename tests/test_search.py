@@ -17,11 +17,12 @@ from searching import CONTROL, ME, OTHER, UPDATES, formula, search_of, serially
 
 from ablations import records
 from core.errors import UserError
+from sweeps.running.plan import job_from
 from sweeps.tuning import search_record
 from sweeps.tuning.importance import importance, over_all
 from sweeps.tuning.ledger import DECODING, TRAINING, best, part
 from sweeps.tuning.rounds import Search, complete, opened
-from sweeps.tuning.seek import ahead, seek
+from sweeps.tuning.seek import ahead, begin, seek
 
 ROOT = Path(__file__).parents[1]
 
@@ -208,6 +209,16 @@ def test_killed_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
     for arm in (CONTROL, OTHER):
         assert told(again, arm) == told(undisturbed, arm)
     assert not [t for arm in (CONTROL, OTHER) for t in trials(again, arm) if t.state == TrialState.RUNNING]
+
+
+def test_a_worker_that_dies_as_it_takes_a_run_holds_nothing_up(tmp_path: Path) -> None:
+    seeker = begin(search_of(tmp_path))
+    seeker.look(True)
+    taken = seeker.queue.trials(TrialState.WAITING)[0]
+    assert seeker.queue.take(taken), "and dies before it says where it is"
+    seeker.look(True)
+    old, new = seeker.queue.of(job_from(taken.user_attrs).key)
+    assert (old.state, new.state) == (TrialState.FAIL, TrialState.WAITING)
 
 
 def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path) -> None:

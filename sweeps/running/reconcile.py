@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
@@ -27,6 +28,8 @@ class Place:
     home: str
     leases: Leases
     again: Again
+    file: bool
+    """Whether the storage is a file, so that whoever takes trials from it is on this host or shares its files."""
 
 
 def reconcile(
@@ -42,7 +45,8 @@ def reconcile(
     if not jobs:
         return
     leases = leases or Leases(queue.lease)
-    place = Place(runs, metric, home(runs / jobs[0].study), leases, again)
+    file = isinstance(getattr(queue.storage, "_backend", None), JournalFileBackend)
+    place = Place(runs, metric, home(runs / jobs[0].study), leases, again, file)
     free = [(job, folder) for job in jobs if not records.busy(folder := job.create(runs))]
     known = by_run(queue.trials())  # after the look at the locks: a worker ends its trial, then lets go of the folder
     away = [t for ts in known.values() for t in ts if t.state == TrialState.RUNNING and not here(t, place)]
@@ -57,8 +61,12 @@ def reconcile(
 
 
 def here(trial: FrozenTrial, place: Place) -> bool:
-    """Whether a trial's worker shares our folders and locks."""
-    return trial.user_attrs.get("home") == place.home
+    """Whether a trial's worker shares our folders and locks.
+
+    A worker takes a trial and says where it is under the sweep's lock, which we hold now: one that said nothing died
+    in between. Only where others may have another lock do we wait for a sign of life.
+    """
+    return trial.user_attrs.get("home", place.home if place.file else None) == place.home
 
 
 def overlook(queue: Queue, jobs: Iterable[Job], runs: Path) -> None:

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from ablations import records
 from core.errors import UserError, masked
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS
+from sweeps.running.leases import Leases
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool
 from sweeps.running.reconcile import reconcile
@@ -55,6 +56,7 @@ class Seeker:
     clock: Clock
     again: Chances
     said: set[tuple[str, int]]
+    leases: Leases
     say: Say = say
 
     def look(self, align: bool) -> list[Job]:
@@ -81,7 +83,7 @@ class Seeker:
     def align(self, jobs: Sequence[Job]) -> None:
         """Bring the queue that workers take runs from into line with what is to be done."""
         with records.exclusive(self.search.folder / "sweep.lock"):
-            reconcile(self.queue, jobs, self.search.runs, self.search.score_name, self.again)
+            reconcile(self.queue, jobs, self.search.runs, self.search.score_name, self.again, self.leases)
 
     def announce(self) -> bool:
         """Say what is over since the last time; whether anything is."""
@@ -160,7 +162,7 @@ def begin(search: Search, tell: Say = say) -> Seeker:
         said = {(arm, t.number) for arm, ledger in search.ledgers.items() for t in ledger.trials(*OVER)}
     if said:
         tell(f"going on with a search of {complete(search)} rounds")
-    return Seeker(search, queue, Clock(known.get("spent_s") or 0.0), Chances(), said, tell)
+    return Seeker(search, queue, Clock(known.get("spent_s") or 0.0), Chances(), said, Leases(queue.lease), tell)
 
 
 def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
