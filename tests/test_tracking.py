@@ -90,7 +90,8 @@ def test_sigterm_loses_no_row_and_the_run_is_failed(tmp_path: Path) -> None:
 import signal, sys, time
 from pathlib import Path
 from ablations import records
-from sweeps import plan, worker
+from sweeps import worker
+from sweeps.running import plan
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
@@ -105,7 +106,7 @@ job = plan.Job("modules", "a", "A", 1, "0123abcd", {}, {}, {})
 worker.attempt(job, folder, execute)
 """
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (folder / "logged").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
