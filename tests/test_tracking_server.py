@@ -119,7 +119,8 @@ SLEEPER = """
 import signal, sys, time
 from pathlib import Path
 from ablations import records
-from sweeps import plan, worker
+from sweeps import worker
+from sweeps.running import plan
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:

@@ -16,7 +16,7 @@ CODE = """
 import sys
 from pathlib import Path
 from ablations import records
-from sweeps import tracking
+from sweeps.wb import tracking
 folder = Path(sys.argv[1])
 tracker = tracking.tracker(folder)
 tracker.log({"train/step": 1, "train/loss": 0.5})
