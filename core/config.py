@@ -248,6 +248,8 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
             return None
         return _checked(name, value, next(m for m in members if m is not type(None)))
     if get_origin(annotation) is Literal:
+        if value is None and "none" in get_args(annotation):  # what a command line or a YAML file makes of the word
+            return "none"
         if value not in get_args(annotation):
             choices = [str(choice) for choice in get_args(annotation)]
             raise UserError(f"option {name}: {value!r} is not a choice.{nearest(str(value), choices)}")

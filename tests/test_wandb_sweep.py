@@ -12,6 +12,7 @@ import pytest
 
 from ablations import presets, records, studies
 from ablations.ranges import Levels, Range
+from core.config import RunConfig, with_values
 from core.errors import UserError, command
 from sweeps import arm, study, wandb_sweep
 from sweeps.agents import sweep_file
@@ -258,3 +259,18 @@ def test_an_arm_that_fails_says_why_and_has_it_in_its_record(
     (path,) = tmp_path.glob("modules-smoke/*/run.json")
     record = records.read(path.parent)
     assert (record["state"], record["reason"]) == ("failed", "RuntimeError: no luck") and not records.busy(path.parent)
+
+
+@pytest.mark.parametrize("name", list(studies.STUDIES))
+def test_every_arm_of_every_study_comes_back_from_its_command_line(name: str) -> None:
+    """Also levels called none, true or 4: what an agent writes on a command line means the arm that it came from."""
+    for wanted in studies.get(name).arms:
+        line = [f"--{factor}={level}" for factor, level in wanted.toggles.items()]
+        found = order({"study": name, "preset": "smoke"} | arm.values(line))
+        assert (found.job.arm, found.job.toggles) == (wanted.name, dict(wanted.toggles))
+
+
+def test_none_is_a_word_where_an_option_has_it() -> None:
+    config = with_values(RunConfig(), {"token_loss": None, "embedding_norm": None, "decoding_schedule": None})
+    assert config.objective.token_loss == "none" and config.model.embedding_norm == "none"
+    assert config.decoding.decoding_schedule is None

@@ -62,7 +62,11 @@ def _arm(study: Study, values: Mapping[str, Any]) -> Arm:
 
 
 def level(factor: Factor, value: Any) -> Level:
-    """The level of a factor that a value means: 4 is 4.0, but 1 is not True. Raises UserError naming the nearest."""
+    """The level of a factor that a value means: 4 is 4.0, but 1 is not True; nothing is 'none'.
+
+    Raises UserError naming the nearest.
+    """
+    value = "none" if value is None and "none" in factor.levels else value
     for known in factor.levels:
         if known == value and isinstance(known, bool) == isinstance(value, bool):
             return known
