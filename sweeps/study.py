@@ -43,8 +43,8 @@ RANKED = 10
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of a sweep."""
+class Which:
+    """Which study, on which text, with how many seeds: what every command about a study asks."""
 
     study: str = "modules"
     """Which study (ablations/studies.py lists them), or the path of a sweep file that `make wandb-sweep` wrote."""
@@ -58,10 +58,16 @@ class Options:
     """Suffix of the target files in the folder."""
     seeds: int | None = None
     """Number of seeds: each arm runs with seeds 1 to N; none = as the preset says."""
-    workers: int | None = None
-    """Worker processes; none = one a core, or one a GPU."""
     runs: Path = Path("runs")
     """Folder for the run folders: runs/<study>/<arm>-s<seed>-<hash>/."""
+
+
+@dataclass(frozen=True)
+class Options(Which):
+    """Options of a sweep."""
+
+    workers: int | None = None
+    """Worker processes; none = one a core, or one a GPU."""
     figures: Path = Path("figures")
     """Folder for the figures and the table."""
     storage: str | None = None

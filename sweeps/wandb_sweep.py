@@ -27,7 +27,7 @@ from core.config import digest, flat
 from core.errors import UserError, command
 from sweeps.running import plan, pool
 from sweeps.running.recipe import Recipe
-from sweeps.study import positive
+from sweeps.study import Which, positive
 from sweeps.wb import tracking
 
 OUT = Path("sweeps/wandb")
@@ -39,23 +39,9 @@ _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Which):
     """Write a study as a W&B sweep file, and register it where there is a server."""
 
-    study: str = "modules"
-    """Which study (ablations/studies.py lists them)."""
-    preset: str | None = None
-    """Sizes and data recipe (ablations/presets.py); none = tiny for the embedded corpus, small for a folder."""
-    data: str | None = None
-    """Folder of {train,valid,test}.{src,tgt}[.gz]; none = the embedded corpus."""
-    src: str = "de"
-    """Suffix of the source files in the folder."""
-    tgt: str = "en"
-    """Suffix of the target files in the folder."""
-    seeds: int | None = None
-    """Number of seeds: each arm runs with seeds 1 to N; none = as the preset says."""
-    runs: Path = Path("runs")
-    """Folder for the run folders."""
     search: Literal["random", "bayes"] | None = None
     """Draw the nuisance parameters too: at random, or (with W&B's server alone) by its Bayesian optimization."""
     points: int | None = None
