@@ -165,13 +165,13 @@ def suspend(folder: Path, reason: str = "interrupted") -> None:
 # The right to run
 
 
-def _lock(path: Path, pauses: tuple[float, ...] = ()) -> int | None:
+def _lock(path: Path, kind: int = fcntl.LOCK_EX, pauses: tuple[float, ...] = ()) -> int | None:
     """A file descriptor that holds the lock, or None if another process does, also after some more tries."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     for pause in (0.0, *pauses):
         time.sleep(pause)
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return handle
     os.close(handle)
     return None
@@ -220,9 +220,9 @@ def claim(folder: Path, lease_seconds: float = LEASE_SECONDS) -> bool:
     if record["state"] == "finished" or _elsewhere(record):
         os.close(handle)
         return False
+    _held[folder] = handle, threading.Event()  # known before it shows: a signal may end this process at any line
     attempts = record["attempts"] + 1
     update(folder, state="running", reason=None, attempts=attempts, lease=_lease(lease_seconds), started=now())
-    _held[folder] = handle, threading.Event()
     threading.Thread(target=_renew, args=(folder, lease_seconds, _held[folder][1]), daemon=True).start()
     return True
 
@@ -239,18 +239,20 @@ def reserved(folder: Path) -> Iterator[bool]:
 
 
 def release(folder: Path) -> None:
-    """Let go of a run; what run.json says stays."""
-    if (folder := folder.resolve()) in _held:
-        handle, over = _held.pop(folder)
-        over.set()
-        os.close(handle)
+    """Let go of a run; one that was not begun, or is cut short, is pending again."""
+    if (folder := folder.resolve()) not in _held:
+        return
+    with contextlib.suppress(OSError, UserError):  # a full disk: the lock, freed below, says that nobody runs it
+        if read(folder)["state"] == "running":
+            suspend(folder)
+    handle, over = _held.pop(folder)
+    over.set()
+    os.close(handle)
 
 
 def leave_all() -> None:
-    """Let go of every run that this process holds, as it ends: those not begun or cut short are pending again."""
+    """Let go of every run that this process holds, as it ends."""
     for folder in list(_held):
-        if read(folder)["state"] == "running":
-            suspend(folder)
         release(folder)
 
 
@@ -258,7 +260,7 @@ def busy(folder: Path) -> bool:
     """Whether some living process (this one included) holds the run."""
     if not (folder / "lock").exists():
         return False
-    handle = _lock(folder / "lock")
+    handle = _lock(folder / "lock", fcntl.LOCK_SH)  # shared: who looks is not taken for a holder by others who look
     if handle is None:
         return True
     os.close(handle)

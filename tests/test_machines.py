@@ -171,13 +171,13 @@ def test_one_that_is_interrupted_gives_its_run_back_and_goes_on_with_it_later(tm
     sweep = sweep_of(tmp_path / "one", ("a",), 1, where=str(tmp_path / "trials.journal"), all="gate")
     queue = conduct.line_up(sweep, conduct.Attempts(sweep))
     helper = join(sweep, tmp_path / "two")
-    until(lambda: bool(busy(tmp_path / "two")), 60)
+    until(lambda: len(begun(tmp_path / "two")) == 1, 60)
     helper.send_signal(signal.SIGTERM)
     said, _ = helper.communicate(timeout=100)
     assert helper.returncode == 143 and "Traceback" not in said, said
     assert [trial.state.name for trial in queue.trials()] == ["FAIL", "WAITING"]
     killed = join(sweep, tmp_path / "two")
-    until(lambda: bool(busy(tmp_path / "two")), 60)
+    until(lambda: len(begun(tmp_path / "two")) == 2, 60)
     killed.kill()
     killed.communicate()
     (tmp_path / "two" / "go").touch()

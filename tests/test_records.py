@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,39 @@ def test_an_interruption_is_no_attempt(tmp_path: Path) -> None:
     records.release(folder)
     record = records.read(folder)
     assert (record["state"], record["attempts"], record["reason"]) == ("pending", 0, "interrupted")
+
+
+def test_a_run_let_go_before_its_end_is_pending_again(tmp_path: Path) -> None:
+    folder = new(tmp_path)
+    assert records.claim(folder)
+    records.release(folder)
+    record = records.read(folder)
+    assert (record["state"], record["attempts"], record["lease"]) == ("pending", 0, None)
+
+
+def test_a_signal_in_the_middle_of_a_claim_leaves_no_run_that_seems_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = new(tmp_path), records.update
+
+    def interrupted(folder: Path, **fields: object) -> dict[str, object]:
+        write(folder, **fields)
+        monkeypatch.undo()
+        raise SystemExit(143)
+
+    monkeypatch.setattr(records, "update", interrupted)
+    with pytest.raises(SystemExit):
+        records.claim(folder)
+    records.leave_all()
+    record = records.read(folder)
+    assert (record["state"], record["attempts"]) == ("pending", 0) and not records.busy(folder)
+
+
+def test_many_who_look_do_not_take_each_other_for_holders(tmp_path: Path) -> None:
+    folder = new(tmp_path)
+    (folder / "lock").touch()
+    with ThreadPoolExecutor(8) as crowd:
+        assert not any(crowd.map(records.busy, [folder] * 4000))
 
 
 def test_create_leaves_what_is_there(tmp_path: Path) -> None:
