@@ -4,17 +4,15 @@ Built of the same layers as the Difformer, with a causal mask, one embedding tab
 the model width as embedding dimension (Vaswani et al. 2017).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from core.config import ModelConfig
 from core.embedding import EmbeddingSpace
-from core.kernels import Dropout
-from core.transformer import DecoderLayer, KeysValues, Layer, Positions
+from core.transformer import EncoderDecoder, KeysValues
 
 Past = tuple[KeysValues, ...]
 """Keys and values of each decoder layer at the positions written so far, each [N, heads, L, d / heads]."""
@@ -32,7 +30,7 @@ class Source:
         return Source(tuple((k[kept], v[kept]) for k, v in self.layers), self.mask[kept])
 
 
-class Autoregressive(nn.Module):
+class Autoregressive(EncoderDecoder):
     """log p(y | x) as a product over tokens, each given those before it.
 
     Takes from a run's model options width, layers, heads, dropout, activation, norms, positions and the start of the
@@ -41,28 +39,15 @@ class Autoregressive(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab: int, max_positions: int) -> None:
         super().__init__()
-        d, decoder = config.model_dim, config.decoder()
         self.config, self.vocab, self.max_positions = config, vocab, max_positions
         self.embedding = EmbeddingSpace(tied(config), vocab)
-        self.encoder_positions = Positions(max_positions, d, config.learned_positions)
-        self.decoder_positions = Positions(max_positions, d, decoder.learned_positions)
-        self.encoder_layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_layers))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(decoder) for _ in range(config.decoder_layers))
-        self.encoder_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
-        self.dropout = Dropout(config.dropout)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                start(module, config.initialization)
+        self.build(config, max_positions)
+        self.start(config.initialization)
 
     def encode(self, source: Tensor, mask: Tensor) -> Source:
         """Source tokens [B, S] and mask [B, S] (true at real tokens) -> what decoding needs of them."""
-        x = self.dropout(self.embedding.source(source) + self.encoder_positions(source.shape[1]))
         keys_mask = mask[:, None, None, :]
-        for layer in self.encoder_layers:
-            x = layer(x, keys_mask)
-        x = self.encoder_norm(x)
-        return Source(tuple(layer.cross.memory(x) for layer in self.writing_layers()), keys_mask)
+        return Source(self.memories(self.encoded(self.embedding.source(source), keys_mask)), keys_mask)
 
     def states(self, tokens: Tensor, source: Source) -> Tensor:
         """The last layer's output [B, L, d] for the first tokens [B, L] of each target, BOS first.
@@ -72,10 +57,8 @@ class Autoregressive(nn.Module):
         """
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
-        x = self.dropout(self.embedding(tokens) + self.decoder_positions(length))
-        for layer, keys in zip(self.writing_layers(), source.layers, strict=True):
-            x = layer.denoise(x, causal[None, None], keys, source.mask)
-        return self.decoder_norm(x)
+        x = self.embedding(tokens) + self.decoder_positions(length)
+        return self.decoded(x, causal[None, None], source.layers, source.mask)
 
     def step(self, tokens: Tensor, position: int, past: Past | None, source: Source) -> tuple[Tensor, Past]:
         """log p of each type [B C, V] to follow tokens [B C] at a position (0 = BOS), and the past with them.
@@ -85,15 +68,11 @@ class Autoregressive(nn.Module):
         positions = self.decoder_positions(position + 1)[position]
         x = self.dropout(self.embedding(tokens[:, None]) + positions)
         now: list[KeysValues] = []
-        for index, (layer, keys) in enumerate(zip(self.writing_layers(), source.layers, strict=True)):
+        for index, (layer, keys) in enumerate(zip(self.decoding(), source.layers, strict=True)):
             x, kept = layer.step(x, None if past is None else past[index], keys, source.mask)
             now.append(kept)
         logits = self.embedding.logits(self.decoder_norm(x[:, 0])).float()
         return functional.log_softmax(logits, -1), tuple(now)
-
-    def writing_layers(self) -> Iterator[DecoderLayer]:
-        """The decoder's layers, as what they are."""
-        return (layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer))
 
 
 def tied(config: ModelConfig) -> ModelConfig:
@@ -107,13 +86,3 @@ def tied(config: ModelConfig) -> ModelConfig:
         embedding_norm="none",
         embedding_std=None,
     )
-
-
-def start(module: nn.Linear, initialization: str) -> None:
-    """Initial weights of a linear layer: N(0, 0.02) (bert) or Xavier-uniform; biases zero."""
-    if initialization == "bert":
-        nn.init.normal_(module.weight, std=0.02)
-    else:
-        nn.init.xavier_uniform_(module.weight)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

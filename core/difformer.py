@@ -1,7 +1,8 @@
 """The network of paper.md's section 3: encoder, denoiser with self-conditioning, length head."""
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,35 +10,45 @@ from torch.nn import functional
 
 from core.config import ModelConfig
 from core.embedding import EmbeddingSpace, placed_norm
-from core.kernels import Dropout
-from core.transformer import DecoderLayer, Layer, Memory, Positions, feed_forward
+from core.transformer import EncoderDecoder, KeysValues, feed_forward
 
 LENGTH_CLASSES = 256
 LENGTH_CENTRE = 128
 
 
-class Difformer(nn.Module):
+@dataclass(frozen=True)
+class Memory:
+    """What the denoiser needs of a source sentence, computed once however many steps and candidates follow.
+
+    layers: keys and values of each decoder layer. mask: [B, 1, 1, S], true at real positions.
+    lengths: source lengths [B]. length_logits: [B, 256]. encoded: the encoder's output [B, S, d].
+    """
+
+    layers: tuple[KeysValues, ...]
+    mask: Tensor
+    lengths: Tensor
+    length_logits: Tensor
+    encoded: Tensor
+
+    def detach(self) -> Self:
+        """The same, cut off from the graph."""
+        layers = tuple((k.detach(), v.detach()) for k, v in self.layers)
+        return type(self)(layers, self.mask, self.lengths, self.length_logits.detach(), self.encoded.detach())
+
+
+class Difformer(EncoderDecoder):
     """Predicts z_0 from z_t, t, the source and (self-conditioning) its own last prediction."""
 
     def __init__(self, config: ModelConfig, vocab: int, max_positions: int, diffusion_steps: int) -> None:
         super().__init__()
-        self.config, self.vocab, self.max_positions, self.diffusion_steps = (
-            config,
-            vocab,
-            max_positions,
-            diffusion_steps,
-        )
-        d, d_e, decoder = config.model_dim, config.latent_dim, config.decoder()
+        self.config, self.vocab = config, vocab
+        self.max_positions, self.diffusion_steps = max_positions, diffusion_steps
+        d, d_e = config.model_dim, config.latent_dim
         self.embedding = EmbeddingSpace(config, vocab)
         self.encoder_in = _projection(d_e, d)
         self.decoder_in = self.encoder_in if config.share_projection else _projection(d_e, d)
         self.decoder_out = _projection(d, d_e)
-        self.encoder_positions = Positions(max_positions, d, config.learned_positions)
-        self.decoder_positions = Positions(max_positions, d, decoder.learned_positions)
-        self.encoder_layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_layers))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(decoder) for _ in range(config.decoder_layers))
-        self.encoder_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
+        self.build(config, max_positions)
         self.embedding_norm = placed_norm(config, "decoder_input", d)
         width = d_e if config.self_conditioning_before_projection else d
         self.self_condition = (
@@ -45,33 +56,17 @@ class Difformer(nn.Module):
         )
         self.time = feed_forward(d, 4 * d, d, config.activation)
         self.length_table = nn.Parameter(torch.empty(LENGTH_CLASSES, d))
-        self.dropout = Dropout(config.dropout)
         self.time_scale = 1000.0 / diffusion_steps if config.rescale_timesteps else 1.0
-        self.reset()
-
-    def reset(self) -> None:
-        """Initial weights (config.initialization); biases zero."""
         nn.init.normal_(self.length_table, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                if self.config.initialization == "bert":
-                    nn.init.normal_(module.weight, std=0.02)
-                else:
-                    nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.start(config.initialization)
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Source tokens [B, S] and mask [B, S] (true at real tokens) -> what decoding needs of them."""
-        x = self.encoder_in(self.embedding.source(source)) + self.encoder_positions(source.shape[1])
-        x = self.dropout(x)
         keys_mask = mask[:, None, None, :]
-        for layer in self.encoder_layers:
-            x = layer(x, keys_mask)
-        x = self.encoder_norm(x)
+        x = self.encoded(self.encoder_in(self.embedding.source(source)), keys_mask)
         pooled = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
         return Memory(
-            layers=tuple(layer.cross.memory(x) for layer in self.denoising_layers()),
+            layers=self.memories(x),
             mask=keys_mask,
             lengths=mask.sum(1),
             length_logits=functional.linear(pooled, self.length_table),
@@ -87,15 +82,8 @@ class Difformer(nn.Module):
         """
         h = self.joined(z_t, z_0_prev)
         h = h + self.time(timestep_embedding(time, self.config.model_dim))[:, None]
-        h = self.dropout(self.embedding_norm(h + self.decoder_positions(z_t.shape[1])))
-        self_mask = mask[:, None, None, :]
-        for layer, keys in zip(self.denoising_layers(), memory.layers, strict=True):
-            h = layer.denoise(h, self_mask, keys, memory.mask)
-        return self.decoder_out(self.decoder_norm(h))
-
-    def denoising_layers(self) -> Iterator[DecoderLayer]:
-        """The decoder's layers, as what they are."""
-        return (layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer))
+        h = self.embedding_norm(h + self.decoder_positions(z_t.shape[1]))
+        return self.decoder_out(self.decoded(h, mask[:, None, None, :], memory.layers, memory.mask))
 
     def joined(self, z_t: Tensor, z_0_prev: Tensor | None) -> Tensor:
         """The decoder's input before time and position, [B, L, d]: z_t alone, or joined with the last prediction."""

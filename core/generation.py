@@ -8,12 +8,11 @@ from torch import Tensor
 
 from core.batches import Batch
 from core.config import DecodingConfig
-from core.difformer import Difformer
+from core.difformer import Difformer, Memory
 from core.diffusion import SpacedProcess
 from core.randomness import generator
 from core.samplers import OnStep, ancestral, seeded_noise, silent
 from core.scores import mbr_choice
-from core.transformer import Memory
 
 
 @dataclass(frozen=True)

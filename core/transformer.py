@@ -1,8 +1,7 @@
 """Attention and layers, post-norm by default. Keys and values of cross-attention are computed once per sentence."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +14,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each [B, heads, S, d / heads]."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What the denoiser needs of a source sentence, computed once however many steps and candidates follow.
-
-    layers: keys and values of each decoder layer. mask: [B, 1, 1, S], true at real positions.
-    lengths: source lengths [B]. length_logits: [B, 256].
-    """
-
-    layers: tuple[KeysValues, ...]
-    mask: Tensor
-    lengths: Tensor
-    length_logits: Tensor
-    encoded: Tensor
-
-    def detach(self) -> Self:
-        """The same, cut off from the graph."""
-        layers = tuple((k.detach(), v.detach()) for k, v in self.layers)
-        return type(self)(layers, self.mask, self.lengths, self.length_logits.detach(), self.encoded.detach())
 
 
 def feed_forward(dim: int, inner: int, out: int, activation: str) -> nn.Sequential:
@@ -100,7 +79,7 @@ class CrossAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and feed-forward, each with residual and norm."""
+    """What an encoder's and a decoder's layer share: self-attention and feed-forward, residuals and norms."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -116,21 +95,25 @@ class Layer(nn.Module):
             return x + self.dropout(inner(norm(x)))
         return norm(x + self.dropout(inner(x)))
 
+
+class EncoderLayer(Layer):
+    """Self-attention, feed-forward."""
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x [B, L, d], mask [B, 1, 1, L] -> [B, L, d]."""
+        """x [B, S, d], mask [B, 1, 1, S] -> [B, S, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
         return self.block(x, self.ffn_norm, self.ffn)
 
 
 class DecoderLayer(Layer):
-    """A layer with cross-attention between the two blocks."""
+    """Self-attention, cross-attention to the source, feed-forward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
 
-    def denoise(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
-        """x [B C, L, d], masks for [B C, 1, L, L] and [B, 1, 1, S] -> [B C, L, d]."""
+    def forward(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
+        """All positions, x [B C, L, d], masks for [B C, 1, L, L] and [B, 1, 1, S] -> [B C, L, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
         return self.rest(x, keys, keys_mask)
 
@@ -151,6 +134,54 @@ class DecoderLayer(Layer):
         """What follows self-attention."""
         x = self.block(x, self.cross_norm, lambda x: self.cross(x, keys, keys_mask))
         return self.block(x, self.ffn_norm, self.ffn)
+
+
+class EncoderDecoder(nn.Module):
+    """What the Difformer and its teacher share: positions, layers, last norms, and how linear layers start."""
+
+    def build(self, config: ModelConfig, max_positions: int) -> None:
+        """Make the shared parts. Called in __init__, at their place in the order of random draws and of parameters."""
+        d, decoder = config.model_dim, config.decoder()
+        self.encoder_positions = Positions(max_positions, d, config.learned_positions)
+        self.decoder_positions = Positions(max_positions, d, decoder.learned_positions)
+        self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(decoder) for _ in range(config.decoder_layers))
+        self.encoder_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(d) if decoder.pre_norm else nn.Identity()
+        self.dropout = Dropout(config.dropout)
+
+    def start(self, initialization: str) -> None:
+        """Initial weights of all linear layers: N(0, 0.02) (bert) or Xavier-uniform (xavier); biases zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                if initialization == "bert":
+                    nn.init.normal_(module.weight, std=0.02)
+                else:
+                    nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The encoder's output [B, S, d] for embedded tokens of that shape; mask [B, 1, 1, S]."""
+        x = self.dropout(x + self.encoder_positions(x.shape[1]))
+        for layer in self.encoder_layers:
+            x = layer(x, mask)
+        return self.encoder_norm(x)
+
+    def memories(self, encoded: Tensor) -> tuple[KeysValues, ...]:
+        """Keys and values of encoded [B, S, d] for each decoder layer's cross-attention."""
+        return tuple(layer.cross.memory(encoded) for layer in self.decoding())
+
+    def decoded(self, x: Tensor, mask: Tensor, keys: tuple[KeysValues, ...], keys_mask: Tensor) -> Tensor:
+        """The decoder's output for its input with positions, x [B C, L, d]; masks as its layers take them."""
+        x = self.dropout(x)
+        for layer, memory in zip(self.decoder_layers, keys, strict=True):
+            x = layer(x, mask, memory, keys_mask)
+        return self.decoder_norm(x)
+
+    def decoding(self) -> Iterator[DecoderLayer]:
+        """The decoder's layers, as what they are."""
+        return (cast(DecoderLayer, layer) for layer in self.decoder_layers)
 
 
 class Positions(nn.Module):

@@ -10,11 +10,11 @@ import torch
 
 from core.batches import Batch
 from core.config import DecodingConfig, DiffusionConfig, ModelConfig
-from core.difformer import Difformer, timestep_embedding
+from core.difformer import Difformer, Memory, timestep_embedding
 from core.diffusion import SpacedProcess
 from core.generation import candidate_lengths, candidates, read_out
 from core.probes import embedding_spread, nearest_types
-from core.transformer import CrossAttention, Memory
+from core.transformer import CrossAttention
 
 SIZE = ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, encoder_layers=1, decoder_layers=1)
 
