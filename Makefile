@@ -27,15 +27,54 @@ PIP_ARGS ?=
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-# A misspelt setting would change nothing, silently. What others read from the environment may be given here as well.
-KNOWN := STUDY DATA SRC TGT PRESET SEEDS WORKERS RUNS FIGURES FROM STORAGE BUDGET REPORT OUT ARGS JOBS PYTHON VENV PY \
-  TORCH_INDEX PIP_ARGS OMP_% WANDB_% CUDA_% SWEEP_% TORCH_% PIP_% MAKE% SHELL -%
+# A setting that nobody reads would change nothing, silently: it is refused. Here is what each command reads.
+TEXT := DATA SRC TGT PRESET
+READS_sweep := STUDY RUNS FIGURES $(TEXT) SEEDS WORKERS STORAGE ARGS
+READS_distill := $(TEXT) OUT ARGS
+READS_search := $(READS_sweep) BUDGET
+READS_worker := STORAGE RUNS DATA ARGS
+READS_wandb-sweep := STUDY RUNS $(TEXT) SEEDS ARGS
+READS_figures := STUDY RUNS FROM FIGURES ARGS
+READS_report := STUDY RUNS FROM REPORT ARGS
+READS_dashboard := $(READS_report) STORAGE
+READS_test := JOBS ARGS
+READS_bench := ARGS
+COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test lint bench clean
+SETTINGS := $(sort $(foreach command,$(COMMANDS),$(READS_$(command)))) PYTHON VENV PY TORCH_INDEX PIP_ARGS
+ELSEWHERE := OMP_% WANDB_% CUDA_% PIP_INDEX_URL PYTHON% SWEEP_STORAGE %_PROXY %_proxy MPLBACKEND MAKE% SHELL -%
+
+# "Did you mean X?" if one of the words $2 is near the word $1. In awk, since Python may not be there yet.
+APART := function apart(a, b, i, j, row, diagonal, above, least) { \
+  for (j = 0; j <= length(b); j++) row[j] = j; \
+  for (i = 1; i <= length(a); i++) { diagonal = row[0]; row[0] = i; \
+    for (j = 1; j <= length(b); j++) { above = row[j]; \
+      least = diagonal + (substr(a, i, 1) != substr(b, j, 1)); \
+      if (above + 1 < least) least = above + 1; \
+      if (row[j - 1] + 1 < least) least = row[j - 1] + 1; \
+      row[j] = least; diagonal = above } } \
+  return row[length(b)] }
+meant = $(shell awk '$(APART) BEGIN { given = tolower(ARGV[1]); least = length(given) / 2; \
+  for (k = 2; k < ARGC; k++) { d = apart(given, tolower(ARGV[k])); if (d < least) { least = d; best = ARGV[k] } } \
+  if (best) print "Did you mean " best "$3?" }' '$1' $2)
+small = $(shell echo '$1' | tr A-Z a-z)
+
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-$(foreach name,$(filter-out $(KNOWN),$(GIVEN)),$(warning warning: $(name)= is not a variable of this Makefile and \
-  changes nothing; `make help` lists them. Options of a run go by ARGS="--set $(name)=VALUE", in small letters))
+$(foreach name,$(filter-out $(SETTINGS) $(ELSEWHERE),$(GIVEN)),$(error $(name)= is not a variable of this Makefile. \
+  $(or $(call meant,$(name),$(SETTINGS),=),`make help` lists them. An option of a run goes by \
+  ARGS="--set $(call small,$(name))=VALUE"; what a program reads from its environment goes before make: $(name)=VALUE make $(MAKECMDGOALS))))
+
+GOALS := $(or $(MAKECMDGOALS),help)
+UNREAD := $(filter-out $(foreach goal,$(GOALS),$(READS_$(goal))),$(filter $(filter-out PY% VENV TORCH% PIP%,$(SETTINGS)),$(GIVEN)))
+$(if $(filter-out $(COMMANDS),$(GOALS)),,$(foreach name,$(UNREAD),$(error `make $(GOALS)` does not read $(name)=; \
+  it reads $(or $(sort $(foreach goal,$(GOALS),$(READS_$(goal)))),no variable of a command). `make help` explains them)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep distill search worker wandb-sweep figures report dashboard test lint bench clean
+.PHONY: $(COMMANDS)
+# In the order given, also with -j: a report needs the sweep before it.
+.NOTPARALLEL:
+
+.DEFAULT:
+	@echo "error: no command $@. $(or $(call meant,$@,$(COMMANDS)),'make help' lists them)" >&2; exit 2
 
 help:
 	@echo "Ablations of embedding diffusion: what anchor loss, embedding norm and noise factor each buy."
@@ -149,13 +188,30 @@ printf '%s\n%s\n' "$$lock" "$$index" > "$$VENV/ready"
 rm "$$VENV/installing"
 "$$py" -c "$$version; from importlib.metadata import version; print('with torch', version('torch'), 'is ready')"
 endef
-export SETUP PYTHON VENV TORCH_INDEX PIP_ARGS
+
+# What an interpreter given as PY lacks of the packages that pyproject.toml names.
+define LACKS
+import sys
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit(f"error: Python 3.11, 3.12 or 3.13 is needed, {sys.executable} is {sys.version.split()[0]}")
+import re, tomllib
+from importlib.metadata import distributions
+found = {each.metadata["Name"].lower().replace("_", "-") for each in distributions()}
+with open("pyproject.toml", "rb") as file:
+    names = [re.match("[a-zA-Z0-9-]+", line)[0] for line in tomllib.load(file)["project"]["dependencies"]]
+lacks = [name for name in names if name not in found]
+if lacks:
+    print(f"error: {sys.executable} lacks {', '.join(lacks)}; leave PY out, and make installs into .venv,", file=sys.stderr)
+    sys.exit(f"or:  {sys.executable} -m pip install -r requirements.txt")
+endef
+export SETUP LACKS PYTHON VENV TORCH_INDEX PIP_ARGS
 
 setup:
 ifeq ($(origin PY),file)
 	@sh -c "$$SETUP"
 else
-	@"$(PY)" -c ""
+	@"$(PY)" -c "" 2>/dev/null || { echo "error: PY=$(PY) does not run; leave PY out, and make installs into .venv" >&2; exit 2; }
+	@"$(PY)" -c "$$LACKS"
 endif
 
 # Only what is set is passed on: the defaults live in the command.

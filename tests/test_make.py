@@ -25,7 +25,7 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
 def test_help_is_the_default_and_names_every_target_and_variable() -> None:
     shown = make("help").stdout
     assert make().stdout == shown
-    targets = re.search(r"^\.PHONY:(.*)$", MAKEFILE, re.M)
+    targets = re.search(r"^COMMANDS :=(.*)$", MAKEFILE, re.M)
     assert targets is not None
     for target in targets[1].split():
         assert f"make {target} " in shown
@@ -107,11 +107,58 @@ def test_figures_come_from_run_folders_or_from_wandb() -> None:
 
 
 @needs_make
-def test_a_setting_that_nobody_reads_is_said() -> None:
-    said = make("-n", "sweep", "PY=python", "UPDATES=3").stderr
-    assert "UPDATES= is not a variable" in said and said.count("warning:") == 1
-    given = re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)
-    known = make("-n", "help", "WANDB_MODE=offline", *(f"{name}=1" for name in given))
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        ("SEED=3", "Did you mean SEEDS=?"),
+        ("seeds=3", "Did you mean SEEDS=?"),
+        ("STUDIES=a b", "Did you mean STUDY=?"),
+        ("UPDATES=3", 'ARGS="--set updates=VALUE"'),
+        ("HTTPS_PROXI='x'", "HTTPS_PROXI=VALUE make"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_with_the_nearest(given: str, way: str) -> None:
+    done = make("-n", "sweep", "PY=python", given)
+    assert done.returncode != 0 and done.stdout == ""
+    assert f"{given.partition('=')[0]}= is not a variable of this Makefile" in done.stderr and way in done.stderr
+    assert ("Did you mean" in done.stderr) == ("Did you mean" in way)
+
+
+PROGRAMS = ["sweep", "distill", "search", "worker", "wandb-sweep", "figures", "report", "dashboard", "test", "bench"]
+INSTALLATION = {"PYTHON", "VENV", "PY", "TORCH_INDEX", "PIP_ARGS"}
+
+
+@needs_make
+@pytest.mark.parametrize("target", PROGRAMS)
+def test_a_setting_that_a_command_does_not_read_is_refused(target: str, tmp_path: Path) -> None:
+    """What a command reads is what changes its command line or its environment when it is given."""
+    teller = tmp_path / "python"
+    teller.write_text('#!/bin/sh\necho "$@" "storage $SWEEP_STORAGE"\n')
+    teller.chmod(0o755)
+    for name in set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) - INSTALLATION - {"OMP_NUM_THREADS"}:
+        done = make(target, f"PY={teller}", f"{name}=marked")
+        if done.returncode == 0:
+            assert "marked" in done.stdout, name
+        else:
+            assert f"`make {target}` does not read {name}=" in done.stderr
+
+
+@needs_make
+def test_goals_share_their_settings_and_go_in_their_order(tmp_path: Path) -> None:
+    assert make("-n", "sweep", "report", "PY=python", "SEEDS=2", "REPORT=r").returncode == 0
+    slow = tmp_path / "python"
+    slow.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = sweeps.study ] && sleep 1\necho "$2" >> "{tmp_path}/log"\n'
+    )
+    slow.chmod(0o755)
+    assert make("-j4", "sweep", "report", f"PY={slow}").returncode == 0
+    assert (tmp_path / "log").read_text().split() == ["sweeps.study", "analysis.report"]
+
+
+@needs_make
+def test_what_programs_read_from_the_environment_may_stand_on_the_line() -> None:
+    given = ["WANDB_MODE=offline", "CUDA_VISIBLE_DEVICES=0", "OMP_NUM_THREADS=2", "PY=python"]
+    known = make("-n", "sweep", *given)
     assert known.returncode == 0 and known.stderr == ""
 
 
@@ -247,6 +294,19 @@ def test_a_folder_that_is_no_environment_is_left_alone(installation: Installatio
     refused = installation.setup("VENV=mine")
     assert refused.returncode != 0 and "not a virtual environment" in refused.stderr
     assert (installation.checkout / "mine" / "thesis.txt").exists()
+
+
+@needs_make
+def test_an_interpreter_given_as_py_must_have_what_is_needed(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    refused = make("setup", f"PY={bare}/bin/python")
+    assert refused.returncode != 0 and "Traceback" not in refused.stderr
+    assert f"error: {bare}/bin/python lacks " in refused.stderr and "torch" in refused.stderr
+    assert "-m pip install -r requirements.txt" in refused.stderr
+    absent = make("setup", f"PY={tmp_path}/nowhere")
+    assert absent.returncode != 0 and f"error: PY={tmp_path}/nowhere does not run" in absent.stderr
+    assert make("setup", f"PY={sys.executable}").returncode == 0
 
 
 @needs_make
