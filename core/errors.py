@@ -1,5 +1,6 @@
 """The one exception for mistakes a user can make: its message is all they see."""
 
+import errno
 import re
 import sys
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def stop(message: str) -> NoReturn:
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], int]:
-    """Wrap a command's main(): UserError -> one message and status 2, Ctrl-C -> status 130."""
+    """Wrap a command's main(): UserError, or a file refused by the system -> one message, status 2; Ctrl-C -> 130."""
 
     @wraps(main)
     def run() -> int:
@@ -40,5 +41,17 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         except BrokenPipeError:
             sys.stderr.close()
             return 0
+        except OSError as error:
+            stop(_refused(error))
 
     return run
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, for the user; raised again if it names no file and the disk has room."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; make room and start the same command again"
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}"
