@@ -3,15 +3,37 @@
 Only a study.json that is there and unreadable is an error.
 """
 
+import contextlib
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.errors import UserError
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Turn what the system refuses to write into a UserError that names the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UserError(f"{where}{error.strerror}; give another folder with --out (make: FIGURES=)") from error
+
+
+def told(written: Sequence[Path]) -> str:
+    """One line on the files written into a folder: 'wrote figures/x: ablation, per_step (pdf, csv); table (md)'."""
+    kinds: dict[str, list[str]] = {}
+    for path in written:
+        kinds.setdefault(path.stem, []).append(path.suffix[1:])
+    stems: dict[str, list[str]] = {}
+    for stem, suffixes in kinds.items():
+        stems.setdefault(", ".join(suffixes), []).append(stem)
+    return f"wrote {written[0].parent}: " + "; ".join(f"{', '.join(names)} ({kind})" for kind, names in stems.items())
 
 
 def read_json(path: Path) -> Any:

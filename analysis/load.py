@@ -89,14 +89,11 @@ def load(study_dir: str | Path) -> Study:
     """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no result."""
     path = Path(study_dir)
     if not path.is_dir():
-        way = FETCH_FIRST.format(path) if "wandb" in str(path) else "run the sweep first (make sweep)"
-        raise UserError(f"no study folder {path}: {way}, or name the folder under runs/")
+        raise UserError(f"no study folder {path}: {_way(path, path.parent)}")
     described = read_study(path / "study.json")
     records, failures = read_records(path)
     if not records and not failures:
-        logs = next(path.rglob("*.wandb"), None)
-        way = FETCH_FIRST.format(path) if logs else "is it a study folder such as runs/modules?"
-        raise UserError(f"no runs in {path}: it holds no */run.json; {way}")
+        raise UserError(f"no runs in {path}: it holds no */run.json; {_way(path, path)}")
     scores = {name: read_scores(path / name / "scores.json") for name in records}
     chosen, left, notes = _results(records, scores, described)
     failures += left
@@ -123,6 +120,14 @@ def load(study_dir: str | Path) -> Study:
         records={name: records[name] for name in kept},
         notes=tuple(notes + probe_notes + metric_notes + mixed_options([records[n] for n in kept], info)),
     )
+
+
+def _way(path: Path, near: Path) -> str:
+    """What to do where no study is, naming the studies in the folder `near`."""
+    studies = ", ".join(sorted(str(found.parent) for found in near.glob("*/study.json")))
+    if not studies and ("wandb" in str(path) or any(path.rglob("*.wandb"))):
+        return FETCH_FIRST.format(path)
+    return f"run the sweep first (make sweep), or name a study that is there: {studies or 'none in ' + str(near)}"
 
 
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:

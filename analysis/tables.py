@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.files import told, writing
 from analysis.load import Study, load
 from analysis.provenance import arm_rows, footer
 from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
@@ -264,8 +265,8 @@ def main() -> None:
     for study in [load(path) for path in options.study_dir]:
         made = tabulate(study)
         show(study, made=made)
-        for path in write(study, options.out / study.name, made):
-            print(f"wrote {path}")
+        with writing():
+            print(told(write(study, options.out / study.name, made)))
 
 
 if __name__ == "__main__":

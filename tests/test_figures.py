@@ -40,7 +40,9 @@ def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
         out, env = tmp_path / hashes, os.environ | {"PYTHONHASHSEED": hashes}
         done = subprocess.run([*command, str(out)], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
         drawn.append({file.name: file.read_bytes() for file in (out / "token_loss").iterdir()})
-        assert done.stdout.count("wrote ") == len(drawn[-1])
+        assert done.stdout.count("wrote ") == 1
+        told = done.stdout.partition(f"wrote {out}/token_loss: ")[2]
+        assert all(f"{name}" in told for name in NAMES) and "(pdf, png, svg, csv); table (md, tex, csv)" in told
     expected = {f"{name}.{form}" for name in NAMES for form in ("pdf", "png", "svg", "csv")}
     assert set(drawn[0]) == expected | {"table.md", "table.tex", "table.csv", "effects.csv", "power.csv"}
     assert drawn[0] == drawn[1]
@@ -52,6 +54,16 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: no study folder")
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_says_where_it_cannot_write(modules: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "analysis.figures", str(modules), "--out", str(tmp_path / "file")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.endswith(
+        f"{tmp_path}/file/modules: Not a directory; give another folder with --out (make: FIGURES=)\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["noise_factor", "token_loss", "many"])

@@ -53,6 +53,10 @@ def test_no_folder_no_runs_no_results(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no runs in .*make figures FROM=.*wandb"):
         load(tmp_path / "wandb")
     path = write_study(tmp_path, "token_loss", seeds=(1,))
+    with pytest.raises(UserError, match=rf"no study folder .*nowhere: .*there: {path}$"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=rf"no runs in .*run\.json; .*there: {path}$"):
+        load(tmp_path)
     for run in runs(path):
         edit(run, state="failed", reason="out of memory")
     with pytest.raises(UserError, match=r"no result .*4 failed.*out of memory"):

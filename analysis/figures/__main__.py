@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from analysis.figures import redraw
+from analysis.files import told, writing
 from analysis.load import load
 from analysis.style import COLUMN, FORMATS, PAGE, read_style
 from analysis.tables import show, tabulate, write
@@ -53,13 +54,13 @@ def main() -> None:
         path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet, style)
     ]
     for study in [load(path) for path in folders]:
-        written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)
         made = tabulate(study)
-        written += write(study, options.out / study.name, made)
+        with writing():
+            written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)
+            written += write(study, options.out / study.name, made)
         if not options.quiet:
             show(study, made=made)
-        for path in written:
-            print(f"wrote {path}")
+        print(told(written))
         for line in skipped:
             print(line)
 

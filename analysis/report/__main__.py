@@ -33,7 +33,9 @@ def write(text: str, out: Path) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise UserError(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}; give another folder with --out (make: REPORT=)"
+        ) from None
     return path
 
 

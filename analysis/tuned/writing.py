@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.files import told, writing
 from analysis.style import FORMATS
 from analysis.tables import Grid, latex, markdown, print_grids
 from analysis.tuned.data import Tuned, tuned
@@ -48,7 +49,8 @@ def report(
     if not quiet:
         print_grids(tables, found.lines(), console)
     out = out / path.resolve().name
-    written, skipped = of_search.redraw(found, out, formats, style)
-    for line in [*(f"wrote {path}" for path in [*written, *write(found, out)]), *skipped]:
-        print(line)
+    with writing():
+        written, skipped = of_search.redraw(found, out, formats, style)
+        written += write(found, out)
+    print("\n".join([told(written), *skipped]))
     return True
