@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ablations import presets, records, teaching
+from ablations import command_line, presets, records, teaching
 from ablations.distilled import write_corpus
 from ablations.materials import device_for, prepare
 from ablations.run import given_pairs, given_preset
@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> Options:
         if name in IDLE:
             raise UserError(f"option {name}: belongs to the latent space, which a teacher does not have")
         check_choice(name, value)
-    return tyro.cli(
+    return command_line.read(
         Options,
         prog="python -m ablations.distill",
         description=__doc__,

@@ -32,6 +32,10 @@ class Range:
     whole: bool = False
     relative: bool = False
 
+    def __str__(self) -> str:
+        """'0.001 to 0.016, logarithmic'."""
+        return f"{self.low:g} to {self.high:g}" + ", whole" * self.whole + ", logarithmic" * self.log
+
     def around(self, default: float) -> "Range":
         """The range in absolute numbers, for an option whose default is known, and wide enough to hold it.
 
@@ -60,6 +64,10 @@ class Levels:
     """Some levels of a factor (factors.py), or some values of an option."""
 
     levels: tuple[Level, ...]
+
+    def __str__(self) -> str:
+        """'5, 10 or 20'."""
+        return " or ".join(filter(None, [", ".join(map(str, self.levels[:-1])), str(self.levels[-1])]))
 
     def at(self, share: float) -> Level:
         """The level at a share (0 to 1) of the way from the first to the last."""

@@ -7,6 +7,9 @@
 Every option of the run can be set; the preset gives the rest. The folder is runs/<study>/<arm>-s<seed>-<hash8>; the
 same command again goes on with an unfinished run and leaves a finished one as it is. Under torchrun each process takes
 its part of every batch (batch_tokens is that of all together), and of what is decoded; the first one alone writes.
+
+W&B is told nothing, whatever WANDB_MODE says; python -m sweeps.mirror runs/single tells it afterwards. The runs of a
+sweep are told at once.
 """
 
 import dataclasses
@@ -18,7 +21,7 @@ from typing import Annotated
 
 import tyro
 
-from ablations import presets, records
+from ablations import command_line, presets, records
 from ablations.arm import Place, accompany, execute, folder_of, single_arm
 from ablations.materials import device_for
 from core import distributed
@@ -46,7 +49,7 @@ def parse(arguments: list[str]) -> Options:
     preset = presets.get(given_preset(arguments))
     for name, value in given_pairs(arguments):
         check_choice(name, value)
-    return tyro.cli(
+    return command_line.read(
         Options,
         prog="python -m ablations.run",
         description=__doc__,

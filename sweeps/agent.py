@@ -24,6 +24,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from ablations import command_line
 from core.errors import UserError, command
 from sweeps.agents import agent_command, sweep_file
 from sweeps.agents.agent_ledger import Claim, Ledger, Standing, There
@@ -31,7 +32,7 @@ from sweeps.agents.sweep_file import SweepFile
 from sweeps.agents.sweep_points import Point, points
 from sweeps.running import pool
 from sweeps.running.display import duration
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 TRIES = 2
 """A point that fails is tried once more."""
@@ -61,12 +62,13 @@ class Options:
     keep_going: bool = False
     """Go on though the first points all fail."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Say how the points stand, and stop."""
+    """Say how the points stand, and stop: status 1 while some are not done."""
 
 
 def main() -> int:
     """The command: status 0 when every point is done, 1 when some failed."""
-    options = tyro.cli(Options, prog="python -m sweeps.agent", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.agent", description=__doc__)
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     if options.workers < 1 or (options.count is not None and options.count < 1):
         raise UserError("--workers and --count must be at least 1")
     file = sweep_file.load(options.file)

@@ -32,7 +32,7 @@ from sweeps import mirror, worker
 from sweeps.running import plan, pool
 from sweeps.running.order import Order, order
 from sweeps.running.recipe import enroll
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 POLL_SECONDS = 1.0
 
@@ -67,6 +67,7 @@ def main(execute: worker.Execute = worker.real) -> int:
     if {"-h", "--help"} & set(sys.argv[1:]) or not sys.argv[1:]:
         print(__doc__)
         return 0
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     signal.signal(signal.SIGTERM, worker._end)
     made = order(values(sys.argv[1:]))
     folder = made.job.create(made.runs)

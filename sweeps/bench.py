@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from ablations import records
+from ablations import command_line, records
 from core.errors import UserError, command
 from sweeps.wb import archive
 
@@ -63,7 +63,7 @@ class Cost:
 @command
 def main() -> int:
     """Print the table, or one JSON object."""
-    options = tyro.cli(Options, prog="python -m sweeps.bench", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.bench", description=__doc__)
     if options.runs < 1:
         raise UserError(f"--runs {options.runs}: must be at least 1")
     with tempfile.TemporaryDirectory() as place:

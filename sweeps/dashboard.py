@@ -19,9 +19,10 @@ from typing import Annotated
 
 import tyro
 
+from ablations import command_line
 from core.errors import UserError, command
 from sweeps.dashboards import boards, facts
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 NEEDED = (0, 4, 13)
 """The version of wandb-workspaces that this is written for (pyproject.toml has the range)."""
@@ -49,7 +50,8 @@ class Options:
 
 def main() -> int:
     """The command."""
-    options = tyro.cli(Options, prog="python -m sweeps.dashboard", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.dashboard", description=__doc__)
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     check_version()
     where = boards.storage_of(options.study, options.storage)
     try:

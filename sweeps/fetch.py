@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import tyro
-
+from ablations import command_line
 from core.config import digest, nearest
 from core.errors import UserError, command
 from sweeps.wb import restore, wandb_file
@@ -42,9 +42,10 @@ class Options:
 def main() -> int:
     """The command."""
     sources, rest = _split(sys.argv[1:])
-    options, others = tyro.cli(
+    parsed: Any = command_line.read(
         Options, prog="python -m sweeps.fetch SOURCE...", description=__doc__, args=rest, return_unknown_args=True
     )
+    options, others = parsed
     if not sources:
         raise UserError(
             "what to read? python -m sweeps.fetch wandb:entity/project, or X.wandb, or a folder of such files"

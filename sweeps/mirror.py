@@ -10,9 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from ablations import records
+from ablations import command_line, records
 from core.errors import UserError, command
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def mirror(folder: Path, mode: str) -> bool:
 
 def main() -> int:
     """The command."""
-    study = tyro.cli(Options, prog="python -m sweeps.mirror", description=__doc__).study
+    study = command_line.read(Options, prog="python -m sweeps.mirror", description=__doc__).study
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     folders = sorted(path.parent for path in study.glob("*/run.json"))
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:

@@ -30,8 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import tyro
-
+from ablations import command_line
 from core.config import digest, flat
 from core.errors import UserError, command, masked
 from sweeps import study
@@ -75,7 +74,7 @@ class Options(study.Options):
 
 def main() -> int:
     """The command."""
-    options = tyro.cli(Options, prog="python -m sweeps.search", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.search", description=__doc__)
     sweep, search = prepare(options)
     if options.dry_run:
         return dry_run(search, sweep)
@@ -99,9 +98,9 @@ def prepare(options: Options) -> tuple[Sweep, Search]:
     if options.decodings < 0:
         raise UserError(f"--decodings {options.decodings}: must not be negative")
     base = study.base(options)
-    sweep, _ = study.prepare(options)
     if base.seeds >= FIRST_SEED:
         raise UserError(f"--seeds {base.seeds}: seeds from {FIRST_SEED} on belong to the search; use fewer")
+    sweep, _ = study.prepare(options)
     wanted = {job.arm for job in sweep.jobs}
     title = f"{base.folder}-search"
     search = Search(
@@ -202,7 +201,7 @@ def dry_run(search: Search, sweep: Sweep) -> int:
     print(heading(search))
     for name, dimension in search.space.dimensions.items():
         again = "" if name in search.space.training.dimensions else "  (no training needed)"
-        print(f"  {name}: {', '.join(f'{k} {v}' for k, v in described(dimension).items())}{again}")
+        print(f"  {name}: {dimension}{again}")
     for arm in search.arms:
         print(f"  arm {arm.name}")
     print("points that all arms share:")

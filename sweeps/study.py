@@ -22,7 +22,7 @@ from typing import Annotated
 
 import tyro
 
-from ablations import presets, records, studies
+from ablations import command_line, presets, records, studies
 from core.config import RunConfig
 from core.errors import UserError, command, masked
 from sweeps.agents import sweep_file
@@ -83,7 +83,7 @@ class Options(Which):
 
 def main() -> int:
     """The command."""
-    options = tyro.cli(Options, prog="python -m sweeps.study", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.study", description=__doc__)
     sweep, preset = prepare(options)
     if options.dry_run:
         return dry_run(sweep, preset)
@@ -150,7 +150,7 @@ def base(options: Options) -> Base:
 
 def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
-    connection.chosen()  # a wrong WANDB_MODE is said here, not by every run
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
     wanted = plan.chosen(jobs, options.only)
     devices = pool.gpus()

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
-from ablations import studies
+from ablations import command_line, studies
 from ablations.ranges import Dimension, Levels, Range, absolute, without
 from core.config import digest, flat
 from core.errors import UserError, command
@@ -58,7 +58,7 @@ class Options(Which):
 
 def main() -> int:
     """The command."""
-    options = tyro.cli(Options, prog="python -m sweeps.wandb_sweep", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.wandb_sweep", description=__doc__)
     mode = tracking.mode()
     if options.points is not None and not options.search:
         raise UserError("--points: a grid has the points it has; with --search random it means something")

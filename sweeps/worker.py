@@ -24,10 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tyro
 from optuna.trial import FrozenTrial, TrialState
 
-from ablations import records
+from ablations import command_line, records
 from core.config import RunConfig, with_values
 from core.errors import UserError, command
 from sweeps.running import join, storage
@@ -36,7 +35,7 @@ from sweeps.running.plan import Job, job_from
 from sweeps.running.pool import tail
 from sweeps.running.storage import patiently
 from sweeps.running.trials import Queue
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 GRACE_SECONDS = 20.0
 """How long a worker told to end may take before it ends at once."""
@@ -81,12 +80,15 @@ def real(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
 
 def main(execute: Execute = real) -> int:
     """The command. `execute` runs one arm into its claimed folder, and finishes it."""
-    options = tyro.cli(Options, prog="python -m sweeps.worker", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.worker", description=__doc__)
+    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     wanted = _follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, _end)
     where = storage.chosen(options.storage)
     if where is None:
         raise UserError("no storage: give --storage URL (make worker STORAGE=URL), the one that the sweep was given")
+    if wanted is None:
+        storage.present(where)
     opened = storage.open_storage(where)
     queue = Queue.load(opened, options.queue or join.queue_for(opened, options.study))
     study, metric = options.study or queue.facts.get("study", ""), options.metric or queue.facts.get("metric", "")

@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_sweep import DIGEST, jobs_for, sweep_of
+from fake_sweep import DIGEST, ROOT, jobs_for, sweep_of
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -120,6 +122,18 @@ def test_a_parcel_that_unfolds_without_measure_is_refused(tmp_path: Path, monkey
     with pytest.raises(UserError, match="more than a run has"):
         parcels.unpack(parcels.pack(finished(tmp_path / "one")), target)
     assert not (target / "scores.json").exists() and not list(target.glob(".parcel*"))
+
+
+# Where the storage is
+
+
+@pytest.mark.parametrize("named", ["typo.journal", "folder/typo.journal", "sqlite:///typo.db"])
+def test_a_worker_makes_no_storage_of_a_misspelt_one(tmp_path: Path, named: str) -> None:
+    line = [sys.executable, "-m", "sweeps.worker", "--storage", named]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and f"error: --storage {named}: no such file" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # URLs

@@ -67,6 +67,11 @@ def test_the_default_must_be_a_level_and_levels_possible() -> None:
         default_of("steps", Levels((5, 10)), CONFIG)
     few = space_for(studies.get("modules"), CONFIG | {"diffusion_steps": 20})
     assert described(few.dimensions["steps"]) == {"levels": [5, 10, 20]}
+    assert str(few.dimensions["steps"]) == "5, 10 or 20" and str(Levels((5,))) == "5"
+    assert (
+        str(Range(0.001, 16.0, log=True)) == "0.001 to 16, logarithmic"
+        and str(Range(1, 4, whole=True)) == "1 to 4, whole"
+    )
     assert without({"lr": Range(0, 1)}, ["lr"]) == {}
 
 

@@ -206,9 +206,19 @@ def test_another_mode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(UserError, match="WANDB_MODE=ofline: no such mode\\. Did you mean 'offline'"):
         tracking.tracker(run_folder(tmp_path / "modules"))
-    line = [sys.executable, "-m", "sweeps.study", "--runs", str(tmp_path / "runs")]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "WANDB_MODE=ofline" in done.stderr and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("module", ["study", "search", "worker", "arm", "agent", "wandb_sweep", "dashboard", "mirror"])
+def test_another_mode_is_said_by_the_command_before_anything_else(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    given = {"arm": ["--study=modules"], "agent": ["x.yaml"], "dashboard": ["runs/x"], "mirror": ["runs/x"]}
+    line = [sys.executable, "-m", f"sweeps.{module}", *given.get(module, [])]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "error: WANDB_MODE=ofline: no such mode" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_turned_off_it_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna_dashboard import _importance, wsgi
 
 from core.errors import UserError
-from sweeps.running.storage import open_storage
+from sweeps.running.storage import open_storage, present
 
 HOST = "127.0.0.1"
 PORT = 8080
@@ -42,8 +42,7 @@ def storage_of(folder: Path, given: str | None) -> str | None:
     if given is None:
         journal = folder / "optuna.journal"
         return str(journal) if journal.exists() else None
-    if "://" not in given and not Path(given).exists():
-        raise UserError(f"--storage {given}: no such file; give the sweep's storage: a journal file or a URL")
+    present(given)
     return given
 
 

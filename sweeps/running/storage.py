@@ -68,6 +68,13 @@ def local(where: str) -> bool:
     return "://" not in where or where.startswith("sqlite")
 
 
+def present(where: str) -> None:
+    """Raises UserError for a storage that is a file and not there: opened, it would be made, empty."""
+    path = where.partition("///")[2] if where.startswith("sqlite") else where
+    if local(where) and path and not Path(path).exists():
+        raise UserError(f"--storage {where}: no such file; give the storage of the sweep: its file or its URL")
+
+
 def with_driver(url: str) -> str:
     """The URL with the driver that the suite brings, if it names none: postgresql:// -> postgresql+psycopg://."""
     scheme, sign, rest = url.partition("://")

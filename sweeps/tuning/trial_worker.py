@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 
-from ablations import records
+from ablations import command_line, records
 from core.config import RunConfig
 from core.errors import command
 from sweeps import worker
@@ -61,7 +60,7 @@ class Stop:
 
 def main(execute: worker.Execute | None = None) -> int:
     """The command. `execute` runs one run of a search into its claimed folder, and finishes it."""
-    options = tyro.cli(worker.Options, prog="python -m sweeps.tuning.trial_worker", description=__doc__)
+    options = command_line.read(worker.Options, prog="python -m sweeps.tuning.trial_worker", description=__doc__)
     wanted = worker._follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, worker._end)
     queue = Queue.load(open_storage(chosen(options.storage) or ""), options.queue)
