@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scipy.stats as stats
 import yaml
@@ -49,11 +50,36 @@ def test_nested_parameters_stay_together() -> None:
 def test_ranges_of_whole_numbers_and_steps_are_grids_too() -> None:
     assert [p["a"] for p in grid_of("{a: {min: 2, max: 4}}")] == [2, 3, 4]
     steps = grid_of("{a: {distribution: q_uniform, min: 0.0, max: 1.0, q: 0.25}}")
-    assert [p["a"] for p in steps] == [0.0, 0.25, 0.5, 0.75], "as numpy.arange: the end is left out"
+    assert [p["a"] for p in steps] == [0.0, 0.25, 0.5, 0.75], "the end is left out"
+
+
+@pytest.mark.parametrize(("low", "high", "q"), [(1, 2, 0.1), (0, 1, 0.3), (-0.5, 0.5, 0.05), (0, 10, 3), (2.0, 2.5, 1)])
+def test_steps_of_a_grid_are_those_of_the_server_to_the_last_bit(low: float, high: float, q: float) -> None:
+    found = grid_of(f"{{a: {{distribution: q_uniform, min: {low}, max: {high}, q: {q}}}}}")
+    assert [p["a"] for p in found] == np.arange(low, high, q).tolist()
+
+
+def test_a_grid_without_measure_is_refused_and_a_cap_makes_it_one() -> None:
+    wide = "{a: {min: 0, max: 1000000000}, b: {values: [x, y]}}"
+    said = r"s.yaml:2: these are 2,000,000,002 points.*at most 100,000.*`run_cap: N` or --count N"
+    with pytest.raises(UserError, match=said):
+        grid_of(wide)
+    file = file_of(f"method: grid\nparameters: {wide}")
+    assert points(file, 3) == [{"a": 0, "b": "x"}, {"a": 0, "b": "y"}, {"a": 1, "b": "x"}]
+    fine = "{a: {distribution: q_uniform, min: 0, max: 1, q: 1.0e-9}}"
+    assert len(points(file_of(f"method: grid\nparameters: {fine}"), 4)) == 4
+    with pytest.raises(UserError, match=r"s.yaml:2: .*1,000,000,000 points"):
+        points(file_of("method: random\nrun_cap: 1000000000\nparameters: {a: {value: 1}}"))
 
 
 def test_values_that_are_one_to_wandb_are_tried_once() -> None:
     assert [p["a"] for p in grid_of("{a: {values: [4, 4.0, true, '4', 4]}}")] == [4, True, "4"]
+
+
+def test_bounds_of_both_kinds_are_a_range_of_real_numbers() -> None:
+    file = file_of("method: random\nrun_cap: 20\nparameters: {a: {min: 0, max: 0.5}, b: {min: 0.5, max: 1}}")
+    assert {parameter.distribution for parameter in parameters(file)} == {"uniform"}, "as W&B takes them"
+    assert all(0 < p["a"] < 0.5 < p["b"] < 1 for p in points(file))
 
 
 def test_caps() -> None:
@@ -176,7 +202,23 @@ WRONG = {
     "method: grid\nmetric: {name: x, goal: up}": "s.yaml:2: `goal` must be minimize or maximize",
     "method: grid\nrun_cap: 0\nparameters: {a: {value: 1}}": "s.yaml:2: `run_cap` must be a whole number",
     "method: grid\ncommand: train.py\nparameters: {a: {value: 1}}": "s.yaml:2: `command` must be a list",
-    "method: grid\nparameters: {a: {value: 2020-01-01}}": "put dates in quotes",
+    "method: grid\nparameters: {a: {value: 2020-01-01}}": "s.yaml:2: .*put dates in quotes",
+    "method: grid\nparameters:\n  a: {value: !!set {x}}": "s.yaml:3: .*neither text nor number",
+    "method: grid\nparameters:\n  a: {values: [!secret x]}": "s.yaml:3: .*neither text nor number",
+    "method: grid\nparameters:\n  on: {value: 1}": r"s.yaml:3: `on` is true or false to YAML; put it in quotes",
+    "method: grid\nparameters:\n  1: {value: 1}": r"s.yaml:3: `1` is a number to YAML; put it in quotes",
+    "method: grid\nparameters:\n  a:\n    values:\n    - {b: c, 1: d}": r"s.yaml:5: `1` is a number to YAML",
+    "method: grid\nparameters: {[a]: {value: 1}}": "s.yaml:2: .*key",
+    "method: grid\nparameters:\n  a: {value: 'b\x07'}": "s.yaml:3: not YAML",
+    'method: grid\nparameters:\n  a: {value: "b\\0"}': "s.yaml:3: .*no command line can hold",
+    'method: grid\nparameters:\n  a: {value: "\\ud800"}': "s.yaml:3: .*no command line can hold",
+    "method: grid\nparameters: {}": "`parameters` must be a mapping, name by name; it is empty",
+    "method: grid\ncommand: []\nparameters: {a: {value: 1}}": "s.yaml:2: `command` must be a list; it is empty",
+    "method: grid\ncommand: [python, null]\nparameters: {a: {value: 1}}": "s.yaml:2: .*part 2 of it is nothing",
+    "method: grid\ncommand: [python, [a]]\nparameters: {a: {value: 1}}": "s.yaml:2: .*part 2 of it is a list",
+    "method: grid\nname: {a: b}\nparameters: {a: {value: 1}}": "s.yaml:2: `name` must be text; it is a mapping",
+    "method: grid\nproject: [a]\nparameters: {a: {value: 1}}": "s.yaml:2: `project` must be text; it is a list",
+    "program: [t.py]\nmethod: grid\nparameters: {a: {value: 1}}": "s.yaml:1: `program` must be text; it is a list",
     "method: random\nparameters: {a: {value: 1}}": "s.yaml:1: method random has no end; .*run_cap",
     "method: grid\nparameters:\n  a:\n    min: 0.5\n    max: 1.5": "s.yaml:3: .*a grid cannot go through uniform",
 }
@@ -186,7 +228,7 @@ BAD_PARAMETERS = {
     "a: {}": "`a` needs `value`, `values`, `min` and `max`, or a `distribution`",
     "a: {values: []}": "a list of at least one value",
     "a: {values: 3}": "a list of at least one value",
-    "a: {min: 1, max: 2.5}": "give both bounds as whole numbers, or both with a point",
+    "a: {distribution: [uniform], min: 1, max: 2}": r"unknown distribution \['uniform'\]",
     "a: {min: 1e-4, max: 1.0}": "'1e-4' is text to YAML; write it with a decimal point, e.g. 1.0e-4",
     "a: {min: 3.0, max: 1.0}": "min 3.0 is above max 1.0",
     "a: {distribution: log_uniform_values, min: 0.0, max: 1.0}": "needs a min above 0",

@@ -21,6 +21,7 @@ from core.errors import UserError
 Where = tuple[str, ...]
 
 KEYS = ("program", "method", "metric", "parameters", "command", "run_cap", "name", "description", "project", "entity")
+TEXTS = ("program", "name", "description", "project", "entity")
 IGNORED = ("apiVersion", "kind")
 REFUSED = {
     "early_terminate": "stopping runs early is done by W&B's server; remove it (every run then goes to its end)",
@@ -36,6 +37,9 @@ IDENTITY = ("method", "parameters", "program", "command")
 """What makes it another sweep. The name, the description and run_cap may change, and the sweep goes on."""
 PROGRAMS = ("sweeps/arm.py", "sweeps.arm")
 """How a sweep file names the program that runs arms of our studies."""
+YAML_TAG = "tag:yaml.org,2002:"
+TAGS = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing"}
+"""Kinds of values besides text, by what YAML calls them."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -99,50 +103,80 @@ def load(path: Path) -> SweepFile:
 
 def parse(path: Path, text: str) -> SweepFile:
     """The content of YAML text with its lines, not checked yet."""
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        lines = _lines(path, node)  # before the content is made, which rewrites merged mappings (<<) in place
-        content = loader.construct_document(node) if node is not None else None
+        lines = _lines(path, yaml.compose(text, yaml.SafeLoader))
+        content = yaml.safe_load(text)
         json.dumps(content)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not YAML ({error.problem or error.context})") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path}:{line}: not YAML (the character #{error.character:04x})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    except TypeError as error:
-        raise UserError(f"{path}: a value is neither text nor number ({error}); put dates in quotes") from error
-    finally:
-        loader.dispose()
     if not isinstance(content, dict):
         raise UserError(f"{path}:1: a sweep file is a mapping with `method` and `parameters`; this is {kind(content)}")
     return SweepFile(path, content, lines)
 
 
 def _lines(path: Path, node: Any) -> dict[Where, int]:
-    """The line of every key. Raises UserError for a key that is there twice: YAML would silently take the last."""
+    """The line of every key.
+
+    Raises UserError for a key that is there twice, of which YAML would silently take the last, and for what is neither
+    text nor number, or cannot be on a command line.
+    """
     lines: dict[Where, int] = {}
-    for where, line in _keys(node, ()):
+    for where, here in _nodes(node, (), set()):
+        line = here.start_mark.line + 1
+        if said := _unfit(here, is_key=bool(where)):
+            raise UserError(f"{path}:{line}: {said}")
         if where in lines:
             raise UserError(f"{path}:{line}: `{where[-1]}` stands on line {lines[where]} already")
-        lines[where] = line
+        lines |= {where: line} if where else {}
     return lines
 
 
-def _keys(node: Any, above: Where) -> Iterator[tuple[Where, int]]:
-    """Path and line of every key."""
+def _nodes(node: Any, above: Where, seen: set[int]) -> Iterator[tuple[Where, Any]]:
+    """All keys with their paths, and all other nodes with none; what is there again by an alias only once."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    yield (), node
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _nodes(item, (*above, f"[{index}]"), seen)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             where = (*above, str(getattr(key, "value", "?")))
-            yield where, key.start_mark.line + 1
-            yield from _keys(value, where)
+            yield where, key
+            yield from _nodes(value, where, seen)
+
+
+def _unfit(node: Any, is_key: bool) -> str:
+    """What is wrong with a node; nothing if it is fine."""
+    tag = str(node.tag).removeprefix(YAML_TAG)
+    if is_key and tag not in ("str", "merge"):
+        return f"`{node.value}` is {TAGS[tag]} to YAML; put it in quotes" if tag in TAGS else "a key must be text"
+    if tag not in (*TAGS, "str", "merge", "seq", "map"):
+        return f"a value is neither text nor number ({tag}); put dates in quotes"
+    if isinstance(node, yaml.ScalarNode) and ("\0" in node.value or _is_broken(node.value)):
+        return "a character that no command line can hold"
+    return ""
+
+
+def _is_broken(text: str) -> bool:
+    """Whether text has half a character (a lone surrogate)."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def kind(value: Any) -> str:
     """What a value is, in words."""
     if value is None:
         return "nothing"
+    if value in ("", [], {}):
+        return "empty"
     names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
     return names.get(type(value), type(value).__name__)
 
@@ -159,15 +193,25 @@ def check(file: SweepFile) -> None:
             raise file.error((str(key),), f"unknown key `{key}`.{nearest(str(key), KEYS)}")
     _check_method(file)
     _check_metric(file)
+    _check_texts(file)
     parameters = file.content.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         raise file.error(("parameters",), f"`parameters` must be a mapping, name by name; it is {kind(parameters)}")
-    command = file.content.get("command")
-    if command is not None and not (isinstance(command, list) and command):
-        raise file.error(("command",), f"`command` must be a list; it is {kind(command)}")
     cap = file.content.get("run_cap", 1)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < 1:
         raise file.error(("run_cap",), f"`run_cap` must be a whole number, at least 1; it is {cap!r}")
+
+
+def _check_texts(file: SweepFile) -> None:
+    for key in TEXTS:
+        if isinstance(value := file.content.get(key), bool | list | dict):
+            raise file.error((key,), f"`{key}` must be text; it is {kind(value)}")
+    command = file.content.get("command")
+    if command is not None and not (isinstance(command, list) and command):
+        raise file.error(("command",), f"`command` must be a list; it is {kind(command)}")
+    for number, part in enumerate(command or (), 1):
+        if part is None or isinstance(part, list | dict):
+            raise file.error(("command",), f"`command` must be a list of text; part {number} of it is {kind(part)}")
 
 
 def _check_method(file: SweepFile) -> None:

@@ -19,6 +19,8 @@ from sweeps.agents.sweep_file import NAME, SweepFile, Where, kind
 
 Point = dict[str, Any]
 """Value of each parameter, sorted by name; a nested parameter is a mapping."""
+LARGEST = 100_000
+"""Most points of a sweep: an agent looks at all of them, again and again."""
 
 
 # Parameters
@@ -66,7 +68,7 @@ def _nested(file: SweepFile, spec: dict[str, Any], here: Where, names: Where) ->
 def _parameter(file: SweepFile, spec: dict[str, Any], here: Where, names: Where) -> Parameter:
     name = here[-1]
     distribution = spec.get("distribution") or _implied(file, spec, here)
-    if distribution not in DISTRIBUTIONS:
+    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
         known = nearest(str(distribution), DISTRIBUTIONS)
         raise file.error((*here, "distribution"), f"parameter `{name}`: unknown distribution {distribution!r}.{known}")
     keys = DISTRIBUTIONS[distribution].keys
@@ -89,12 +91,8 @@ def _implied(file: SweepFile, spec: dict[str, Any], here: Where) -> str:
     if "values" in spec:
         return "categorical_w_probabilities" if "probabilities" in spec else "categorical"
     if "min" in spec and "max" in spec:
-        types = {type(_number(file, spec[key], (*here, key))) for key in ("min", "max")}
-        if types == {int}:
-            return "int_uniform"
-        if types == {float}:
-            return "uniform"
-        raise file.error(here, f"parameter `{here[-1]}`: give both bounds as whole numbers, or both with a point")
+        bounds = [_number(file, spec[key], (*here, key)) for key in ("min", "max")]
+        return "int_uniform" if all(isinstance(bound, int) for bound in bounds) else "uniform"
     raise file.error(here, f"parameter `{here[-1]}` needs `value`, `values`, `min` and `max`, or a `distribution`")
 
 
@@ -145,22 +143,31 @@ def _check_probabilities(file: SweepFile, spec: Spec, here: Where) -> None:
 def points(file: SweepFile, count: int | None = None) -> list[Point]:
     """All points, in order; at most run_cap of the file and `count`.
 
-    Raises UserError for a random sweep without either, which never ends.
+    Raises UserError for a random sweep without either, which never ends, and for more points than LARGEST.
     """
     caps = [cap for cap in (file.content.get("run_cap"), count) if cap is not None]
     if file.method == "grid":
-        return list(itertools.islice(grid(file), min(caps, default=None)))
+        return grid(file, caps)
     if not caps:
         raise file.error(("method",), "method random has no end; say how many points with `run_cap: N` in the file")
-    return [random_point(file, index) for index in range(min(caps))]
+    return [random_point(file, index) for index in range(_bearable(file, min(caps), ("run_cap",)))]
 
 
-def grid(file: SweepFile) -> Iterator[Point]:
-    """All combinations, none twice."""
+def _bearable(file: SweepFile, count: int, where: Where) -> int:
+    if count > LARGEST:
+        ways = "say how many with `run_cap: N` or --count N"
+        raise file.error(where, f"these are {count:,} points, and at most {LARGEST:,} can be run; {ways}")
+    return count
+
+
+def grid(file: SweepFile, caps: Sequence[int] = ()) -> list[Point]:
+    """All combinations, none twice; the first ones, if there is a cap."""
     found = parameters(file)
     choices = [_choices(file, parameter) for parameter in found]
-    for row in itertools.product(*choices):
-        yield nested(zip((parameter.where for parameter in found), row, strict=True))
+    count = min([math.prod(len(choice) for choice in choices), *caps])
+    rows = itertools.product(*(choice[: _bearable(file, count, ("parameters",))] for choice in choices))
+    names = [parameter.where for parameter in found]
+    return [nested(zip(names, row, strict=True)) for row in itertools.islice(rows, count)]
 
 
 def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
@@ -176,10 +183,17 @@ def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
     if parameter.distribution == "int_uniform":
         return range(spec["min"], spec["max"] + 1)
     if parameter.distribution == "q_uniform":
-        return [spec["min"] + i * spec["q"] for i in range(math.ceil((spec["max"] - spec["min"]) / spec["q"]))]
+        return _steps(spec)
     where = tuple(key for name in parameter.where for key in ("parameters", name))
     said = f"parameter `{parameter.where[-1]}`: a grid cannot go through {parameter.distribution}"
     raise file.error(where, f"{said}; give `values`, or use method random")
+
+
+def _steps(spec: Spec) -> list[float]:
+    """From min on in steps of q, max left out: the numbers of numpy.arange, which W&B's server takes, to the last bit."""
+    first, step = spec["min"], (spec["min"] + spec["q"]) - spec["min"]
+    count = math.ceil((spec["max"] - spec["min"]) / spec["q"])
+    return [first + i * step for i in range(min(count, LARGEST + 1))]
 
 
 def _canonical(value: Any) -> str:
