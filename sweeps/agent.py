@@ -11,6 +11,7 @@ from the file's content: started again, however it ended, an agent does what is 
 failed ones get another chance. Several agents on one file share the points.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -42,6 +43,8 @@ POLL_SECONDS = 0.2
 IDLE_SECONDS = 1.0
 """How often to look after programs, and how often at the points that other agents run."""
 REMINDER_SECONDS = 120.0
+SERVICE = "WANDB_SERVICE"
+"""Names the service process of a W&B run under way where the agent was started; a program needs one of its own."""
 GRACE_SECONDS = 30.0
 """How long programs may take to end when the agent is told to (W&B's agent: 30)."""
 RUNNER = [sys.executable, "-I", str(Path(__file__).with_name("agents") / "agent_runner.py")]
@@ -71,6 +74,7 @@ def main() -> int:
     connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     if options.workers < 1 or (options.count is not None and options.count < 1):
         raise UserError("--workers and --count must be at least 1")
+    connection.chosen()  # a wrong WANDB_MODE is said here, not by every program
     file = sweep_file.load(options.file)
     found = points(file, options.count)
     if not found:
@@ -149,8 +153,8 @@ class Agent:
                     self._fill(open_points, standings)
                 self._remind()
                 time.sleep(POLL_SECONDS if self.running else IDLE_SECONDS)
-        except BaseException as error:
-            self._stop(error)
+        except BaseException:
+            self._stop()
             raise
 
     def _open(self, index: int, standing: Standing) -> bool:
@@ -214,7 +218,7 @@ class Agent:
             given["WANDB_RUN_GROUP"] = here.get("WANDB_RUN_GROUP") or name
         if entity := here.get("WANDB_ENTITY") or content.get("entity"):
             given["WANDB_ENTITY"] = str(entity)
-        return pool.environment(slot, self.devices) | given
+        return {k: v for k, v in pool.environment(slot, self.devices).items() if k != SERVICE} | given
 
     def _reap(self) -> bool:
         """Say which programs have ended; True if some have."""
@@ -230,19 +234,20 @@ class Agent:
                 self._say(f"failed    {name} after {seconds}, status {status}; {log}\n{_indented(pool.tail(log))}")
         return bool(ended)
 
-    def _stop(self, why: BaseException) -> None:
-        """End all programs: told first, killed when they take too long."""
-        if self.running:
-            print("ending the programs, which may take some seconds", file=sys.stderr, flush=True)
-        for program in self.running:
-            program.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        for program in self.running:
-            try:
+    def _stop(self) -> None:
+        """End all programs: told first, killed when they take too long, or at a second Ctrl-C."""
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            if self.running:
+                print("ending the programs, which may take some seconds", file=sys.stderr, flush=True)
+            for program in self.running:
+                program.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_SECONDS
+            for program in self.running:
                 program.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        for program in self.running:
+            if program.process.poll() is None:
                 os.killpg(program.process.pid, signal.SIGKILL)
-                program.process.wait()
+            program.process.wait()
         done = sum(standing.state == "done" for standing in self.ledger.standings())
         print(f"{done} of {len(self.before)} points are done", file=sys.stderr)
 
@@ -282,7 +287,7 @@ class Agent:
 
 
 def _words(point: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in point.items())
+    return " ".join(f"{name}={value}" for name, value in point.items()).replace("\n", "\\n")
 
 
 def _indented(text: str) -> str:

@@ -215,6 +215,22 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
     until(lambda: desk.states() == ["interrupted"])
 
 
+def test_a_second_interruption_kills_a_program_that_will_not_end(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, 2, x0="stubborn")
+    first = desk.start()
+    until((tmp_path / "deaf").exists)
+    first.send_signal(signal.SIGINT)
+    assert first.stderr is not None
+    said = first.stderr.readline()
+    assert "ending the programs" in said
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=20)
+    assert first.returncode == 130 and "0 of 2 points are done" in err and "Traceback" not in err, err
+    (pid,) = desk.pids()
+    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    assert desk.states() == ["interrupted", "waiting"]
+
+
 def interrupt() -> None:
     """Ctrl-C."""
     raise KeyboardInterrupt
@@ -239,7 +255,7 @@ def test_a_program_of_the_users_gets_nested_values_from_wandb(tmp_path: Path) ->
         "epochs: {min: 3, max: 3}, optimizer: {parameters: {lr: {value: 0.5}, kind: {values: [adam]}}}}}"
     )
     line = [sys.executable, "-m", "sweeps.agent", "mine.yaml"]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_SERVICE": "gone"}
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     sweep_id = sweep_file.load(tmp_path / "mine.yaml").sweep_id
@@ -258,6 +274,11 @@ def test_a_program_of_the_users_gets_nested_values_from_wandb(tmp_path: Path) ->
         (["--workers", "0"], "method: grid\nparameters: {x: {value: 1}}", "must be at least 1"),
         (["--sweep-id", "a/b"], "program: t.py\nmethod: grid\nparameters: {x: {value: 1}}", "give the id alone"),
         ([], "program: none.py\nmethod: grid\nparameters: {x: {value: 1}}", "w.yaml:1: program 'none.py' is not there"),
+        (
+            [],
+            f"{ARMS}\n  noise_factor: {{value: 4}}\n  folder: {{value: a b}}",
+            "w.yaml:6: --folder a b: names a folder",
+        ),
         ([], f"{ARMS}\n  noise_factor: {{values: [4, 5]}}", "w.yaml:5: --noise_factor: 5 is no level of this factor"),
         ([], "method: bayes\nparameters: {x: {value: 1}}", "w.yaml:1: method `bayes` needs W&B's server"),
         ([], "program: t.py\nmethod: random\nparameters: {x: {value: 1}}", "w.yaml:2: method random has no end"),

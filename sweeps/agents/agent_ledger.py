@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,11 +75,14 @@ class Ledger:
         """One of the files of an attempt."""
         return self.folder / f"{kind}-{run}{suffix}"
 
-    def standing(self, index: int) -> Standing:
-        """How a point stands, by its files."""
+    def standing(self, index: int, names: Container[str] | None = None) -> Standing:
+        """How a point stands, by its files; names: those in the folder, where they are known already."""
         if index in self.done:
             return self.done[index]
-        attempts = self._attempts(index)
+        names = set(os.listdir(self.folder)) if names is None else names
+        attempts = self._attempts(index, names)
+        if not attempts and self._lock_path(index).name not in names:
+            return Standing("waiting", 0)
         held = self._held(index)  # before the look at the status, which is there when the lock goes
         status = self._status(index, attempts) if attempts else None
         if status is None or (status == 0 and not self.there(index)):
@@ -88,9 +91,9 @@ class Ledger:
             return self.done.setdefault(index, Standing("done", attempts, status))
         return Standing("interrupted" if status > SIGNALLED else "failed", attempts, status)
 
-    def _attempts(self, index: int) -> int:
+    def _attempts(self, index: int, names: Container[str]) -> int:
         count = 0
-        while self.path("config", self.run_id(index, count + 1), ".yaml").exists():
+        while self.path("config", self.run_id(index, count + 1), ".yaml").name in names:
             count += 1
         return count
 
@@ -119,10 +122,11 @@ class Ledger:
         except BlockingIOError:
             os.close(lock)
             return None
-        if self.standing(index).state == "done":
+        standing = self.standing(index)
+        if standing.state == "done":
             os.close(lock)
             return None
-        return Claim(index, self.run_id(index, self._attempts(index) + 1), lock)
+        return Claim(index, self.run_id(index, standing.attempts + 1), lock)
 
     def begin(self, claim: Claim) -> Path:
         """Write the values for wandb.init, which marks the attempt as made; returns the file."""
@@ -141,5 +145,6 @@ class Ledger:
         return path
 
     def standings(self) -> Iterator[Standing]:
-        """How all points stand."""
-        return (self.standing(index) for index in range(len(self.points)))
+        """How all points stand, at one look into the folder."""
+        names = set(os.listdir(self.folder))
+        return (self.standing(index, names) for index in range(len(self.points)))

@@ -112,8 +112,8 @@ def parse(path: Path, text: str) -> SweepFile:
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not YAML ({error.problem or error.context})") from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UserError(f"{path}:{line}: not YAML (the character #{error.character:04x})") from error
+        before = text.count("\n", 0, error.position)
+        raise UserError(f"{path}:{before + 1}: not YAML (the character #{error.character:04x})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):

@@ -190,7 +190,7 @@ def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
 
 
 def _steps(spec: Spec) -> list[float]:
-    """From min on in steps of q, max left out: the numbers of numpy.arange, which W&B's server takes, to the last bit."""
+    """From min on in steps of q, max left out: to the last bit the numbers of numpy.arange, which W&B's server has."""
     first, step = spec["min"], (spec["min"] + spec["q"]) - spec["min"]
     count = math.ceil((spec["max"] - spec["min"]) / spec["q"])
     return [first + i * step for i in range(min(count, LARGEST + 1))]

@@ -48,7 +48,7 @@ def order(values: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
     rest = {k: v for k, v in values.items() if k not in SETTINGS and k not in study.factors and k != "seed"}
     texts = {name: str(value) for name, value in known.items()}
     if folder is not None and (plan.safe(folder) != folder or folder in (".", "..")):
-        raise UserError(f"folder {folder!r}: names a folder in {runs}; use letters, digits and . _ = + -")
+        raise UserError(f"--folder {folder}: names a folder in {runs}; use letters, digits and . _ = + -")
     recipe = Recipe.of(study, overrides=_overrides(study, rest), folder=folder, **texts)
     return Order(recipe, recipe.job(arm, _seed(values)), runs)
 
