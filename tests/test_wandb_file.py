@@ -1,5 +1,6 @@
-"""The reader of .wandb files against the real client's, whole, torn and damaged."""
+"""The reader of .wandb files against the real client's, whole, torn and damaged, and against foreign ones."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracked import contents, plain_surroundings
+from tracked import Item, contents, framed, history_record, plain_surroundings, run_record
 
 from core.errors import UserError
-from sweeps.wb import wandb_file
+from sweeps.wb import restore, wandb_file
 
 CODE = """
 import sys, wandb
@@ -84,13 +85,78 @@ def test_the_end_of_a_torn_log_is_said(path: Path, tmp_path: Path) -> None:
     assert log.exit_code is None and len(log.damage) == 1 and "ends within a record" in log.damage[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"something else", b":W&B"])
+@pytest.mark.parametrize("content", [b"something else", b":W&B", wandb_file.IDENT[:6] + b"\x01"])
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (other := tmp_path / "x.wandb").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.wandb: not a \.wandb file"):
         wandb_file.read(other)
 
 
+@pytest.mark.parametrize("content", [b"", wandb_file.IDENT])
+def test_a_log_that_holds_nothing_is_refused(tmp_path: Path, content: bytes) -> None:
+    (empty := tmp_path / "x.wandb").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.wandb: holds no record; its run was killed at once, or has just begun"):
+        wandb_file.read(empty)
+
+
 def test_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"none\.wandb: cannot be read \(No such file"):
         wandb_file.read(tmp_path / "none.wandb")
+    with pytest.raises(UserError, match="cannot be read"):
+        wandb_file.read(tmp_path)
+
+
+# Logs of other programs
+
+
+def written(path: Path, *records: bytes) -> Path:
+    """A log of these records."""
+    path.write_bytes(framed(records))
+    return path
+
+
+@pytest.mark.parametrize("text", ["{no json", "[" * 100_000, "9" * 5_000, ""], ids=["word", "deep", "long", "empty"])
+def test_a_value_that_is_no_json_is_left_out_and_said_once(tmp_path: Path, text: str) -> None:
+    rows = [history_record((["a", "b"], text), ("x", "1"))] * 3
+    log = wandb_file.read(written(tmp_path / "x.wandb", run_record(("lr", text), ("c", "2")), *rows))
+    assert log.config == {"c": 2} and log.rows == [{"x": 1}] * 3
+    assert log.damage == ["4 values that are no JSON are left out, the first of them lr"]
+
+
+def test_of_a_value_and_one_below_it_the_later_one_counts(tmp_path: Path) -> None:
+    clash = run_record(("a", "1"), (["a", "b"], "2"), (["c", "d"], "3"), ("c", "4"))
+    assert wandb_file.read(written(tmp_path / "x.wandb", clash)).config == {"a": {"b": 2}, "c": 4}
+
+
+def test_records_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.wandb: holds no records of W&B's client"):
+        wandb_file.read(written(tmp_path / "x.wandb", b"\xff\xff\xff\xff sound, but nothing of ours"))
+
+
+NAMES = st.sampled_from(["record", "study", "state", "archive/data", "archive/part", "archive/of", "train/step", ""])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["a", "é", "\ud800", "0123abcd", "../x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+)
+RECORD = {"study": "s", "arm": "a", "seed": 1, "hash": "0123abcd", "state": "running", "config": {}, "toggles": {}}
+NEARLY = st.dictionaries(st.sampled_from(list(RECORD)), VALUES, max_size=1).map(lambda odd: RECORD | odd)
+TEXTS = (VALUES | NEARLY).map(json.dumps) | st.text(max_size=5)
+ITEMS: st.SearchStrategy[list[Item]] = st.lists(
+    st.tuples(NAMES | st.lists(NAMES, min_size=1, max_size=3), TEXTS)
+    | st.tuples(st.just("record"), NEARLY.map(json.dumps)),
+    max_size=4,
+)
+
+
+@given(config=ITEMS, rows=st.lists(ITEMS, max_size=3))
+def test_whatever_a_log_holds_it_is_a_run_or_none(
+    tmp_path_factory: pytest.TempPathFactory, config: list[Item], rows: list[list[Item]]
+) -> None:
+    content = [run_record(*config), *(history_record(*row) for row in rows)]
+    path = written(tmp_path_factory.getbasetemp() / "any.wandb", *content)
+    log = wandb_file.read(path)
+    run = restore.restored(restore.Held("any.wandb", log.config, log.summary, log.rows))
+    if run is not None:
+        root = tmp_path_factory.mktemp("any")
+        restore.write([run], root)
+        assert (root / run.study / run.name / "run.json").exists()

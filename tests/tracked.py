@@ -1,8 +1,10 @@
 """A run to track, and what the real W&B client wrote of it."""
 
+import importlib
 import json
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,52 @@ def whole(folder: Path, tracker: records.Tracker) -> None:
     tracker.results(folder)
     records.finish(folder)
     tracker.finish("finished")
+
+
+# Logs as no client of ours writes them
+
+Item = tuple[str | list[str], str]
+"""Name, or path of names, and the text of a value."""
+pb: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
+
+
+def run_record(*config: Item, job_type: str = "train") -> bytes:
+    """The record that a run begins with."""
+    record = pb.Record()
+    record.run.run_id, record.run.job_type = "r1", job_type
+    _fill(record.run.config.update, config)
+    return bytes(record.SerializeToString())
+
+
+def history_record(*row: Item) -> bytes:
+    """The record of one row."""
+    record = pb.Record()
+    _fill(record.history.item, row)
+    record.history.step.num = 0  # also a row of nothing is one
+    return bytes(record.SerializeToString())
+
+
+def _fill(items: Any, pairs: Iterable[Item]) -> None:
+    for name, text in pairs:
+        item = items.add()
+        item.value_json = text
+        if isinstance(name, str):
+            item.key = name
+        else:
+            item.nested_key.extend(name)
+
+
+def framed(records: Iterable[bytes]) -> bytes:
+    """The bytes of a .wandb file with these records, each in as many pieces as its blocks need."""
+    content = bytearray(wandb_file.IDENT)
+    for record in records:
+        rest, first = record, True
+        while rest or first:
+            if (room := wandb_file.BLOCK - len(content) % wandb_file.BLOCK) < wandb_file.HEADER:
+                content += bytes(room)
+                continue
+            part, rest = rest[: room - wandb_file.HEADER], rest[room - wandb_file.HEADER :]
+            kind = bytes([{(True, True): 1, (True, False): 2, (False, False): 3, (False, True): 4}[first, not rest]])
+            content += zlib.crc32(kind + part).to_bytes(4, "little") + len(part).to_bytes(2, "little") + kind + part
+            first = False
+    return bytes(content)

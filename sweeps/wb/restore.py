@@ -13,6 +13,8 @@ from sweeps.wb import archive
 OWN = ("train/", "val/", "diag/")
 """Metrics of metrics.jsonl; the others are drawn from scores and probes."""
 PLAIN = re.compile(r"[\w.=+-]+")
+LONGEST = 255
+"""Bytes of a folder's name, at most."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def _record(content: bytes) -> dict[str, Any] | None:
     """The record of a run, if it is one and its names make a folder below ours and nowhere else."""
     try:
         record = json.loads(content)
-        names = [str(record[key]) for key in ("study", "arm", "hash")]
+        study, arm, hash_ = names = [str(record[key]) for key in ("study", "arm", "hash")]
         sound = isinstance(record["seed"], int) and all(PLAIN.fullmatch(n) and n.strip(".") for n in names)
-    except (ValueError, KeyError, TypeError):
+        sound &= all(isinstance(record.get(key) or {}, dict) for key in ("config", "toggles"))
+        sound &= all(len(n.encode()) <= LONGEST for n in (study, f"{arm}-s{record['seed']}-{hash_}"))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if sound else None
 

@@ -8,7 +8,7 @@ A killed client leaves the file without its end; what is whole in it is read.
 import importlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,36 +81,40 @@ def chunks(content: bytes, damage: list[str]) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Log:
-    """The log of one run. Raises UserError if the file is not there or is none."""
+    """The log of one run. Raises UserError if the file is not there, is no log, or holds nothing."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if content in (b"", IDENT):
+        raise UserError(f"{path}: holds no record; its run was killed at once, or has just begun")
     if not content.startswith(IDENT):
         raise UserError(f"{path}: not a .wandb file (a log that W&B's client writes begins with :W&B)")
     pb: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    log = Log(path)
+    log, odd = Log(path), list[str]()
     for chunk in chunks(content, log.damage):
         try:
             record = pb.Record.FromString(chunk)
         except Exception:  # protobuf's DecodeError: sound bytes of something else
             raise UserError(f"{path}: holds no records of W&B's client") from None
-        _enter(log, record)
+        _enter(log, record, odd)
+    if odd:
+        log.damage.append(f"{len(odd)} values that are no JSON are left out, the first of them {odd[0]}")
     return log
 
 
-def _enter(log: Log, record: Any) -> None:
-    """Take over what one record says."""
+def _enter(log: Log, record: Any, odd: list[str]) -> None:
+    """Take over what one record says; odd: names of values that are no JSON."""
     kind = record.WhichOneof("record_type")
     if kind == "history":
-        log.rows.append(_update({}, record.history.item))
+        log.rows.append(_update({}, record.history.item, odd))
     elif kind == "run":
         run = record.run
         log.run_id, log.project, log.group, log.sweep = run.run_id, run.project, run.run_group, run.sweep_id
         log.job_type, log.name, log.tags = run.job_type, run.display_name, list(run.tags)
-        _update(log.config, run.config.update)
+        _update(log.config, run.config.update, odd)
     elif kind in ("config", "summary"):
-        _update(getattr(log, kind), getattr(record, kind).update)
+        _update(getattr(log, kind), getattr(record, kind).update, odd)
     elif kind == "metric":
         log.metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
     elif kind == "artifact":
@@ -119,12 +123,24 @@ def _enter(log: Log, record: Any) -> None:
         log.exit_code = record.exit.exit_code
 
 
-def _update(target: dict[str, Any], items: Iterable[Any]) -> dict[str, Any]:
+def _update(target: dict[str, Any], items: Iterable[Any], odd: list[str]) -> dict[str, Any]:
     """Enter items, whose key is a name or a path of names."""
     for item in items:
-        *path, name = list(item.nested_key) or [item.key]
-        inner = target
-        for key in path:
-            inner = inner.setdefault(key, {})
-        inner[name] = json.loads(item.value_json)
+        names = list(item.nested_key) or [item.key]
+        try:
+            value = json.loads(item.value_json)
+        except (ValueError, RecursionError):
+            odd.append(".".join(names))
+        else:
+            _enter_at(target, names, value)
     return target
+
+
+def _enter_at(target: dict[str, Any], names: Sequence[str], value: Any) -> None:
+    """Enter a value below a path of names; a value on the way that is no mapping gives way."""
+    *path, last = names
+    for name in path:
+        if not isinstance(target.get(name), dict):
+            target[name] = {}
+        target = target[name]
+    target[last] = value
