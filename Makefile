@@ -108,8 +108,9 @@ help:
 ##   RUNS=runs          where run folders go
 ##   FIGURES=figures    where table and figures go
 ##   REPORT=report      where the report goes
-##   FROM=RUNS/STUDY    for figures and report: a study's folder anywhere; for figures also wandb:entity/project, X.wandb,
-##                      or a folder of such files, e.g. FROM=runs/modules/wandb (with STUDY= one study of several)
+##   FROM=RUNS/STUDY    for figures, report and dashboard: a study's folder anywhere; for figures and report also
+##                      wandb:entity/project, X.wandb, or a folder of such files, e.g. FROM=runs/modules/wandb
+##                      (with STUDY= one study of several)
 ##   OUT=               for distill: folder of the new corpus
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
 ##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
@@ -239,16 +240,17 @@ worker: setup
 wandb-sweep: setup
 	$(strip "$(PY)" -m sweeps.wandb_sweep --study "$(STUDY)" --runs "$(RUNS)" $(TEXT_OPTIONS) $(ARGS))
 
-# What W&B holds is first read back into run folders; a folder of those goes the direct way. STUDY= chooses among the
-# studies of a project only if it is given: its default is for the folders.
+# A source that was named may be W&B's, which is first read back into run folders; a study's own folder goes the direct
+# way. STUDY= chooses among the studies of a project only if it is given: its default is for the folders.
 GIVEN_STUDY = $(filter command environment,$(origin STUDY))
 FETCH = -m sweeps.fetch "$(FROM)" $(if $(GIVEN_STUDY),--study "$(STUDY)") --to "$(RUNS)/.fetched"
+GIVEN_FROM = $(filter command environment,$(origin FROM))
 
 figures: setup
-	"$(PY)" $(if $(findstring wandb,$(FROM)),$(FETCH),-m analysis.figures "$(FROM)") --out "$(FIGURES)" $(ARGS)
+	"$(PY)" $(if $(GIVEN_FROM),$(FETCH),-m analysis.figures "$(FROM)") --out "$(FIGURES)" $(ARGS)
 
 report: setup
-	"$(PY)" -m analysis.report "$(FROM)" --out "$(REPORT)" $(ARGS)
+	"$(PY)" $(if $(GIVEN_FROM),$(FETCH) --draw report,-m analysis.report "$(FROM)") --out "$(REPORT)" $(ARGS)
 
 dashboard: setup
 	$(strip "$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))

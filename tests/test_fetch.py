@@ -1,6 +1,7 @@
 """A study read back from W&B gives the same table and figures as its run folders, byte for byte."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_runs import edit, write_study
 from standin import Server
-from tracked import ROOT, contents, log_all, plain_surroundings, run_folder
+from tracked import ROOT, contents, framed, log_all, plain_surroundings, run_folder, run_record, until, whole
 
 from ablations import records
 from core.errors import UserError
@@ -35,13 +36,16 @@ def mirrored(path: Path, mode: str) -> None:
     tracking.client().teardown()  # all is written
 
 
-def draw(source: Path | str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Table and figures of a source, by the command."""
-    module = "sweeps.fetch" if "wandb" in str(source) else "analysis.figures"
-    to = ("--to", str(out.parent / "fetched")) if module == "sweeps.fetch" else ()
-    line = [sys.executable, "-m", module, str(source), "--out", str(out), *to, "--formats", "pdf", *more]
+def command(source: Path | str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """python -m sweeps.fetch."""
+    line = [sys.executable, "-m", "sweeps.fetch", str(source), "--out", str(out), "--to", str(out.parent / "fetched")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(line, env=environment, cwd=out.parent, capture_output=True, text=True)
+    return subprocess.run([*line, *more], env=environment, cwd=out.parent, capture_output=True, text=True)
+
+
+def draw(source: Path | str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Table and figures of a source."""
+    return command(source, out, "--formats", "pdf", *more)
 
 
 def drawn(out: Path) -> dict[str, bytes]:
@@ -90,6 +94,52 @@ def test_logs_alone_give_everything(truth: tuple[Path, dict[str, bytes]], logs: 
     assert drawn(tmp_path / "again") == expected and len(expected) > 8
     (copy,) = (tmp_path / "fetched").glob("*/token_loss")
     same_runs(path, copy)
+    for source, out in ((path, "one"), (logs, "other")):
+        done = command(source, tmp_path / out, "--draw", "report")
+        assert done.returncode == 0, done.stderr
+    assert drawn(tmp_path / "one") == drawn(tmp_path / "other") and list(drawn(tmp_path / "one")) == ["index.html"]
+
+
+def test_what_is_not_ours_among_logs_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain_surroundings(monkeypatch, tmp_path)
+    folder = run_folder(tmp_path / "modules")
+    whole(folder, tracking.tracker(folder))
+    contents(tmp_path / "modules")
+    logs = tmp_path / "modules" / "wandb"
+    for name, content in {
+        "a.wandb": b"",
+        "b.wandb": b"<html>not found</html>",
+        "c.wandb": framed([b"\xff\xff\xff"]),
+        **{f"d{i}.wandb": framed([run_record(("lr", "0.1"), ("odd", "{"))]) for i in range(5)},
+        "e.wandb": framed([run_record(("record", '"of another kind"'))]),
+        "f.wandb": framed([run_record(job_type="eval")]),
+    }.items():
+        (logs / name).write_bytes(content)
+    (logs / "g.wandb").mkdir()
+    (logs / "h.wandb").symlink_to("h.wandb")
+    (found,) = fetch.fetch([str(logs)], fetch.Options(to=tmp_path / "fetched"))
+    assert found.name == "modules" and len(list(found.glob("*/run.json"))) == 1
+    said = capsys.readouterr().err.replace(f"{logs}/", "").splitlines()
+    assert said[0].startswith("left out: a.wandb: holds no record") and "not a .wandb file" in said[1]
+    assert said[2].startswith("left out: c.wandb: holds no records of W&B's client")
+    assert said[3:8] == [f"d{i}.wandb: 1 values that are no JSON are left out, the first of them odd" for i in range(5)]
+    assert said[8:] == ["left out, no runs of this suite: d0.wandb, d1.wandb, d2.wandb and 3 more"]
+    with pytest.raises(UserError, match=r"^.*c\.wandb: holds no records"):
+        fetch.fetch([str(logs / "c.wandb")], fetch.Options(to=tmp_path / "fetched"))
+    with pytest.raises(UserError, match=r"d1\.wandb: holds no run of this suite"):
+        fetch.fetch([str(logs / "d1.wandb")], fetch.Options(to=tmp_path / "fetched"))
+
+
+def test_a_folder_is_of_wandb_if_it_has_logs_and_no_runs_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "deep").mkdir(parents=True)
+    assert not fetch.of_wandb(str(tmp_path / "logs")) and not fetch.of_wandb(str(tmp_path / "wandb-none"))
+    (tmp_path / "logs" / "deep" / "x.wandb").touch()
+    assert fetch.of_wandb(str(tmp_path / "logs")) and fetch.of_wandb("wandb:a/b") and fetch.of_wandb("none.wandb")
+    for name in ("logs/study.json", "study.json"):
+        (tmp_path / name).touch()
+        assert not fetch.of_wandb(str((tmp_path / name).parent)), "run folders; the logs lie within"
 
 
 def test_a_killed_runs_log_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,17 +200,76 @@ def test_a_server_gives_everything(
 ) -> None:
     path, expected = truth
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
+    monkeypatch.setenv("WANDB_PROJECT", "Größe & mehr")
     mirrored(path, "online")
-    mirrored(study(tmp_path / "other", seeds=(1,)).rename(tmp_path / "other" / "second"), "online")
-    done = draw("wandb:local/embedding-diffusion", tmp_path / "again", "--study", "token_loss")
+    second = study(tmp_path / "other", seeds=(1,)).rename(tmp_path / "other" / "second")
+    for file in (second / "study.json", *second.glob("*/run.json")):
+        edit(file, study="second")
+    mirrored(second, "online")
+    source = "wandb:local/Größe & mehr"
+    done = draw(source, tmp_path / "again", "--study", "token_loss")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert drawn(tmp_path / "again") == expected
-    same_runs(path, tmp_path / "fetched" / "local--embedding-diffusion" / "token_loss")
+    (copy,) = (tmp_path / "fetched").glob("Größe-mehr-*/token_loss")
+    same_runs(path, copy)
+    done = command(source, tmp_path / "report", "--draw", "report")
+    assert done.returncode == 2 and "holds second, token_loss; a report is of one: name it with STUDY=" in done.stderr
     monkeypatch.setattr(wandb_api, "_outputs", lambda run: {})  # as if the artifacts were gone: from the history
-    runs = [restore.restored(one) for one in wandb_api.held("wandb:embedding-diffusion")]
+    runs = [restore.restored(one) for one in wandb_api.held("wandb:Größe & mehr")]
     restore.write([run for run in runs if run is not None], tmp_path / "from history")
     same_runs(path, tmp_path / "from history" / "token_loss")
     assert wandb_server.backend.unknown == []
+
+
+CROWD = """
+import os, sys, wandb
+def init(id, **more):
+    return wandb.init(project="p", id=id, job_type="train", dir=sys.argv[1], settings={"silent": True}, **more)
+with init("theirs", config={"lr": 0.1}) as run:
+    run.log({"train/step": 1})
+    artifact = wandb.Artifact("outputs-theirs", type="outputs")
+    with artifact.new_file("run.json") as file:
+        file.write("{}")
+    run.log_artifact(artifact)
+with init("odd", config={"record": {"study": "../up"}}) as run:
+    run.log({"train/step": 1})
+"""
+
+
+def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
+    wandb_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "p")
+    subprocess.run([sys.executable, "-c", CROWD, str(tmp_path)], check=True, capture_output=True)
+    backend = wandb_server.backend
+    done, running, deleted = (run_folder(tmp_path / "modules", seed) for seed in (1, 2, 3))
+    for seed, folder in enumerate((done, running, deleted), 1):
+        hash8 = f"{seed}23abcde"
+        edit(folder / "run.json", hash=hash8, arm="a")
+        tracker = tracking.WandbTracker(folder, "online")
+        log_all(folder, tracker)
+        if folder != running:
+            tracker.results(folder)
+            records.finish(folder)
+            tracker.finish("finished")
+    until(lambda: len(backend.runs[tracking.identity(records.read(running)).id]["history"]) == 6, what="the rows")
+    outputs = [a for a in backend.artifacts.values() if a["type"] == "outputs" and a["made_by"] != "theirs"]
+    newest = {**outputs[0], "id": "newest", "version": "v10", "files": outputs[0]["files"] | {"big": "nowhere"}}
+    older = {**outputs[0], "id": "older", "version": "v9", "files": {}}
+    backend.artifacts |= {"newest": newest, "older": older}
+    for place in outputs[1]["files"].values():
+        del backend.blobs[place]  # its files were deleted
+    (found,) = fetch.fetch(["wandb:local/p"], fetch.Options(to=tmp_path / "fetched"))
+    states = {path.parent.name: records.read(path.parent)["state"] for path in found.glob("*/run.json")}
+    assert states == {"a-s1-123abcde": "finished", "a-s2-223abcde": "pending", "a-s3-323abcde": "finished"}
+    assert (found / "a-s3-323abcde" / "samples.jsonl").read_bytes() == (deleted / "samples.jsonl").read_bytes()
+    assert len(records.read_rows(found / "a-s2-223abcde" / "metrics.jsonl")) == 6
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "are not to be had" in line and "read from its history" in line] == said[:1]
+    assert said[1:] == ["left out, no runs of this suite: local/p/theirs, local/p/odd"]
+    assert not [place for place in backend.unknown if "nowhere" in place or "theirs" in place]
+    assert backend.calls["ArtifactMembershipFiles"] == 2
+    tracking.client().teardown()
 
 
 def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -184,18 +293,22 @@ def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.Mon
     assert wandb_server.backend.unknown == []
 
 
-def test_a_run_of_something_else_is_said_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fetch._told(restore.Held("x.wandb", {"lr": 1}, {"loss": 2}, [{"loss": 3}])) is None
-    assert "x.wandb: not a run of this suite" in capsys.readouterr().err
-
-
 # Where it goes
+
+
+def test_each_source_has_a_folder_below_the_given_one() -> None:
+    assert fetch._slug(["wandb:me/my-project.2"]) == "me--my-project.2"
+    sources = [["wandb:.."], ["wandb:."], ["wandb:a b/c"], ["wandb:a-b/c"], ["wandb:" + "x" * 300], ["wandb:a", "b"]]
+    names = [fetch._slug(source) for source in sources]
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w-]+", name) and len(name) < 60 for name in names)
 
 
 def test_nothing_that_was_not_made_here_is_overwritten(tmp_path: Path) -> None:
     place = tmp_path / "fetched" / "local--p"
     fetch.replace(place, [], ["wandb:local/p"])
     fetch.replace(place, [], ["wandb:local/p"])
+    with pytest.raises(UserError, match=r"fetched.json.x cannot be written: Not a directory; .*--to"):
+        fetch.replace(place / fetch.MARK / "x", [], ["wandb:local/p"])
     (place / fetch.MARK).unlink()
     (place / "mine").touch()
     with pytest.raises(UserError, match="was not made by this command"):

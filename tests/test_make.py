@@ -94,14 +94,15 @@ def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
 
 
 @needs_make
-def test_figures_come_from_run_folders_or_from_wandb() -> None:
+@pytest.mark.parametrize(("target", "more"), [("figures", ""), ("report", " --draw report")])
+def test_figures_and_report_come_from_run_folders_or_from_wandb(target: str, more: str) -> None:
     def asked(*given: str) -> str:
-        return make("-n", "figures", "PY=python", *given).stdout.splitlines()[-1]
+        return " ".join(make("-n", target, "PY=python", *given).stdout.splitlines()[-1].split())
 
-    assert asked("FROM=my  runs/modules") == '"python" -m analysis.figures "my  runs/modules" --out "figures" '
-    fetched = '"python" -m sweeps.fetch "my  runs/x.wandb"  --to "runs/.fetched" --out "figures" '
-    assert asked("FROM=my  runs/x.wandb") == fetched
-    assert '"wandb:a/b" --study "steps" --to "elsewhere/.fetched"' in asked(
+    assert asked("STUDY=my study") == f'"python" -m analysis.{target} "runs/my study" --out "{target}"'
+    fetched = f'"python" -m sweeps.fetch "my runs/x.wandb" --to "runs/.fetched"{more} --out "{target}"'
+    assert asked("FROM=my runs/x.wandb") == fetched
+    assert f'"wandb:a/b" --study "steps" --to "elsewhere/.fetched"{more} --out' in asked(
         "FROM=wandb:a/b", "STUDY=steps", "RUNS=elsewhere"
     )
 

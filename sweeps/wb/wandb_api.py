@@ -1,8 +1,9 @@
 """Runs read back from a W&B server, whole: files of their outputs artifact, else every row of their history."""
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +37,48 @@ def held(source: str) -> Iterator[Held]:
     count = 0
     try:
         api = tracking.client().Api(timeout=TIMEOUT_SECONDS)
-        path = f"{entity or api.default_entity}/{project}"
+        if not (owner := entity or api.default_entity):
+            raise UserError(f"{source}: the key belongs to no user with a default team; name one: wandb:TEAM/{project}")
+        path = f"{owner}/{project}"
         for run in api.runs(path, filters={"jobType": "train"}, lazy=False):
             count += 1
             yield _held(run)
+    except UserError:
+        raise
     except Exception as error:  # the client has a kind of its own for each way to fail
-        raise UserError(f"{source}: {url} does not give it ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(f"{source}: {url} does not give it ({_line(error)})") from error
     if not count:
-        raise UserError(f"{source}: {url} has no runs of this suite in {path}")
+        raise UserError(f"{source}: {url} has no run of this suite in {path}")
 
 
 def _held(run: Any) -> Held:
-    files = _outputs(run)
+    """The run with its files, or its history if it has none; of a run that is not ours, neither."""
+    where, config, summary = "/".join(run.path), dict(run.config), dict(run.summary_metrics)
+    if not isinstance(config.get("record"), Mapping):
+        return Held(where, config, summary, [])
+    try:
+        files = _outputs(run)
+    except Exception as error:  # deleted on the server, say
+        print(f"{where}: its files are not to be had ({_line(error)}); read from its history", file=sys.stderr)
+        files = {}
     rows = [] if "run.json" in files else list(run.scan_history(use_cache=False))
-    where = "/".join(run.path)
-    return Held(where, dict(run.config), dict(run.summary), rows, files)
+    return Held(where, config, summary, rows, files)
 
 
 def _outputs(run: Any) -> dict[str, bytes]:
-    """The files of the run's latest outputs artifact."""
-    found = [artifact for artifact in run.logged_artifacts() if artifact.type == "outputs"]
-    if not found:
+    """Our files of the latest version of the run's outputs artifact; whatever else is in it stays there."""
+    from sweeps.wb import lineage  # imports wandb
+
+    name, wanted = lineage.name("outputs", run.id), [*archive.FILES, archive.STUDY]
+    made = [each for each in run.logged_artifacts() if each.name.partition(":")[0] == name]
+    if not made:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        found[-1].download(root=folder, skip_cache=True)
-        names = (*archive.FILES, archive.STUDY)
-        return {name: path.read_bytes() for name in names if (path := Path(folder) / name).is_file()}
+        for file in max(made, key=lambda each: int(each.version[1:])).files(names=wanted):
+            if file.name in wanted and file.size <= archive.LIMIT:
+                file.download(root=folder, replace=True).close()
+        return {name: path.read_bytes() for name in wanted if (path := Path(folder) / name).is_file()}
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -59,7 +59,7 @@ def artifact(backend: Backend, found: dict[str, Any], project: str) -> dict[str,
     }
     shown |= {"digest": found["digest"], "metadata": found["metadata"] or "{}", "fileCount": len(found["files"])}
     shown |= {
-        "size": sum(len(backend.blobs[place]) for place in found["files"].values()),
+        "size": sum(len(backend.blobs.get(place, b"")) for place in found["files"].values()),
         "ttlIsInherited": True,
         "ttlDurationSeconds": 0,
     }
@@ -87,30 +87,21 @@ def of_run(backend: Backend, variables: dict[str, Any], query: str) -> dict[str,
     return {"project": {"run": {"artifacts": found}}}
 
 
-@operation("FetchArtifactManifest")
-def manifest(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
-    """Where a version's manifest is."""
-    url = f"{backend.url}/blobs/{variables['id']}/manifest"
-    return {"artifact": {"currentManifest": {"__typename": "ArtifactManifest", "file": {"directUrl": url}}}}
-
-
-@operation("GetArtifactMembershipFileUrls")
-def file_urls(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
-    """Where a version's files are."""
-    wanted = variables["collection"], variables["alias"]
-    found = next(a for a in backend.artifacts.values() if (a["collection"], a["version"]) == wanted)
+@operation("ArtifactMembershipFiles")
+def files_of(backend: Backend, variables: dict[str, Any], query: str) -> dict[str, Any]:
+    """The files of a version that have one of some names."""
+    version = variables["collection"], variables["alias"]
+    found = next(a for a in backend.artifacts.values() if (a["collection"], a["version"]) == version)
+    nothing = dict.fromkeys(("storagePath", "mimetype", "updatedAt", "digest", "md5"))
     nodes = [
-        {"__typename": "File", "name": name, "directUrl": f"{backend.url}/blobs/{place}"}
+        {"__typename": "File", "id": place, "name": name, "sizeBytes": len(backend.blobs.get(place, b""))}
+        | {"url": f"{backend.url}/blobs/{place}", "directUrl": f"{backend.url}/blobs/{place}"}
+        | nothing
         for name, place in found["files"].items()
+        if name in (variables["fileNames"] or found["files"])
     ]
-    return {
-        "project": {
-            "artifactCollection": {
-                "__typename": "ArtifactSequence",
-                "artifactMembership": {"__typename": "ArtifactCollectionMembership", "files": connection(nodes)},
-            }
-        }
-    }
+    membership = {"__typename": "ArtifactCollectionMembership", "files": connection(nodes)}
+    return {"project": {"artifactCollection": {"__typename": "ArtifactSequence", "artifactMembership": membership}}}
 
 
 @operation("RunHistoryKeys")
