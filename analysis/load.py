@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.elsewhere import no_folder, no_runs
 from analysis.files import failure, read_probes, read_records, read_rows, read_scores, read_study
 from core.errors import UserError
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
 STEP = "train/step"
-FETCH_FIRST = "run folders are read here; make figures FROM={} makes them of what W&B holds and says where"
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ def load(study_dir: str | Path) -> Study:
     """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no result."""
     path = Path(study_dir)
     if not path.is_dir():
-        raise UserError(f"no study folder {path}: {_way(path, path.parent)}")
+        raise UserError(no_folder(path))
     described = read_study(path / "study.json")
     records, failures = read_records(path)
     if not records and not failures:
-        raise UserError(f"no runs in {path}: it holds no */run.json; {_way(path, path)}")
+        raise UserError(no_runs(path))
     scores = {name: read_scores(path / name / "scores.json") for name in records}
     chosen, left, notes = _results(records, scores, described)
     failures += left
@@ -120,14 +120,6 @@ def load(study_dir: str | Path) -> Study:
         records={name: records[name] for name in kept},
         notes=tuple(notes + probe_notes + metric_notes + mixed_options([records[n] for n in kept], info)),
     )
-
-
-def _way(path: Path, near: Path) -> str:
-    """What to do where no study is, naming the studies in the folder `near`."""
-    studies = ", ".join(sorted(str(found.parent) for found in near.glob("*/study.json")))
-    if not studies and ("wandb" in str(path) or any(path.rglob("*.wandb"))):
-        return FETCH_FIRST.format(path)
-    return f"run the sweep first (make sweep), or name a study that is there: {studies or 'none in ' + str(near)}"
 
 
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:

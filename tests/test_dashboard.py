@@ -270,7 +270,7 @@ def test_an_analysis_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_unknown_study_is_named_with_those_there(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"mudules: no such study; .* modules-updates=300"):
+    with pytest.raises(UserError, match=r"no study folder .*mudules.* did you mean .*modules-updates=300\?"):
         facts.read(study.with_name("mudules"))
     with pytest.raises(UserError, match="make sweep"):
         facts.read(tmp_path / "none")

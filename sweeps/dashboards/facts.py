@@ -79,11 +79,7 @@ def arm_of(key: str) -> str:
 
 
 def read(folder: Path) -> Facts:
-    """The facts of runs/<study>. Raises UserError if there is no such study, naming those beside it."""
-    if not folder.is_dir():
-        others = sorted(path.parent.name for path in folder.parent.glob("*/study.json"))
-        known = f"in {folder.parent} there are: {', '.join(others)}" if others else "start one by: make sweep"
-        raise UserError(f"{folder}: no such study; {known}")
+    """The facts of runs/<study>. Raises UserError if there is no such study."""
     line = [sys.executable, "-m", "analysis.snapshot", str(folder)]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     if done.returncode:
