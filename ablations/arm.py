@@ -18,6 +18,7 @@ from ablations import evaluate, records
 from ablations.evaluate import Evaluator
 from ablations.factors import FACTORS, Level
 from ablations.materials import Materials, device_for, prepare
+from ablations.place import Place
 from ablations.studies import Arm
 from core import checkpoints, corpus, model_folder, training
 from core.batches import BatchStream
@@ -32,20 +33,6 @@ from core.training import Job, Outcome
 
 VALIDATION = DecodingConfig()
 """How checkpoints are validated: the released decoding, so that arms that differ in decoding alone share training."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where and how a run happens: nothing of it changes the result's identity."""
-
-    runs: Path = Path("runs")
-    """Folder of all run folders."""
-    study: str = "single"
-    """Study the run belongs to (a folder of runs)."""
-    device: str = "auto"
-    """auto (the GPU if there is one), cpu, cuda, cuda:N."""
-    threads: int = 1
-    """CPU threads; one per worker is fastest when several runs share a machine."""
 
 
 def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any) -> Path:

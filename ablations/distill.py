@@ -18,17 +18,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from ablations import command_line, presets, records, teaching
-from ablations.distilled import write_corpus
-from ablations.materials import device_for, prepare
+from ablations import command_line, presets, records
 from ablations.run import given_pairs, given_preset
-from ablations.teaching import IDLE, Writing
+from ablations.teacher_options import IDLE, Writing
 from core import corpus
 from core.checks import check
 from core.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, check_choice
 from core.errors import UserError, command
 from core.lineage import FILE
-from core.machine import settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +78,8 @@ def parse(arguments: list[str]) -> Options:
 
 def checked(options: Options) -> Path:
     """The folder of the new corpus. Raises UserError on options that no distillation can have."""
+    from ablations.materials import device_for  # brings in torch, which takes seconds: not for --help
+
     if options.out is None:
         raise UserError("option out: name the folder for the new corpus, --out FOLDER (make: OUT=)")
     config = options.config()
@@ -120,6 +119,11 @@ def claimed(out: Path, plan: dict[str, Any]) -> Path:
 
 def distill(options: Options) -> Path:
     """Do what is missing; returns the new folder."""
+    from ablations import teaching  # these bring in torch
+    from ablations.distilled import write_corpus
+    from ablations.materials import device_for, prepare
+    from core.machine import settle
+
     out, config, writing = checked(options), options.config(), options.writing
     settle(options.threads)
     device, digest = device_for(options.device), corpus.digest(config.data)

@@ -10,7 +10,7 @@ from typing import Any
 from ablations import records, teaching
 from ablations.files import full_disk
 from ablations.materials import Materials
-from ablations.teaching import Writing
+from ablations.teacher_options import Writing
 from core import checkpoints, lineage, model_folder, scores
 from core.complexity import translation_entropy
 from core.config import RunConfig, flat

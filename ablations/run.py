@@ -14,21 +14,17 @@ sweep are told at once.
 
 import dataclasses
 import os
-import re
 import signal
 import sys
 from typing import Annotated
 
 import tyro
 
-from ablations import command_line, presets, records
-from ablations.arm import Place, accompany, execute, folder_of, single_arm
-from ablations.materials import device_for
-from core import distributed
+from ablations import command_line, presets
+from ablations.place import Place
 from core.checks import check
 from core.config import RunConfig, check_choice
-from core.distributed import RankLost, Ranks
-from core.errors import UserError, command
+from core.errors import command
 
 
 def _preset_help() -> str:
@@ -73,74 +69,15 @@ def given_preset(arguments: list[str]) -> str:
     return given.get("preset", presets.default_for(given.get("data")))
 
 
-def check_place(place: Place) -> None:
-    """Raises UserError on a place no run can have."""
-    device_for(place.device)
-    if place.threads < 1:
-        raise UserError(f"option threads: {place.threads} must be at least 1")
-    if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
-        raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")
-    try:
-        (place.runs / place.study).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"option runs: {place.runs} cannot be made ({error.strerror})") from error
-
-
 @command
 def main() -> int:
     """Run one arm; status 0 when it is finished."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse(sys.argv[1:])
     check(options.run)
-    check_place(options.place)
-    ranks = distributed.join(device_for(options.place.device))
-    try:
-        return lead(options, ranks) if ranks.lead else follow(options, ranks)
-    finally:
-        distributed.leave()
+    from ablations.launch import launch  # brings in torch, which takes seconds: not for --help
 
-
-def lead(options: Options, ranks: Ranks) -> int:
-    """Run the arm, with the other ranks if there are any."""
-    config, place = options.run, options.place
-    tuning = {"trials": 0, "note": presets.get(options.preset).tuning}
-    arm = single_arm(config)
-    folder = folder_of(config, arm, place.study, place.runs, preset=options.preset, tuning=tuning)
-    if records.read(folder)["state"] == "finished":
-        print(f"{folder}: finished already")
-        ranks.told(None)
-        return 0
-    if not records.claim(folder):
-        raise UserError(f"{folder}: another process runs this arm")
-    try:
-        ranks.told(folder)
-        found = execute(config, folder, records.NullTracker(), place, ranks)
-    except UserError as error:
-        records.fail(folder, str(error), refused=True)
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        records.suspend(folder)
-        raise
-    except Exception as error:
-        records.fail(folder, f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        records.release(folder)
-    print(f"{folder}: BLEU {found['bleu']:.2f} (brevity penalty {found['brevity_penalty']:.3f}, {found['signature']})")
-    return 0
-
-
-def follow(options: Options, ranks: Ranks) -> int:
-    """One of the other ranks; when the first one ends early, it is that one's to say why."""
-    try:
-        folder = ranks.told(None)
-        if folder is not None:
-            accompany(options.run, folder, options.place, ranks)
-    except RankLost:
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return launch(options.run, options.place, options.preset)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from ablations import records
 from ablations.materials import Materials, Split
+from ablations.teacher_options import IDLE, Writing
 from core import batches, checkpoints, model_folder, scores, teacher, training
 from core.autoregressive import Autoregressive
 from core.batches import BatchStream
@@ -19,24 +20,8 @@ from core.training import Job
 
 DECODE_TOKENS = 4096
 """Source tokens of a decoding batch."""
-IDLE = (
-    *("latent_dim", "embedding_norm", "embedding_norm_affine", "frozen_embedding", "scale_embedding"),
-    *("share_embedding", "share_projection", "self_conditioning", "self_conditioning_before_projection"),
-    *("rescale_timesteps", "length_offset", "embedding_std"),
-)
-"""Options of the model that mean nothing to a teacher."""
 
 Say = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Writing:
-    """How the teacher writes the new targets."""
-
-    beam: int = 5
-    """Prefixes that go on at each place; 1 = greedy (Kim and Rush 2016: 5)."""
-    length_penalty: float = 1.0
-    """alpha: hypotheses are compared by log p / length^alpha (ours: 1, the mean log-probability)."""
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:

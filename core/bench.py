@@ -9,116 +9,10 @@ The released implementation's figures were measured on one core of an AVX2 machi
 
 import argparse
 import json
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-import torch
-
-from core.batches import BatchStream, Encoded, Ragged, decode_batches
-from core.config import DecodingConfig, ModelConfig, RunConfig
-from core.difformer import Difformer
-from core.diffusion import SpacedProcess
 from core.errors import command
-from core.generation import candidates
-from core.machine import settle
-from core.tokenizer import BOS, EOS
-from core.training import Job, Loop
-
-MEAN_LENGTH = 14
-WARM = 2
-"""Updates before the clock starts."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """A size to measure. released: target tokens and sentences per CPU-second of the released implementation."""
-
-    name: str
-    model: ModelConfig
-    vocab: int
-    batch_tokens: int
-    updates: int
-    sentences: int
-    released: tuple[float, float]
-
-
-SIZES = (
-    Size("128-wide, 2+2", ModelConfig(), 8000, 1024, 10, 200, (2650, 50)),
-    Size(
-        "512-wide, 6+6 (IWSLT14)",
-        ModelConfig(model_dim=512, latent_dim=128, ffn_dim=1024, encoder_layers=6, decoder_layers=6),
-        10000,
-        1024,
-        2,
-        24,
-        (240, 4.1),
-    ),
-)
-
-
-def random_text(vocab: int, sentences: int) -> Encoded:
-    """Pairs of random token ids."""
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.poisson(MEAN_LENGTH - 2, (sentences, 2)), 2, 60)
-    sources = [[*rng.integers(4, vocab, n).tolist(), EOS] for n in lengths[:, 0]]
-    targets = [[BOS, *rng.integers(4, vocab, n).tolist(), EOS] for n in lengths[:, 1]]
-    return Encoded(Ragged.of(sources), Ragged.of(targets), np.arange(sentences))
-
-
-def training_rate(size: Size) -> float:
-    """Target tokens (padding not counted) per CPU-second, through the very loop that trains."""
-    config = RunConfig(model=size.model)
-    model = Difformer(size.model, size.vocab, 128, 2000).train()
-    stream = BatchStream(random_text(size.vocab, 4000), size.batch_tokens, 1)
-    tokens, spent = 0, 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(model, Job(config, Path(folder), stream, lambda model: {}, lambda row: None))
-        for step in range(size.updates + WARM):
-            started, batch = time.process_time(), stream.at(step)
-            loop.update(batch)
-            loop.state.step += 1
-            if step >= WARM:
-                tokens += batch.target_tokens
-                spent += time.process_time() - started
-    return tokens / spent
-
-
-def decoding_rate(size: Size, early_stop: int) -> float:
-    """Sentences per CPU-second, 20 steps, one candidate; the predicted lengths are those of the sources."""
-    decoding = DecodingConfig(early_stop=early_stop)
-    model = Difformer(size.model, size.vocab, 128, 2000).eval()
-    model.length_table.data.zero_()
-    model.length_table.data[128] = 1e-3
-    batches = list(decode_batches(random_text(size.vocab, size.sentences), 2048))
-    process = SpacedProcess.build(RunConfig().diffusion, decoding)
-    started = time.process_time()
-    for _, batch in batches:
-        candidates(model, process, batch, decoding, 1)
-    return size.sentences / (time.process_time() - started)
-
-
-def matrix_speed() -> float:
-    """GFLOP/s of a float32 matrix product on one thread."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    times = []
-    for _ in range(12):
-        started = time.process_time()
-        a @ b
-        times.append(time.process_time() - started)
-    return 2 * 1024**3 / statistics.median(times) / 1e9
-
-
-def median_of(repeats: int, measure: Callable[[], float]) -> tuple[float, float, float]:
-    """(median, lowest, highest) of several measurements."""
-    found = sorted(measure() for _ in range(repeats))
-    return statistics.median(found), found[0], found[-1]
 
 
 @command
@@ -128,6 +22,11 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement; the median is printed")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
+    import torch  # takes seconds: not for --help
+
+    from core.machine import settle
+    from core.rates import SIZES, decoding_rate, matrix_speed, median_of, training_rate
+
     settle(1)
     speed = matrix_speed()
     rows = []

@@ -14,181 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from core import model_folder, released
-from core.batches import Batch
-from core.config import RunConfig
-from core.difformer import Difformer
-from core.diffusion import ForwardProcess, SpacedProcess
 from core.errors import UserError, command
-from core.generation import denoiser, length_mask, read_out
-from core.objectives import predict, terms
-from core.randomness import Draws
-from core.samplers import ancestral
-from core.tokenizer import PAD, Subwords, Tokenizer
-
-Arrays = dict[str, np.ndarray]
-
-
-def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
-    """max |ours - recorded| / max(1, |recorded|), over real positions where a mask says which."""
-    theirs = torch.from_numpy(np.asarray(recorded)).double()
-    if ours.shape != theirs.shape:
-        raise ValueError(f"ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
-    gap = (ours.detach().double() - theirs).abs() / theirs.abs().clamp_min(1.0)
-    return float((gap if mask is None else gap[mask]).max())
-
-
-def largest(gaps: dict[str, float]) -> float:
-    """The largest difference; infinite if one is no number, so that NaN never passes for agreement."""
-    return max(gap if math.isfinite(gap) else math.inf for gap in gaps.values())
-
-
-def plain(report: Any) -> Any:
-    """The report as JSON knows it: what is no finite number becomes null."""
-    if isinstance(report, dict):
-        return {name: plain(value) for name, value in report.items()}
-    return None if isinstance(report, float) and not math.isfinite(report) else report
-
-
-@torch.no_grad()
-def replay_training(model: Difformer, config: RunConfig, case: Arrays) -> dict[str, float]:
-    """Largest difference of each quantity of the recorded training step."""
-    batch = Batch.padded(torch.from_numpy(case["src"]), torch.from_numpy(case["tgt"]))
-    process = ForwardProcess.build(config.diffusion, released_slip=True)
-    draws = Draws(torch.from_numpy(case["t"]), torch.from_numpy(case["noise"]), coin=True)
-    made = predict(model, process, batch, draws)
-    first = predict(model, process, batch, Draws(draws.t, draws.eps, coin=False)).z_0_hat
-    parts = terms(model, made, batch, config.objective)
-    memory = model.encode(batch.source, batch.source_mask)
-    encoder_out = torch.from_numpy(case["encoder_out"]).transpose(0, 1).numpy()
-    z = made.z_0 if config.objective.token_loss == "rounding" else made.z_0_hat
-    length_target = model.length_target(batch.source_mask.sum(1), batch.target_mask.sum(1))
-    mask = batch.target_mask
-    return {
-        "encoder_out": difference(memory.encoded, encoder_out, batch.source_mask),
-        "length_logits": difference(memory.length_logits, case["length_logits"]),
-        "length_target": difference(length_target, case["length_target"]),
-        "z_0": difference(made.z_0, case["z_0"], mask),
-        "z_t": difference(made.z_t, case["z_t"], mask),
-        "z_0_hat_first": difference(first, case["z_0_hat_first"], mask),
-        "z_0_hat": difference(made.z_0_hat, case["z_0_hat"], mask),
-        "logits": difference(model.embedding.logits(z), case["logits"], mask),
-        "loss_mse": difference(parts.mse.mean(), case["loss_mse"]),
-        "loss_token": difference(parts.token.mean(), case["loss_token"]),
-        "nll_token": difference(parts.nll.mean(), case["nll_token"]),
-        "loss_length": difference(parts.length.mean(), case["loss_length"]),
-    }
-
-
-@torch.no_grad()
-def replay_decoding(model: Difformer, config: RunConfig, case: Arrays) -> tuple[dict[str, float], Tensor, Tensor]:
-    """Largest differences of the recorded decoding, our tokens [B, L] and their mask.
-
-    decode_lengths are given to the decoding; predicted_lengths are what the model itself must come to.
-    """
-    source = torch.from_numpy(case["src"])
-    memory = model.encode(source, source != PAD)
-    gaps: dict[str, float] = {}
-    if "predicted_lengths" in case:
-        gaps["predicted_lengths"] = difference(model.predicted_lengths(memory).clamp_min(2), case["predicted_lengths"])
-    lengths = case["decode_lengths"] if "decode_lengths" in case else case["predicted_lengths"]
-    mask = length_mask(torch.from_numpy(lengths), case["decode_z_T"].shape[1])
-    noise = iter(torch.from_numpy(case["decode_step_noise"]))
-    steps: list[Tensor] = []
-    z_0_hat = ancestral(
-        denoiser(model, memory, mask, config.decoding),
-        SpacedProcess.build(config.diffusion, config.decoding, released_slip=True),
-        torch.from_numpy(case["decode_z_T"]),
-        lambda like: next(noise),
-        config.decoding.early_stop,
-        lambda *, t, z_t, z_0_hat: steps.append(z_0_hat),
-    )
-    if "decode_z_0_hat_per_step" in case:
-        every = mask[None].expand(len(steps), -1, -1)
-        gaps["decode_z_0_hat_per_step"] = difference(torch.stack(steps), case["decode_z_0_hat_per_step"], every)
-    found = read_out(model, z_0_hat, mask)
-    gaps["decode_scores"] = difference(token_scores(model, z_0_hat), case["decode_scores"], mask)
-    return gaps, found.tokens, mask
-
-
-def token_scores(model: Difformer, z_0_hat: Tensor) -> Tensor:
-    """Log-probability of the most likely token at each position, [B, L]."""
-    return model.embedding.logits(z_0_hat).log_softmax(-1).amax(-1)
-
-
-def same_tokens(tokens: Tensor, recorded: np.ndarray, mask: Tensor) -> bool:
-    """Whether all tokens at real positions are those recorded."""
-    return bool((tokens == torch.from_numpy(recorded))[mask].all())
-
-
-def replay(path: Path) -> dict[str, Any]:
-    """Replay a recorded case that holds its own weights."""
-    options, weights, case = released.read_recording(path)
-    if not weights:
-        raise UserError(f"{path}: holds no weights; name the checkpoint it belongs to (--checkpoint, --dict, --case)")
-    config = released.configuration(options, weights)
-    model = released.build_model(config, weights)
-    gaps = replay_training(model, config, case)
-    more, tokens, mask = replay_decoding(model, config, case)
-    gaps |= more
-    identical = same_tokens(tokens, case["decode_tokens"], mask)
-    return {"case": path.name, "differences": gaps, "largest": largest(gaps), "tokens_identical": identical}
-
-
-def read_dictionary(path: Path) -> list[str]:
-    """Types of a released dictionary file ('type count' a line), the four special ones left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, 1):
-        if len(line.rsplit(" ", 1)) != 2:
-            raise UserError(f"{path}, line {number}: expected 'type count', got {line!r}")
-    return [line.rsplit(" ", 1)[0] for line in lines]
-
-
-def check_checkpoint(
-    checkpoint: Path, dictionary: Path, case_path: Path | None
-) -> tuple[dict[str, Any], Difformer, RunConfig]:
-    """Load a released checkpoint and, given a case, replay its decoding."""
-    options, weights = released.read_checkpoint(checkpoint)
-    words = Tokenizer(Subwords(read_dictionary(dictionary)))
-    vocab = len(weights["decoder.embed_tokens.weight"])
-    if len(words) != vocab:
-        raise UserError(f"{dictionary}: {len(words)} types with the four special ones, but {checkpoint} has {vocab}")
-    case: Arrays = {}
-    if case_path is not None:
-        recorded, _, case = released.read_recording(case_path)
-        options |= recorded
-    config = released.configuration(options, weights)
-    model = released.build_model(config, weights)
-    report: dict[str, Any] = {
-        "checkpoint": checkpoint.name,
-        "types": vocab,
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
-    if case:
-        gaps, tokens, mask = replay_decoding(model, config, case)
-        texts = [words.decode(row[real].tolist()) for row, real in zip(tokens, mask, strict=True)]
-        identical = same_tokens(tokens, case["decode_tokens"], mask)
-        report |= {"differences": gaps, "largest": largest(gaps), "tokens_identical": identical, "texts": texts}
-    return report, model, config
-
-
-def convert(model: Difformer, config: RunConfig, dictionary: Path, folder: Path) -> None:
-    """Write a released model in our format; `python -m core.translate` takes it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--convert {folder}: cannot be made ({error.strerror})") from error
-    model_folder.save_weights(folder, model, config, source="released checkpoint")
-    Tokenizer(Subwords(read_dictionary(dictionary))).save(folder / model_folder.TOKENIZER)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -206,6 +32,11 @@ def parser() -> argparse.ArgumentParser:
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:
     """The report for a command line."""
+    import torch  # takes seconds: not for --help
+
+    from core.replay import check_checkpoint, convert, replay
+
+    torch.set_num_threads(1)
     if options.recording is not None:
         return replay(options.recording)
     if options.checkpoint is None or options.dictionary is None:
@@ -217,10 +48,16 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def plain(report: Any) -> Any:
+    """The report as JSON knows it: what is no finite number becomes null."""
+    if isinstance(report, dict):
+        return {name: plain(value) for name, value in report.items()}
+    return None if isinstance(report, float) and not math.isfinite(report) else report
+
+
 @command
 def main() -> int:
     """Status 0 if everything agrees to 1e-5 and all tokens are identical, 1 if not."""
-    torch.set_num_threads(1)
     options = parser().parse_args()
     try:
         report = answer(options)

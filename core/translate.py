@@ -8,15 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from core import model_folder
-from core.batches import decode_batches, encode
 from core.config import DecodingConfig
-from core.diffusion import SpacedProcess
 from core.errors import UserError, command
-from core.generation import chooser, translate
-from core.machine import settle
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +57,14 @@ def read_lines() -> list[str]:
 def main() -> int:
     """Read, translate, print."""
     options = parser().parse_args()
+    import torch  # takes seconds: not for --help
+
+    from core import model_folder
+    from core.batches import decode_batches, encode
+    from core.diffusion import SpacedProcess
+    from core.generation import chooser, translate
+    from core.machine import settle
+
     settle(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config, tokenizer = model_folder.load(options.model, device)

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from ablations import command_line, records
@@ -147,6 +146,8 @@ def replay(
     source: Path, study: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], wandb: bool
 ) -> None:
     """One run, as ablations.run and sweeps.worker make it, without what it computes."""
+    import torch  # takes seconds: not for --help
+
     folder = study / f"{record['arm']}-s{record['seed']}-{record['hash']}"
     same = ("study", "arm", "label", "seed", "toggles", "config", "tuning")
     records.create(folder, hash8=record["hash"], **{name: record[name] for name in same})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import model_folder, official, released
+from core import model_folder, released, replay
 from core.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -23,7 +23,7 @@ REAL = Path(__file__).parents[2] / "shared" / "golden" / "official_checkpoint"
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_recorded_case_is_reproduced(path: Path) -> None:
-    report = official.replay(path)
+    report = replay.replay(path)
     assert report["tokens_identical"]
     assert max(report["differences"].values()) < 1e-5
     assert len(report["differences"]) == 14
@@ -34,7 +34,7 @@ def test_a_wrong_weight_is_noticed(tmp_path: Path) -> None:
         arrays = dict(file)
     arrays["weight/decoder.layers.0.fc1.bias"] = arrays["weight/decoder.layers.0.fc1.bias"] + 0.01
     np.savez(tmp_path / "wrong.npz", **arrays)
-    assert official.replay(tmp_path / "wrong.npz")["largest"] > 1e-4
+    assert replay.replay(tmp_path / "wrong.npz")["largest"] > 1e-4
 
 
 def changed(path: Path, options: dict[str, Any], **arrays: np.ndarray) -> Path:
@@ -92,8 +92,8 @@ def dictionary(path: Path, types: int) -> Path:
 def test_checkpoint_is_read_and_converted(tmp_path: Path) -> None:
     checkpoint = as_checkpoint(CASES[0], tmp_path / "checkpoint.pt")
     words = dictionary(tmp_path / "dict.txt", 40)
-    _, model, config = official.check_checkpoint(checkpoint, words, None)
-    official.convert(model, config, words, tmp_path / "ours")
+    _, model, config = replay.check_checkpoint(checkpoint, words, None)
+    replay.convert(model, config, words, tmp_path / "ours")
     again, options, tokenizer = model_folder.load(tmp_path / "ours", torch.device("cpu"))
     assert torch.equal(again.embedding.table, model.embedding.table) and options == config
     assert len(tokenizer) == 44 and tokenizer.decode([0, 4, 5, 2]) == "w0 w1"

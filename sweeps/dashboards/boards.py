@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna
-from optuna.importance import FanovaImportanceEvaluator
-from optuna_dashboard import _importance, wsgi
-
 from core.errors import UserError
-from sweeps.running.storage import open_storage, present
 
 HOST = "127.0.0.1"
 PORT = 8080
@@ -42,6 +37,8 @@ def storage_of(folder: Path, given: str | None) -> str | None:
     if given is None:
         journal = folder / "optuna.journal"
         return str(journal) if journal.exists() else None
+    from sweeps.running.storage import present  # brings in optuna
+
     present(given)
     return given
 
@@ -51,6 +48,11 @@ def board(where: str, port: int | None) -> Server:
 
     It gets our own opened storage: what it would open itself has Optuna's lock files, which a sweep does not heed.
     """
+    import optuna  # these take seconds: not for --help
+    from optuna_dashboard import wsgi
+
+    from sweeps.running.storage import open_storage
+
     storage = open_storage(where)
     if not optuna.get_all_study_names(storage):
         raise UserError(f"{where}: there is no Optuna study in it; give the storage of the sweep, --storage")
@@ -72,6 +74,9 @@ def importance_by_fanova() -> None:
     The PED-ANOVA it has built in describes the best trials alone: in a study whose arms differ by 67 BLEU it gave the
     seed 0.88 and the arm 0.12.
     """
+    from optuna.importance import FanovaImportanceEvaluator
+    from optuna_dashboard import _importance
+
     if hasattr(_importance, "PedAnovaImportanceEvaluator"):
         _importance.PedAnovaImportanceEvaluator = lambda: FanovaImportanceEvaluator(seed=0)
 

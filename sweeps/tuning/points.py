@@ -14,7 +14,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from scipy.stats import qmc
 
 from ablations.ranges import DECODING, Dimension, Levels, Range, absolute, default_of, options_at, options_set, without
 from ablations.studies import Study
@@ -121,6 +120,8 @@ def shared_points(dimensions: Mapping[str, Dimension], count: int, seed: int) ->
     """Points spread over the unit cube, in the dimensions' numbers; the same shares for whichever arm asks."""
     if not dimensions:
         return []
+    from scipy.stats import qmc  # takes seconds: not for --help
+
     shares = qmc.Halton(len(dimensions), scramble=True, rng=seed).random(count)
     return [{name: d.at(float(u)) for (name, d), u in zip(dimensions.items(), row, strict=True)} for row in shares]
 

@@ -1,0 +1,77 @@
+"""One run in this process, or in the processes that torchrun started."""
+
+import re
+
+from ablations import presets, records
+from ablations.arm import accompany, execute, folder_of, single_arm
+from ablations.materials import device_for
+from ablations.place import Place
+from core import distributed
+from core.config import RunConfig
+from core.distributed import RankLost, Ranks
+from core.errors import UserError
+
+
+def launch(config: RunConfig, place: Place, preset: str) -> int:
+    """Run one arm; status 0 when it is finished."""
+    check_place(place)
+    ranks = distributed.join(device_for(place.device))
+    try:
+        return lead(config, place, preset, ranks) if ranks.lead else follow(config, place, ranks)
+    finally:
+        distributed.leave()
+
+
+def check_place(place: Place) -> None:
+    """Raises UserError on a place no run can have."""
+    device_for(place.device)
+    if place.threads < 1:
+        raise UserError(f"option threads: {place.threads} must be at least 1")
+    if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
+        raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")
+    try:
+        (place.runs / place.study).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"option runs: {place.runs} cannot be made ({error.strerror})") from error
+
+
+def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
+    """Run the arm, with the other ranks if there are any."""
+    tuning = {"trials": 0, "note": presets.get(preset).tuning}
+    arm = single_arm(config)
+    folder = folder_of(config, arm, place.study, place.runs, preset=preset, tuning=tuning)
+    if records.read(folder)["state"] == "finished":
+        print(f"{folder}: finished already")
+        ranks.told(None)
+        return 0
+    if not records.claim(folder):
+        raise UserError(f"{folder}: another process runs this arm")
+    try:
+        ranks.told(folder)
+        found = execute(config, folder, records.NullTracker(), place, ranks)
+    except UserError as error:
+        records.fail(folder, str(error), refused=True)
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        records.suspend(folder)
+        raise
+    except Exception as error:
+        records.fail(folder, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        records.release(folder)
+    print(f"{folder}: BLEU {found['bleu']:.2f} (brevity penalty {found['brevity_penalty']:.3f}, {found['signature']})")
+    return 0
+
+
+def follow(config: RunConfig, place: Place, ranks: Ranks) -> int:
+    """One of the other ranks; when the first one ends early, it is that one's to say why."""
+    try:
+        folder = ranks.told(None)
+        if folder is not None:
+            accompany(config, folder, place, ranks)
+    except RankLost:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

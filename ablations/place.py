@@ -1,0 +1,18 @@
+"""Where and how a run happens."""
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where and how a run happens: nothing of it changes the result's identity."""
+
+    runs: Path = Path("runs")
+    """Folder of all run folders."""
+    study: str = "single"
+    """Study the run belongs to (a folder of runs)."""
+    device: str = "auto"
+    """auto (the GPU if there is one), cpu, cuda, cuda:N."""
+    threads: int = 1
+    """CPU threads; one per worker is fastest when several runs share a machine."""
