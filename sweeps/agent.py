@@ -74,7 +74,6 @@ def main() -> int:
     connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     if options.workers < 1 or (options.count is not None and options.count < 1):
         raise UserError("--workers and --count must be at least 1")
-    connection.chosen()  # a wrong WANDB_MODE is said here, not by every program
     file = sweep_file.load(options.file)
     found = points(file, options.count)
     if not found:

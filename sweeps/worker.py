@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ablations import command_line, records
 from core.config import RunConfig, with_values
 from core.errors import UserError, command
-from sweeps.running import join, storage
+from sweeps.running import join, plan, storage
 from sweeps.running.leases import BEATS, Beat, Leases, home
 from sweeps.running.plan import Job, job_from
 from sweeps.running.pool import tail
@@ -91,8 +91,10 @@ def main(execute: Execute = real) -> int:
         storage.present(where)
     opened = storage.open_storage(where)
     queue = Queue.load(opened, options.queue or join.queue_for(opened, options.study))
-    study, metric = options.study or queue.facts.get("study", ""), options.metric or queue.facts.get("metric", "")
-    options = replace(options, queue=queue.name, study=study, metric=metric)
+    if wanted is None and "study" not in queue.facts:
+        raise UserError(f"{queue.name} is a search, which needs its run folder: start make search where that is")
+    study = plan.inside(options.study or queue.facts["study"])
+    options = replace(options, queue=queue.name, study=study, metric=options.metric or queue.facts.get("metric", ""))
     try:
         if wanted is None:
             help_out(queue, options, execute)

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-from fake_sweep import DIGEST, ROOT, jobs_for, sweep_of
+from fake_sweep import DIGEST, ME, ROOT, jobs_for, sweep_of
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -226,6 +228,41 @@ def test_the_sweep_is_found_by_name_where_there_are_several(tmp_path: Path) -> N
         join.queue_for(opened, "")
     with pytest.raises(UserError, match="no sweep of study sizes"):
         join.queue_for(opened, "sizes")
+
+
+def worker_says(where: Path, runs: Path, *options: str) -> str:
+    """What a worker on another host says that is refused."""
+    line = [*ME, "work", "--runs", str(runs), *options]
+    env = os.environ | {storage.ENVIRONMENT: str(where), "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
+    done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("fields", [{"study": "../x"}, {"arm": "../../x"}, {"study": ""}, {"arm": "a/b"}, {"new": 1}])
+def test_runs_whose_names_lead_out_of_the_folder_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    opened = storage.open_storage(str(tmp_path / "journal"))
+    queue, job = Queue.create(opened, "q", ["a"], study="s", corpus=DIGEST), jobs_for("a", 1)[0]
+    trial = queue.add(job, TrialState.WAITING)
+    queue.note(trial, job={**asdict(job), **fields})
+    wrong = "is not a run of this version" if "new" in fields else "names no folder"
+    assert wrong in worker_says(tmp_path / "journal", tmp_path / "deep" / "runs")
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_study_whose_name_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    Queue.create(storage.open_storage(str(tmp_path / "journal")), "q", ["a"], study="../../x")
+    said = worker_says(tmp_path / "journal", tmp_path / "deep" / "runs")
+    assert "'../../x' names no folder" in said and not (tmp_path / "x").exists() and not (tmp_path / "deep").exists()
+
+
+def test_what_is_no_sweep_is_helped_by_nobody(tmp_path: Path) -> None:
+    opened = storage.open_storage(str(tmp_path / "journal"))
+    optuna.create_study(storage=opened, study_name="theirs")
+    assert "theirs is no sweep" in worker_says(tmp_path / "journal", tmp_path / "runs", "--queue", "theirs")
+    Queue.create(opened, "modules-search-1-runs", ["a"])
+    said = worker_says(tmp_path / "journal", tmp_path / "runs", "--queue", "modules-search-1-runs")
+    assert "is a search, which needs its run folder" in said and not (tmp_path / "runs").exists()
 
 
 def test_a_worker_taken_for_dead_while_it_delivers_loses_nothing(

@@ -35,13 +35,14 @@ LOG_BYTES = 64 * 1024
 
 
 def pack(folder: Path) -> bytes:
-    """The parcel of a finished run."""
+    """The parcel of a finished run; the same whenever it is packed."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as parcel:
+    with zipfile.ZipFile(buffer, "w") as parcel:
         for name in FILES:
             if (folder / name).is_file():
                 content = (folder / name).read_bytes()
-                parcel.writestr(name, content[-LOG_BYTES:] if name == "log.txt" else content)
+                content = content[-LOG_BYTES:] if name == "log.txt" else content
+                parcel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

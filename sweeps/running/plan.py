@@ -49,8 +49,26 @@ class Job:
 
 
 def job_from(attributes: Mapping[str, Any]) -> Job:
-    """The job in the user attributes of an Optuna trial."""
-    return Job(**attributes["job"])
+    """The job in the user attributes of an Optuna trial.
+
+    Raises UserError for one of another version, or whose folder would lie elsewhere: storages are written by others.
+    """
+    try:
+        job = Job(**attributes["job"])
+    except TypeError as error:
+        raise UserError(
+            f"the storage holds what is not a run of this version ({error}); use the sweep's code"
+        ) from error
+    inside(job.study)
+    inside(job.key)
+    return job
+
+
+def inside(name: str) -> str:
+    """The name of a study or run, as a storage gives it. Raises UserError for a path, which may lead anywhere."""
+    if name in ("", ".", "..") or Path(str(name)).name != name or "\0" in name:
+        raise UserError(f"{name!r} names no folder, and stands in the storage for a study or a run: it is not trusted")
+    return name
 
 
 def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Mapping[str, Any]) -> str:

@@ -60,12 +60,14 @@ class Queue:
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Queue":
-        """The study of that name. Raises UserError if the storage has none."""
+        """The study of that name. Raises UserError if the storage has none, or it is something else."""
         try:
             study_id = storage.get_study_id_from_name(name)
         except KeyError:
             raise UserError(f"the storage holds no sweep named {name}; start the sweep first, by make sweep") from None
         facts = storage.get_study_user_attrs(study_id)
+        if "arms" not in facts:
+            raise UserError(f"{name} is no sweep, but another study of Optuna's")
         return cls(storage, study_id, tuple(facts["arms"]), name, facts)
 
     @property
