@@ -103,7 +103,7 @@ def main(execute: Execute = real) -> int:
     except Exception as error:
         if not storage.lost(error):
             raise
-        raise UserError(f"--storage {where}: does not answer any more ({reason_of(error)})") from error
+        raise UserError(f"--storage {where}: does not answer any more ({storage.reason(error)})") from error
     finally:
         records.leave_all()
     return 0
@@ -222,8 +222,9 @@ def _deliver(queue: Queue, trial: FrozenTrial, job: Job, options: Options) -> No
     except Exception as error:
         if not storage.lost(error):
             raise
-        message = f"{folder}: finished, but the storage does not answer ({reason_of(error)}); start the same command "
-        raise Undelivered(message + "again when it does, and the results are delivered") from error
+        way = "start the same command again when it does, and the results are delivered"
+        said = f"finished, but the storage does not answer ({storage.reason(error)}); {way}"
+        raise Undelivered(f"{folder}: {said}") from error
 
 
 def attempt(job: Job, folder: Path, execute: Execute) -> None:

@@ -42,12 +42,12 @@ def server() -> Iterator[postgres.Server]:
 
 
 @contextmanager
-def proxy(where: str) -> Iterator[str]:
-    """Optuna's gRPC proxy in front of a storage."""
+def proxy(where: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Optuna's gRPC proxy in front of a storage: its URL and its process."""
     port = postgres.free_port()
     process = subprocess.Popen([sys.executable, "-c", PROXY, where, str(port)])
     try:
-        yield f"grpc://127.0.0.1:{port}"
+        yield f"grpc://127.0.0.1:{port}", process
     finally:
         process.kill()
         process.wait()
@@ -154,7 +154,7 @@ def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Serve
 
 
 def test_through_the_grpc_proxy(tmp_path: Path) -> None:
-    with proxy(str(tmp_path / "trials.journal")) as url:
+    with proxy(str(tmp_path / "trials.journal")) as (url, _):
         sweep = sweep_of(tmp_path / "one", ARMS, 2, workers=1, where=url, all="brisk")
         conduct.line_up(sweep, conduct.Attempts(sweep))
         helper = join(sweep, tmp_path / "two")
@@ -165,6 +165,34 @@ def test_through_the_grpc_proxy(tmp_path: Path) -> None:
         assert (host.returncode, helper.returncode) == (0, 0), out + err + said
         assert begun(tmp_path / "two") and len(begun(tmp_path)) == 6
         assert_all_here(sweep)
+
+
+def test_a_proxy_that_takes_calls_and_answers_none_is_a_lost_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "ANSWER_SECONDS", 1.0)
+    with proxy(str(tmp_path / "trials.journal")) as (url, process):
+        sweep = sweep_of(tmp_path / "one", ("a",), 1, where=url)
+        queue = conduct.line_up(sweep, conduct.Attempts(sweep))
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(Exception, match="DEADLINE_EXCEEDED") as caught:
+            queue.trials()
+        assert storage.lost(caught.value) and storage.reason(caught.value) == "Deadline Exceeded"
+        process.send_signal(signal.SIGCONT)
+        assert len(storage.patiently(queue.trials, 60)) == 1, "it answers again"
+
+
+def test_a_proxy_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
+    with proxy(str(tmp_path / "trials.journal")) as (url, process):
+        sweep = sweep_of(tmp_path / "one", ("a", "b"), 1, where=url, all="gate")
+        conduct.line_up(sweep, conduct.Attempts(sweep))
+        helper = join(sweep, tmp_path / "two", "--patience", "1")
+        until(lambda: bool(busy(tmp_path / "two")), 60)
+        process.kill()
+    (tmp_path / "two" / "go").touch()
+    said, _ = helper.communicate(timeout=100)
+    assert helper.returncode == 2 and "Traceback" not in said and "finished, but the storage does not answer" in said
+    assert len(said.splitlines()) == 3 and len(said.splitlines()[-1]) < 400, said
 
 
 def test_one_that_is_interrupted_gives_its_run_back_and_goes_on_with_it_later(tmp_path: Path) -> None:

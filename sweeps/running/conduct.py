@@ -19,7 +19,7 @@ from sweeps.running.plan import Job
 from sweeps.running.pool import Pool
 from sweeps.running.progress import View, Watcher, facts_of
 from sweeps.running.reconcile import overlook, reconcile
-from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage
+from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
 from sweeps.running.trials import Queue, job_from
 
 ATTEMPTS = 2
@@ -112,8 +112,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     except Exception as error:
         if not lost(error):
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"--storage {sweep.storage}: does not answer ({reason})") from error
+        raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
     watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
     wanted = [job.key for job in sweep.jobs]
     extra = {ENVIRONMENT: sweep.storage}

@@ -56,9 +56,7 @@ def job_from(attributes: Mapping[str, Any]) -> Job:
     try:
         job = Job(**attributes["job"])
     except TypeError as error:
-        raise UserError(
-            f"the storage holds what is not a run of this version ({error}); use the sweep's code"
-        ) from error
+        raise UserError(f"the storage holds what is not a run of this version ({error}); use its code") from error
     inside(job.study)
     inside(job.key)
     return job

@@ -5,12 +5,13 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, _CachedStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
 from core.errors import UserError, masked
@@ -25,6 +26,13 @@ in the list of processes, and a URL may hold a password."""
 ATTEMPTS = 3
 """Tries to open a storage: processes that create the tables of a new database at once get in each other's way."""
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 60
+"""How long a storage that took a call may be silent; without a limit, who asked would wait for ever."""
+SILENCE: dict[str, dict[str, int]] = {
+    "postgresql+psycopg": {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3},
+    "mysql+pymysql": {"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS},
+}
+"""The same for databases, in the words of their drivers; PostgreSQL's sees that the other host is gone, no more."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 """The drivers that are installed with the suite, for URLs that name none."""
 CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
@@ -92,11 +100,18 @@ def _open(where: str) -> BaseStorage:
         host, _, port = where.removeprefix("grpc://").rstrip("/").partition(":")
         proxy = GrpcStorageProxy(host=host, port=int(port or 13000))
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+        for name, call in vars(proxy._stub).items():
+            setattr(proxy._stub, name, partial(call, timeout=ANSWER_SECONDS))
         return proxy
+    return _CachedStorage(_database(where))  # what is over is read once: a look costs what is under way
+
+
+def _database(where: str) -> RDBStorage:
     if local(where):
         return RDBStorage(where)
-    options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
-    return RDBStorage(with_driver(where), engine_kwargs=options)
+    url = with_driver(where)
+    connect: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS} | SILENCE.get(url.partition("://")[0], {})
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": connect})
 
 
 def open_storage(where: str) -> BaseStorage:
@@ -109,9 +124,8 @@ def open_storage(where: str) -> BaseStorage:
             return _open(where)
         except Exception as error:  # each kind of storage raises its own
             if attempt == ATTEMPTS or isinstance(error, ImportError):
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                message = f"--storage {where}: cannot be opened ({reason}); give a path or a URL that Optuna knows"
-                raise UserError(masked(message)) from error
+                said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
+                raise UserError(masked(f"--storage {where}: {said}")) from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
 
@@ -123,6 +137,13 @@ def lost(error: BaseException) -> bool:
     """Whether an exception says that the storage does not answer, whichever kind of storage it is."""
     packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     return isinstance(error, StorageInternalError | ConnectionError) or not CLIENTS.isdisjoint(packages)
+
+
+def reason(error: BaseException) -> str:
+    """What a storage's exception says, in one line: gRPC's and SQLAlchemy's have many."""
+    details = error.details() if hasattr(error, "details") else None
+    lines = str(details or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def patiently(action: Callable[[], T], seconds: float, pause: float = 2.0) -> T:
