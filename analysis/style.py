@@ -5,11 +5,13 @@ than 7 points at that width. Colours are Okabe and Ito's (Color Universal Design
 and the viridis scale; line style and marker say the same a second time.
 """
 
+import contextlib
 import io
 import logging
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +27,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 
+from analysis.hidden import visible
 from analysis.load import Study
 from analysis.results import level_text, on_levels
 from core.errors import UserError
@@ -71,6 +76,15 @@ def read_style(path: Path) -> dict[Any, Any]:
 
 
 RC = read_style(STYLE)
+
+
+@contextlib.contextmanager
+def styled(style: Mapping[Any, Any] | None = None) -> Iterator[None]:
+    """Within it figures have our style, and over it one of the user's; a matplotlibrc of theirs changes nothing."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**RC, **(style or {})})
+        yield
 
 
 class Look(NamedTuple):
@@ -164,12 +178,11 @@ def arm_handle(study: Study, name: str, **changes: Any) -> Line2D:
 
 def legend_columns(labels: list[str], width: float) -> int:
     """In how many columns labels fit into so many inches, the rows as even as may be."""
-    lengths = [len(label) for label in labels]
-    letter = 0.052 * _scale()
+    widths = [text_width(label) for label in labels]
     fits = [
         count
         for count in range(1, len(labels) + 1)
-        if sum(0.5 + letter * max(part) for part in np.array_split(lengths, count)) <= width
+        if sum(0.5 + max(part) for part in np.array_split(widths, count)) <= width
     ]
     rows = -(-len(labels) // max(fits, default=1))
     return -(-len(labels) // rows)
@@ -180,6 +193,12 @@ def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     handles = list(handles)
     columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def text_width(text: str) -> float:
+    """Inches that a line of the size of legends is wide."""
+    font = FontProperties(size=matplotlib.rcParams["legend.fontsize"])
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def _scale() -> float:
@@ -214,6 +233,41 @@ def range_text(study: Study) -> str:
     """What line and band are."""
     seeds = seeds_text(study)
     return seeds if seeds == "1 seed" else f"mean and range over {seeds}"
+
+
+class Signs:
+    """Characters that the style's fonts lack, collected while figures are drawn, in place of a warning for each."""
+
+    WARNING = re.compile(r"Glyph (\d+) \(.*\) missing from font\(s\) (.*)\.")
+
+    def __init__(self) -> None:
+        self.lacking: dict[str, str] = {}
+
+    def __enter__(self) -> "Signs":
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        show = warnings.showwarning
+
+        def showwarning(message: Warning | str, *rest: Any) -> None:
+            found = self.WARNING.fullmatch(str(message))
+            if found:
+                self.lacking[chr(int(found[1]))] = found[2]
+            else:
+                show(message, *rest)
+
+        warnings.showwarning = showwarning  # type: ignore[assignment]
+        warnings.filterwarnings("always", "Glyph .* missing from font")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._caught.__exit__(None, None, None)
+
+    def said(self) -> list[str]:
+        """One line that names them, if there are any."""
+        fonts = ", ".join(dict.fromkeys(self.lacking.values()))
+        signs = " ".join(visible(sign) for sign in sorted(self.lacking) if sign.strip())
+        way = "name a font that has them as font.family in a file given with --style"
+        return [f"boxes in figures: {fonts} has no sign for {signs}; {way}"] if signs else []
 
 
 def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = FORMATS) -> list[Path]:

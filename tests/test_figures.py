@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from matplotlib.text import Text
 from analysis import figures
 from analysis.figures import embedding_norms, loss_collapse, per_step
 from analysis.load import load
-from analysis.style import OKABE_ITO, PAIRS, RC, arm_style, panels
+from analysis.style import OKABE_ITO, PAIRS, arm_style, panels, styled
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"ablation", "embedding_norms", "loss_collapse", "per_step", "one_shot", "score_steps"}
@@ -32,12 +31,14 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
-    """Also in another process with other hashes."""
+    """Also in another process with other hashes, time zone, locale, and a matplotlibrc of the user's own."""
     study = write_study(tmp_path, "token_loss", seeds=(1, 2))
     command = [sys.executable, "-m", "analysis.figures", str(study), "--out"]
     drawn = []
-    for hashes in ("1", "2"):
-        out, env = tmp_path / hashes, os.environ | {"PYTHONHASHSEED": hashes}
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\nfont.size: 20\naxes.formatter.use_locale: True\n")
+    other = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    for hashes, more in (("1", {"TZ": "UTC", "LC_ALL": "C.UTF-8"}), ("2", other)):
+        out, env = tmp_path / hashes, os.environ | {"PYTHONHASHSEED": hashes} | more
         done = subprocess.run([*command, str(out)], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
         drawn.append({file.name: file.read_bytes() for file in (out / "token_loss").iterdir()})
         assert done.stdout.count("wrote ") == 1
@@ -200,7 +201,7 @@ def test_colours_stay_apart_for_the_colour_blind(palette: tuple[str, ...], defic
 @pytest.mark.parametrize("module", figures.MODULES, ids=lambda module: module.NAME)
 def test_axes_have_labels_and_legend_entries_for_every_arm(module: Any, modules: Path) -> None:
     study = load(modules)
-    with mpl.rc_context(RC):
+    with styled():
         figure, _ = module.figure(study)
     grids = [ax.get_subplotspec() for ax in figure.axes]
     for ax, cell in zip(figure.axes, grids, strict=True):

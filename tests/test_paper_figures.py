@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ from analysis import figures
 from analysis.figures.__main__ import inches
 from analysis.figures.common import TooTall
 from analysis.load import Study, load
-from analysis.style import COLUMN, PAGE, RC, SMALL, STYLE, own_ids, read_style, rendered, save
+from analysis.style import COLUMN, PAGE, RC, SMALL, STYLE, own_ids, read_style, rendered, save, styled
 from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +37,7 @@ def factors(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def drawn(module: Any, study: Study, width: float | None) -> Figure:
     """The figure with its layout made."""
-    with mpl.rc_context(RC):
+    with styled():
         figure: Figure = module.figure(study, width)[0]
         figure.draw_without_rendering()
     plt.close(figure)
@@ -81,7 +80,7 @@ def test_text_is_readable_whole_and_not_overprinted(module: Any, width: float, m
 
 @by_name
 def test_a_study_of_one_factor_has_narrow_figures_that_can_be_wide(module: Any, factors: Study) -> None:
-    with mpl.rc_context(RC):
+    with styled():
         own = module.figure(factors)[0].get_figwidth()
     plt.close("all")
     assert own == (PAGE if module.NAME in ("ablation", "embedding_norms") else COLUMN)
@@ -155,7 +154,7 @@ def fonts(pdf: bytes) -> list[bytes]:
 @pytest.mark.parametrize("module", [figures.ablation, figures.loss_collapse], ids=lambda module: module.NAME)
 def test_fonts_are_embedded_as_truetype(module: Any, factors: Study, tmp_path: Path) -> None:
     """Plain text, and mathematics with fonts of its own."""
-    with mpl.rc_context(RC):
+    with styled():
         figure, frame = module.figure(factors)
         save(figure, tmp_path / module.NAME, frame, ["pdf"])
     pdf = (tmp_path / f"{module.NAME}.pdf").read_bytes()
@@ -187,7 +186,7 @@ def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> 
 
 def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path: Path) -> None:
     """The shortcut past Figure.savefig changes no pixel."""
-    with mpl.rc_context(RC):
+    with styled():
         figure, _ = figures.per_step.figure(factors)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -198,7 +197,7 @@ def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path:
 
 
 def test_a_png_has_the_styles_pixels_per_inch_whatever_is_written_before_it(tmp_path: Path) -> None:
-    with mpl.rc_context(RC):
+    with styled():
         for formats in (("pdf", "png"), ("png", "svg")):
             fig, _ = plt.subplots(figsize=(2, 1))
             paths = save(fig, tmp_path / formats[0], pd.DataFrame(), formats)

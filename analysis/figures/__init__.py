@@ -9,14 +9,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.figures import ablation, embedding_norms, loss_collapse, one_shot, per_step, score_steps
 from analysis.figures.common import Missing, TooTall
+from analysis.figures.names import drawable, whole
 from analysis.load import Study
-from analysis.style import FORMATS, RC, save
+from analysis.style import FORMATS, Signs, save, styled
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
+
+
+def draw(module: Any, study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+    """A module's figure with names that can be drawn, and its frame with whole names; for use within the style."""
+    figure, frame = module.figure(drawable(study), width)
+    return figure, whole(frame, {arm.name: arm.label for arm in study.arms}, study.control)
 
 
 def redraw(
@@ -33,15 +41,15 @@ def redraw(
     """
     written: list[Path] = []
     said = []
-    with mpl.rc_context({**RC, **(style or {})}):
+    with styled(style), Signs() as signs:
         for module in MODULES:
             try:
                 try:
-                    figure, frame = module.figure(study, width)
+                    figure, frame = draw(module, study, width)
                 except TooTall as reason:
                     said.append(f"{module.NAME} keeps its own width: {reason}")
-                    figure, frame = module.figure(study)
+                    figure, frame = draw(module, study)
                 written += save(figure, out / module.NAME, frame, formats)
             except Missing as missing:
                 said.append(f"{module.NAME} left out: {missing}")
-    return written, said
+    return written, said + signs.said()

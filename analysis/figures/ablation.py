@@ -5,6 +5,8 @@ paired differences to the control arm (other studies). Intervals are t intervals
 none.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -161,7 +163,7 @@ def _fill(axes: dict[str, Axes], study: Study, stats: pd.DataFrame, tested: pd.D
     ax = axes["effects"]
     if (tested["kind"] == "difference").any():
         draw_differences(ax, study, tested)
-        ax.set_xlabel(f"{name}, difference to {study.arm(str(study.control)).label}")
+        ax.set_xlabel(textwrap.fill(f"{name}, difference to {study.arm(str(study.control)).label}", 20))
         if ax.get_subplotspec().rowspan.start:  # type: ignore[union-attr]
             ax.set_yticks(range(len(labels)), labels)
     else:

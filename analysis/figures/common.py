@@ -107,7 +107,7 @@ def facets(
     for ax in flat[len(metrics) :]:
         ax.remove()
     for ax, label in zip(flat, metrics.values(), strict=False):
-        ax.set_ylabel(label)
+        ax.set_ylabel(label, parse_math=True)
     return fig, [(ax, columns[0], metric) for ax, metric in zip(flat, metrics, strict=False)]
 
 
@@ -134,7 +134,7 @@ def _matrix(
     for block, part in enumerate(parts):
         own = axes[block * len(metrics) : (block + 1) * len(metrics)]
         for row, (metric, label) in zip(own, metrics.items(), strict=True):
-            row[0].set_ylabel(label)
+            row[0].set_ylabel(label, parse_math=True)
             for empty in row[len(part) :]:
                 empty.remove()
             cells += [(ax, panel, metric) for ax, panel in zip(row, part, strict=False)]

@@ -139,4 +139,4 @@ def _draw_row(row: list[Axes], study: Study, stats: pd.DataFrame, kind: str, par
         if ax is not row[0]:
             ax.sharey(row[0])
             ax.tick_params(labelleft=False)
-    row[0].set_ylabel(KINDS[kind])
+    row[0].set_ylabel(KINDS[kind], parse_math=True)

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
 from analysis.figures import importance, pareto, tuned
 from analysis.figures.common import Missing
-from analysis.style import FORMATS, RC, save
+from analysis.figures.names import drawable_search, search_names, whole
+from analysis.style import FORMATS, Signs, save, styled
 from analysis.tuned import Tuned
 
 MODULES = (tuned, importance, pareto)
@@ -22,12 +21,13 @@ def redraw(
     style: settings of matplotlib over those of paper.mplstyle.
     """
     written: list[Path] = []
-    skipped = []
-    for module in MODULES:
-        try:
-            with mpl.rc_context({**RC, **(style or {})}):
-                figure, frame = module.figure(found)
-                written += save(figure, out / module.NAME, frame, formats)
-        except Missing as missing:
-            skipped.append(f"{module.NAME} left out: {missing}")
-    return written, skipped
+    said = []
+    drawn, names = drawable_search(found), search_names(found)
+    with styled(style), Signs() as signs:
+        for module in MODULES:
+            try:
+                figure, frame = module.figure(drawn)
+                written += save(figure, out / module.NAME, whole(frame, names), formats)
+            except Missing as missing:
+                said.append(f"{module.NAME} left out: {missing}")
+    return written, said + signs.said()

@@ -5,7 +5,6 @@ import html
 import io
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from analysis.figures.common import Missing
@@ -13,7 +12,7 @@ from analysis.files import read_rows
 from analysis.load import Study
 from analysis.preview.draw import KINDS
 from analysis.preview.spec import Panel, Section, Workspace
-from analysis.style import METADATA, RC, Look, arm_style
+from analysis.style import METADATA, Look, arm_style, styled
 
 WIDTH, HEIGHT = 4.3, 2.0
 """Size of a panel's plot in inches, at 100 pixels an inch."""
@@ -108,7 +107,7 @@ def _content(panel: Panel, study: Study | None, why: str) -> str:
 
 def picture(panel: Panel, study: Study) -> str:
     """The plot as an image within the page."""
-    with mpl.rc_context(RC):
+    with styled():
         figure, ax = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
         try:
             KINDS[panel.kind](ax, study, panel)

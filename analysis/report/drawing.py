@@ -4,24 +4,19 @@ Text is drawn as paths: it looks the same on every machine, and no text of the d
 rounded to five digits.
 """
 
-import dataclasses
 import io
 import re
-from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from analysis.load import Study
-from analysis.report.html import Html, escape, visible
+from analysis.report.html import Html, escape
 from analysis.style import METADATA
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 DECIMAL = re.compile(r"-?\d+\.\d{3,}")
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
-LONGEST = 40
-"""Characters of an arm's name that are drawn."""
 DROPPED = {f"{{{SVG}}}{name}" for name in ("metadata", "style", "script")}
 
 
@@ -88,40 +83,3 @@ def _rewritten(key: str, value: str, name: str) -> str:
     if key in ("d", "x", "y", "transform", "style", "points", "width", "height"):
         value = DECIMAL.sub(lambda match: f"{float(match[0]):.5g}", value)
     return " ".join(value.split())
-
-
-def drawable(study: Study) -> Study:
-    """The study with names that matplotlib draws as they are: no mathematics between dollars, no hidden characters."""
-    frames = {
-        field.name: _frame(getattr(study, field.name))
-        for field in dataclasses.fields(study)
-        if field.name in ("runs", "scores", "steps", "metrics", "failed")
-    }
-    arms = tuple(dataclasses.replace(arm, **_mapped(dataclasses.asdict(arm))) for arm in study.arms)
-    arms = tuple(dataclasses.replace(arm, label=_short(arm.label)) for arm in arms)
-    return dataclasses.replace(study, info=_mapped(study.info), factors=_mapped(study.factors), arms=arms, **frames)
-
-
-def undrawable(text: Any) -> Any:
-    """A name as it was before `drawable`."""
-    return text.replace("\\$", "$") if isinstance(text, str) else text
-
-
-def _mapped(value: Any) -> Any:
-    if isinstance(value, str):
-        return visible(value.replace("\n", " ")).replace("$", "\\$")
-    if isinstance(value, dict):
-        return {_mapped(key): _mapped(each) for key, each in value.items()}
-    return [_mapped(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _short(label: str) -> str:
-    """A label that leaves room for the axes."""
-    return label if len(label) <= LONGEST else label[: LONGEST - 1].rstrip("\\") + "…"
-
-
-def _frame(frame: Any) -> Any:
-    changed = {name: frame[name].map(_mapped) for name in ("arm", "label") if name in frame}
-    if "label" in changed:
-        changed["label"] = changed["label"].map(_short)
-    return frame.assign(**changed)

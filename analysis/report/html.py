@@ -6,19 +6,14 @@ import re
 import unicodedata
 from typing import Any
 
+from analysis.hidden import visible
+
 VOID = {"meta", "link", "input", "br", "img", "col"}
-HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Characters that say nothing and may do harm: controls, line separators, bidi overrides and isolates, surrogates."""
 SCRIPT = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
 
 
 class Html(str):
     """Markup that is escaped already."""
-
-
-def visible(text: object) -> str:
-    """Text with each hidden character spelled out, such as ⟨U+202E⟩."""
-    return HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", str(text))
 
 
 def escape(value: object) -> Html:

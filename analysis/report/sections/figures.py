@@ -1,17 +1,16 @@
 """Every figure as inline SVG with its caption, an alternative text made from its numbers, and its data."""
 
-import matplotlib as mpl
 import pandas as pd
 
-from analysis.figures import MODULES
+from analysis.figures import MODULES, draw
 from analysis.figures.common import Missing
 from analysis.load import Study
 from analysis.report.alternative import describe
-from analysis.report.drawing import drawable, inline, svg_text, undrawable
+from analysis.report.drawing import inline, svg_text
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
 from analysis.report.tables import disclosure, scroll
-from analysis.style import RC
+from analysis.style import Signs, styled
 
 CAPTIONS = {
     "ablation": (
@@ -44,19 +43,16 @@ CAPTIONS = {
 
 def figures_section(study: Study) -> Section:
     """All figures that the study has data for, and a line for each that it has not."""
-    drawn = drawable(study)
     parts: list[Html] = []
-    for module in MODULES:
-        title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
-        try:
-            with mpl.rc_context(RC):
-                figure, frame = module.figure(drawn)
-                svg = svg_text(figure)
-        except Missing as missing:
-            parts.append(tag("p", f"{title}: left out, {missing}.", class_="note"))
-            continue
-        frame = frame.map(undrawable)
-        parts.append(_figure(study, module.NAME, title, caption, svg, frame))
+    with styled(), Signs() as signs:
+        for module in MODULES:
+            title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
+            try:
+                figure, frame = draw(module, study)
+                parts.append(_figure(study, module.NAME, title, caption, svg_text(figure), frame))
+            except Missing as missing:
+                parts.append(tag("p", f"{title}: left out, {missing}.", class_="note"))
+    parts += [tag("p", line, class_="note") for line in signs.said()]
     return Section("figures", "Figures", join(parts))
 
 

@@ -1,0 +1,94 @@
+"""Names as figures show them: in one line, without hidden characters, and short enough to leave room for the axes.
+
+Only what is drawn is shortened: frames get whole names back (`whole`). Mathematics between dollars is off in
+paper.mplstyle, except in labels of our own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.hidden import visible
+from analysis.load import Study
+from analysis.style import text_width
+
+if TYPE_CHECKING:
+    from analysis.tuned import Tuned
+
+WIDEST = 1.9
+"""Inches of a name that are drawn; of a wider one its beginning and its end."""
+MOST = 100
+"""Characters of a name that are looked at."""
+
+
+def drawn_name(name: str) -> str:
+    """One line at most WIDEST inches wide."""
+    text = " ".join(visible(name).split())
+    if text_width(text[:MOST]) <= WIDEST and len(text) <= MOST:
+        return text
+    for kept in range(min(MOST, len(text)), 0, -1):
+        cut = f"{text[: kept - kept // 3]}…{text[len(text) - kept // 3 :]}"
+        if text_width(cut) <= WIDEST:
+            break
+    return cut
+
+
+def drawn_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Names by any key; those that would look alike are numbered."""
+    drawn: dict[str, str] = {}
+    for key, name in names.items():
+        text, count = drawn_name(name), 1
+        while (text if count == 1 else f"{text} ({count})") in drawn.values():
+            count += 1
+        drawn[key] = text if count == 1 else f"{text} ({count})"
+    return drawn
+
+
+def drawable(study: Study) -> Study:
+    """The study with drawn names of arms, levels and banner."""
+    names = drawn_names({arm.name: arm.label for arm in study.arms})
+    frames = {
+        name: frame.assign(label=frame["arm"].map(names)) if len(frame) else frame
+        for name, frame in (("scores", study.scores), ("steps", study.steps), ("metrics", study.metrics))
+    }
+    arms = tuple(dataclasses.replace(a, label=names[a.name], toggles=_levels(a.toggles)) for a in study.arms)
+    factors = {name: [_level(each) for each in levels] for name, levels in study.factors.items()}
+    info = dict(study.info)
+    if info.get("banner"):
+        info["banner"] = " ".join(visible(info["banner"]).split())
+    if info.get("arms"):
+        info["arms"] = [arm | {"toggles": _levels(arm.get("toggles") or {})} for arm in info["arms"]]
+    return dataclasses.replace(study, info=info, arms=arms, factors=factors, **frames)
+
+
+def _levels(toggles: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _level(level) for name, level in toggles.items()}
+
+
+def _level(level: Any) -> Any:
+    return drawn_name(level) if isinstance(level, str) else level
+
+
+def whole(frame: pd.DataFrame, names: Mapping[str, str], control: str | None = None) -> pd.DataFrame:
+    """The frame of a figure with whole names in place of drawn ones; names: of the arms, by arm."""
+    drawn = drawn_names(names)
+    back = {drawn[arm]: name for arm, name in names.items()}
+    if control:  # differences are named after both arms
+        back |= {f"{drawn[arm]} - {drawn[control]}": f"{name} - {names[control]}" for arm, name in names.items()}
+    return frame.assign(label=frame["label"].map(lambda label: back.get(label, label)))
+
+
+def drawable_search(found: "Tuned") -> "Tuned":
+    """A search, and the studies made after it, with drawn names."""
+    names = drawn_names(search_names(found))
+    search = found.search | {"arms": [arm | {"label": names[arm["name"]]} for arm in found.search["arms"]]}
+    search["banner"] = " ".join(visible(search.get("banner") or "").split())
+    default, best = (drawable(study) if study else None for study in (found.default, found.best))
+    return dataclasses.replace(found, search=search, default=default, best=best)
+
+
+def search_names(found: "Tuned") -> dict[str, str]:
+    """The arms of a search: name -> label."""
+    return {arm["name"]: str(arm["label"]) for arm in found.search["arms"]}
