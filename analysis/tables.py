@@ -5,7 +5,6 @@ python -m analysis.tables runs/modules --out figures
 
 import argparse
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from analysis.files import told, writing
 from analysis.load import Study, load
+from analysis.markup import latex, markdown
 from analysis.provenance import arm_rows, footer
 from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
@@ -24,20 +24,6 @@ from analysis.separation import power_curve, power_note
 from core.errors import command
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
-ASCII_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    character: f"\\{character}" for character in "&%$#_{}"
-}
-MATH = {
-    "×": r"$\times$",
-    "✓": r"\checkmark{}",
-    "−": "$-$",
-    "–": "--",
-    "<": "$<$",
-    ">": "$>$",
-    "±": r"$\pm$",
-    "·": r"$\cdot$",
-    "|": r"$|$",
-}
 FACTORIAL = (
     "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: "
     "half of what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap).",
@@ -164,49 +150,6 @@ def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFra
     """The tables, the lines below them, and the frames of arms and of effects behind them."""
     made = tabulate(study)
     return made.grids, made.lines, made.frames["table"], made.frames["effects"]
-
-
-def markdown(tables: list[Grid], lines: list[str]) -> str:
-    """Tables and footer as GitHub Markdown."""
-    parts = []
-    for table in tables:
-        body = [table.heads, tuple("---" if i == 0 else "---:" for i in range(len(table.heads))), *table.rows]
-        rows = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body)
-        parts.append(f"**{table.title}**\n\n{rows}")
-    return "\n\n".join([*parts, "\n".join(f"- {_escape_markdown(line)}" for line in lines)]) + "\n"
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\`*_<|])", r"\\\1", text)
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    escapes = ASCII_ESCAPES | MATH
-    return "".join(escapes.get(character, character) for character in text)
-
-
-def latex(tables: list[Grid], lines: list[str]) -> str:
-    """Tables as LaTeX with the footer as comments (a caption is the author's); needs booktabs and amssymb."""
-    parts = ["% needs \\usepackage{booktabs,amssymb}"]
-    for table in tables:
-        head = " & ".join(escape_latex(cell) for cell in table.heads)
-        rows = [_latex_row(row) for row in table.rows]
-        body = [
-            rf"% {table.title}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
-            r"\toprule",
-            head + r" \\",
-        ]
-        parts.append("\n".join([*body, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]))
-    comments = [f"% {part}" for line in lines for part in line.splitlines()]  # a reason of a failure may have several
-    return "\n\n".join([*parts, "\n".join(comments)]) + "\n"
-
-
-def _latex_row(row: Iterable[str]) -> str:
-    """A row; one that begins with a bracket would be read as an option of the row break before it."""
-    text = " & ".join(escape_latex(cell) for cell in row) + r" \\"
-    return "{}" + text if text.startswith(("[", "*")) else text
 
 
 def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from analysis import results, tables
 from analysis.files import read_rows
 from analysis.load import load
+from analysis.markup import markdown
 from analysis.stats import mean_interval_t
 from core.errors import UserError
 
@@ -247,7 +248,7 @@ def test_one_seed_gives_numbers_but_no_interval(tmp_path: Path) -> None:
     assert arms["bleu"].notna().all()
     assert arms["bleu_low"].isna().all()
     assert set(tested["verdict"]) == {"undecided"}
-    text = tables.markdown(shown, lines)
+    text = markdown(shown, lines)
     assert "(n/a)" in text
     assert "[" not in text.split("Effects:")[1].split("\n\n")[1].replace("[95% interval]", "")
     assert "One seed: no interval" in text
@@ -255,7 +256,7 @@ def test_one_seed_gives_numbers_but_no_interval(tmp_path: Path) -> None:
 
 def test_markdown_has_provenance_and_whole_rows(modules: Path) -> None:
     shown, lines, _, _ = tables.grids(load(modules))
-    text = tables.markdown(shown, lines)
+    text = markdown(shown, lines)
     for needed in (
         BANNER,
         "make sweep STUDY=modules",
@@ -270,24 +271,6 @@ def test_markdown_has_provenance_and_whole_rows(modules: Path) -> None:
     assert SIGNATURE.replace("|", "\\|") in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
-
-
-def test_latex_holds_what_would_end_a_comment_or_open_an_option() -> None:
-    """A reason of two lines stays a comment; a cell that begins with a bracket is no option of the row above."""
-    text = tables.latex([tables.Grid("t", ("a",), (("x",), ("[1, 2]",)))], ["No result: first\nsecond_line."])
-    assert text.endswith("% No result: first\n% second_line.\n")
-    assert "x \\\\\n{}[1, 2] \\\\" in text
-
-
-def test_latex_is_escaped(modules: Path) -> None:
-    shown, lines, _, _ = tables.grids(load(modules))
-    text = tables.latex(shown, lines)
-    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
-    assert r"BLEU [95\% interval]" in body
-    assert not re.search(r"(?<!\\)[%_#]", body)
-    assert body.isascii()
-    assert body.count(r"\toprule") == body.count(r"\bottomrule") == 2
-    assert tables.escape_latex("a_b & 5% of {x}\\") == r"a\_b \& 5\% of \{x\}\textbackslash{}"
 
 
 def test_csv_keeps_full_precision_and_is_rewritten_identically(modules: Path, tmp_path: Path) -> None:

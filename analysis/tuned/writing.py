@@ -7,8 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from analysis.files import told, writing
+from analysis.markup import latex, markdown
 from analysis.style import FORMATS
-from analysis.tables import Grid, latex, markdown, print_grids
+from analysis.tables import Grid, print_grids
 from analysis.tuned.data import Tuned, tuned
 
 
