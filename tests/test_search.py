@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from searching import CONTROL, ME, OTHER, UPDATES, formula, search_of, serially
 
 from ablations import records
 from core.errors import UserError
+from sweeps.running import display
 from sweeps.running.plan import job_from
 from sweeps.tuning import search_record
 from sweeps.tuning.importance import importance, over_all
@@ -230,6 +232,16 @@ def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path) -> None:
     assert parent.returncode == 130 and "Traceback" not in err and "start the same command again" in err
     content = json.loads((search.folder / "search.json").read_text())
     assert not content["finished"] and content["rounds"] == 0 and content["spent_s"] > 0
+
+
+def test_in_long_trainings_it_says_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "REMINDER_SECONDS", 0.5)
+    said: list[str] = []
+    search = search_of(tmp_path, trials=1, budget=600.0, behaviour={CONTROL: "slow", OTHER: "slow"})
+    seek(search, (*ME, "work"), 0.05, said.append)
+    reminders = [line for line in said if line.startswith("running   ")]
+    assert any(re.search(rf"{re.escape(CONTROL)} seed 10[12] \d/{UPDATES}\b", line) for line in reminders), said
+    assert all(re.search(r"; round 1, \d+ s of 10 min$", line) for line in reminders)
 
 
 def test_two_at_once_share_the_work(tmp_path: Path) -> None:

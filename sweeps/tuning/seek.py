@@ -10,10 +10,12 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError, masked
+from sweeps.running import display
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS
 from sweeps.running.leases import Leases
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool
+from sweeps.running.progress import view
 from sweeps.running.reconcile import reconcile
 from sweeps.running.storage import ENVIRONMENT, lost, patiently
 from sweeps.running.trials import Queue
@@ -167,7 +169,7 @@ def begin(search: Search, tell: Say = say) -> Seeker:
 
 def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
     """Until no run is left to do and no round fits the budget any more."""
-    due, before = 0.0, set[str]()
+    due, before, heard, spoke = 0.0, set[str](), len(seeker.said), time.monotonic()
     while True:
         align = time.monotonic() > due
         jobs = patiently(lambda at=align: seeker.look(at), PATIENCE_SECONDS)  # type: ignore[misc]
@@ -179,7 +181,19 @@ def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
         if pool.tend(len(jobs) - len(busy), busy) or keys != before:
             due = 0.0  # a worker ended, or there is something new to do
         before = keys
+        if len(seeker.said) > heard or time.monotonic() - spoke > display.REMINDER_SECONDS:
+            if len(seeker.said) == heard:
+                seeker.say(at_work(seeker.search, jobs, seeker.clock.spent))
+            heard, spoke = len(seeker.said), time.monotonic()
         time.sleep(poll)
+
+
+def at_work(search: Search, jobs: Sequence[Job], spent: float) -> str:
+    """One line on what runs now and how much of the budget is spent."""
+    views = [view(job, job.folder(search.runs), search.score_name) for job in jobs]
+    runs = [f"{display.name(v)} {display.progress(v)}" for v in views if v.state == "running"]
+    limit = "" if search.budget is None else f" of {display.duration(search.budget)}"
+    return f"running   {', '.join(runs) or 'nothing yet'}; round {opened(search)}, {display.duration(spent)}{limit}"
 
 
 def running(search: Search, jobs: Sequence[Job]) -> dict[int, str]:
