@@ -223,13 +223,15 @@ def test_a_worker_that_dies_as_it_takes_a_run_holds_nothing_up(tmp_path: Path) -
     assert (old.state, new.state) == (TrialState.FAIL, TrialState.WAITING)
 
 
-def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path, number: signal.Signals, status: int) -> None:
     search = search_of(tmp_path, behaviour={CONTROL: "slow", OTHER: "slow"})
     parent = start(tmp_path)
     until(lambda: any(records.latest(p) for p in search.folder.glob("*/metrics.jsonl")))
-    parent.send_signal(signal.SIGINT)
+    parent.send_signal(number)
     _, err = parent.communicate(timeout=60)
-    assert parent.returncode == 130 and "Traceback" not in err and "start the same command again" in err
+    assert parent.returncode == status and "Traceback" not in err
+    assert "0 of 1 rounds are complete; the same command goes on" in err
     content = json.loads((search.folder / "search.json").read_text())
     assert not content["finished"] and content["rounds"] == 0 and content["spent_s"] > 0
 

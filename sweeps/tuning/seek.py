@@ -224,6 +224,8 @@ def seek(search: Search, worker: Sequence[str] = WORKER, poll: float = POLL_SECO
         print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
         pool.stop(STOP_SECONDS)
         _close(seeker, finished=False)
+        rounds = f"{complete(search)} of {opened(search)} rounds are complete"
+        print(f"{rounds}; the same command goes on from the last checkpoints", file=sys.stderr)
         raise
     except Exception as error:
         if not lost(error):
