@@ -1,20 +1,15 @@
 """Options of a command line from a dataclass, by tyro; numbers and `none` in plain words."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 T = TypeVar("T")
-NUMBERS: dict[Any, tuple[type[int] | type[float], bool]] = {
-    int: (int, False),
-    int | None: (int, True),
-    float: (float, False),
-    float | None: (float, True),
-}
-"""The types of numeric options: what is read, and whether it may be none."""
-WORDS = {int: "a whole number", float: "a number"}
+Value = int | float | str | Path
 _REGISTRY = ConstructorRegistry()
 
 
@@ -24,25 +19,48 @@ def read(kind: type[T], **how: Any) -> T:
         return tyro.cli(kind, **how)
 
 
-@_REGISTRY.primitive_rule
-def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """tyro's rule for numbers, whose own messages speak of types and literals."""
-    if (found := next((NUMBERS[each] for each in NUMBERS if each == info.type), None)) is None:
-        return None
-    kind, optional = found
+def whole(text: str) -> int:
+    """A whole number. Raises ValueError in words for the user."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
 
-    def value(arguments: list[str]) -> int | float | None:
-        if optional and arguments[0].lower() == "none":
-            return None
-        try:
-            number = kind(arguments[0])
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise ValueError(f"{arguments[0]!r} is not {WORDS[kind]}")
-        return number
+
+def number(text: str) -> float:
+    """A finite number. Raises ValueError in words for the user."""
+    try:
+        if math.isfinite(found := float(text)):
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not a number")
+
+
+READERS: dict[Any, tuple[str, Callable[[str], Value]]] = {
+    int: ("INT", whole),
+    float: ("FLOAT", number),
+    int | None: ("INT", whole),
+    float | None: ("FLOAT", number),
+    str | None: ("STR", str),
+    Path | None: ("PATH", Path),
+}
+"""The types that tyro's own messages and help treat like a programmer: what --help calls them, and who reads them."""
+
+
+@_REGISTRY.primitive_rule
+def _plain(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """tyro's rule for the types of READERS."""
+    kind = next((each for each in READERS if each == info.type), None)
+    if kind is None:
+        return None
+    word, reader = READERS[kind]
+
+    def value(arguments: list[str]) -> Value | None:
+        none = kind not in (int, float) and arguments[0].lower() == "none"
+        return None if none else reader(arguments[0])
 
     def fits(default: Any) -> bool:
-        return isinstance(default, int | kind) or (optional and default is None)
+        return isinstance(default, kind) or (kind in (float, float | None) and isinstance(default, int))
 
-    return PrimitiveConstructorSpec(1, kind.__name__.upper(), value, fits, lambda default: [str(default)])
+    return PrimitiveConstructorSpec(1, word, value, fits, lambda default: [str(default)])

@@ -75,7 +75,7 @@ class Options(Which):
     what the variable SWEEP_STORAGE says, else optuna.journal in the study's folder."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List what would run, and stop."""
-    only: tuple[str, ...] = ()
+    only: Annotated[tuple[tuple[str, ...], ...], tyro.conf.arg(metavar="ARM..."), tyro.conf.UseAppendAction] = ()
     """Run these arms alone."""
     overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
     """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
@@ -152,7 +152,7 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
     connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
     recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
-    wanted = plan.chosen(jobs, options.only)
+    wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     workers = workers_for(options, devices)
     line = masked("python -m sweeps.study " + shlex.join(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """The command line: numbers that are none, `none`, and what --help shows."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,10 @@ class Wanted:
     """How fast."""
     names: tuple[str, ...] = ()
     """Which."""
+    data: str | None = "here"
+    """Where from."""
+    out: Path | None = None
+    """Where to."""
 
 
 def asked(*arguments: str) -> Wanted:
@@ -29,6 +34,7 @@ def asked(*arguments: str) -> Wanted:
 def test_numbers_are_read() -> None:
     assert asked("--count", "3", "--limit", "4", "--rate", "1e-3") == Wanted(3, 4, 1e-3)
     assert asked("--limit", "none", "--rate", "None").limit is None and asked("--rate", "None").rate is None
+    assert asked("--data", "none").data is None and asked("--out", "x").out == Path("x")
     assert asked("--rate", "2", "--names", "a", "b") == Wanted(rate=2.0, names=("a", "b"))
 
 
@@ -58,4 +64,10 @@ def test_help_names_the_kind_of_a_value_alone(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         asked("--help")
     shown = capsys.readouterr().out
-    assert "--limit INT" in shown and "--rate FLOAT" in shown and "default: None" in shown and "{None}" not in shown
+    assert (
+        "--limit INT" in shown
+        and "--rate FLOAT" in shown
+        and "--out PATH" in shown
+        and "default: None" in shown
+        and "{None}" not in shown
+    )

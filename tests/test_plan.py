@@ -40,6 +40,8 @@ def test_names_of_study_folders() -> None:
     data = with_values(RunConfig(), {"data": "/somewhere/multi 30k/"})
     assert plan.title("modules", "tiny", RunConfig(), "tiny", {}) == "modules"
     assert plan.title("modules", "small", data, "small", {}) == "modules-multi_30k"
+    back = with_values(data, {"src": "en", "tgt": "de"})
+    assert plan.title("modules", "small", back, "small", {}) == "modules-multi_30k-en-de", "another study than de-en"
     assert plan.title("modules", "gpu", data, "small", {"lr": 1e-3}) == "modules-multi_30k-gpu-lr=0.001"
 
 
@@ -65,6 +67,13 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
     done = subprocess.run([*line, "--preset", "smoke"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.count("to do   ") == 8 and "8 of 8 runs to do" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_arms_are_chosen_together_or_one_by_one() -> None:
+    line = [sys.executable, "-m", "sweeps.study", "--dry-run", "--preset", "smoke", "--seeds", "1"]
+    line += ["--only", "anchor+norm+F4", "anchor+norm+F1", "--only", "rounding+norm+F4"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "3 of 3 runs to do" in done.stdout and "rounding+norm+F4" in done.stdout
 
 
 def test_a_wrong_option_is_refused_with_the_nearest() -> None:

@@ -118,7 +118,7 @@ def test_limits_and_pruners_by_default() -> None:
         ({"objectives": "score,time", "pruner": "median"}, "two objectives cannot be pruned"),
         ({"seeds": 101}, "--seeds 101: seeds from 101 on belong to the search"),
         ({"overrides": ("decoding_steps=7",)}, "option steps: its default must be one of the levels"),
-        ({"only": ("anchor+norm+F5",)}, "Did you mean 'anchor"),
+        ({"only": (("anchor+norm+F5",),)}, "Did you mean 'anchor"),
         ({"study": "module"}, "Did you mean 'modules'"),
     ],
 )
@@ -130,7 +130,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 
 def test_the_name_changes_with_what_trials_depend_on_and_with_nothing_else() -> None:
     name = prepared().name
-    assert name == prepared(trials=5, workers=3, only=("anchor+norm+F4",), compare=False).name
+    assert name == prepared(trials=5, workers=3, only=(("anchor+norm+F4",),), compare=False).name
     others: list[dict[str, Any]] = [
         {"pruner": "none"},
         {"trial_seeds": 3},

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablations import records
 from ablations.studies import Arm, Study
-from core.config import RunConfig, digest, flat, nearest, with_values
+from core.config import DataConfig, RunConfig, digest, flat, nearest, with_values
 from core.errors import UserError
 
 
@@ -72,10 +72,15 @@ def inside(name: str) -> str:
 def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Mapping[str, Any]) -> str:
     """The name of the study's folder: what differs from the plain study is part of it, so results never mix.
 
-    `<study>[-<name of the data folder>][-<preset, if not the usual one>][-<option>=<value>...]`
+    `<study>[-<name of the data folder>[-<src>-<tgt>, if not the usual ones]][-<preset, if not the usual one>]
+    [-<option>=<value>...]`
     """
-    data = config.data.data
-    parts = [study] + ([Path(data).resolve().name] if data else []) + ([preset] if preset != usual else [])
+    text = config.data
+    parts = [study]
+    if text.data:
+        other = (text.src, text.tgt) != (DataConfig.src, DataConfig.tgt)
+        parts += [Path(text.data).resolve().name] + [f"{text.src}-{text.tgt}"] * other
+    parts += [preset] if preset != usual else []
     parts += [f"{name}={value}" for name, value in sorted(overrides.items())]
     return safe("-".join(parts))
 
