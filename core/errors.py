@@ -5,9 +5,13 @@ import re
 import sys
 from collections.abc import Callable
 from functools import wraps
+from types import TracebackType
 from typing import NoReturn
 
 _PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@|(?<=password=)[^\s&]+")
+
+
+STOPPED = "stopped; start the same command again to go on"
 
 
 class UserError(Exception):
@@ -36,7 +40,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         except UserError as error:
             stop(str(error))
         except KeyboardInterrupt:
-            print("stopped; start the same command again to go on", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
             sys.stderr.close()
@@ -55,3 +59,15 @@ def _refused(error: OSError) -> str:
     if error.filename is None:
         raise error
     return f"{error.filename}: {error.strerror}"
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C before a command's main() has begun: importing torch takes seconds."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _hook

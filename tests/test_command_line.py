@@ -64,10 +64,5 @@ def test_help_names_the_kind_of_a_value_alone(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         asked("--help")
     shown = capsys.readouterr().out
-    assert (
-        "--limit INT" in shown
-        and "--rate FLOAT" in shown
-        and "--out PATH" in shown
-        and "default: None" in shown
-        and "{None}" not in shown
-    )
+    assert "--limit INT" in shown and "--rate FLOAT" in shown and "--out PATH" in shown
+    assert "default: None" in shown and "{None}" not in shown

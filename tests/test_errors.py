@@ -2,10 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from core.errors import UserError, command
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def said(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -41,3 +46,14 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 def test_what_is_wrong_and_ctrl_c_have_their_own_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(UserError("option x: no"), capsys) == (2, "error: option x: no\n")
     assert said(KeyboardInterrupt(), capsys)[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [("core.bench", "torch"), ("ablations.run", "tyro"), ("sweeps.study", "tyro"), ("analysis.figures", "matplotlib")],
+)
+def test_ctrl_c_while_a_command_is_still_being_imported(module: str, slow: str, tmp_path: Path) -> None:
+    (tmp_path / f"{slow}.py").write_text("raise KeyboardInterrupt\n")
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-m", module], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stderr == "stopped; start the same command again to go on\n" and done.returncode != 0
