@@ -47,3 +47,14 @@ def test_the_screen_fits_the_terminal(width: int, height: int) -> None:
     assert len(lines) <= height
     assert "20 of 41 done, 1 failed" in console.file.getvalue()  # type: ignore[attr-defined]
     assert "3/8" in console.file.getvalue() and "19.00" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_plain_lines_begin_with_how_things_stand() -> None:
+    fresh, resumed = io.StringIO(), io.StringIO()
+    display.Lines(1, "bleu", fresh).show([view("a", "pending"), view("b", "pending")])
+    assert fresh.getvalue() == "", "nothing has happened yet"
+    lines = display.Lines(1, "bleu", resumed)
+    for _ in range(2):
+        lines.show([view("a", "finished", seconds=9.0), view("b", "running", step=3)])
+    (line,) = resumed.getvalue().splitlines()
+    assert line[9:].startswith("standing  1 of 2 done") and line.endswith("; running: b seed 1 3/8")

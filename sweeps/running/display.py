@@ -89,15 +89,20 @@ class Lines:
         self.spoke = time.monotonic()
 
     def show(self, views: Sequence[View]) -> None:
-        """Say what has changed since the last time, or that it goes on."""
+        """Say what has changed since the last time, or that it goes on; at first, what others have done or do."""
+        if not self.before and any(view.state in ("running", "finished") for view in views):
+            self._say(f"standing  {self._standing(views)}")
         for view in views:
             old = self.before.get(view.job.key)
             if old is not None and (old.state, old.attempts) != (view.state, view.attempts):
                 self._event(view, views)
             self.before[view.job.key] = view
         if time.monotonic() - self.spoke > REMINDER_SECONDS:
-            running = [f"{name(v)} {progress(v)}" for v in views if v.state == "running"]
-            self._say(f"running   {', '.join(running)}; {summary(views, self.workers)}")
+            self._say(f"running   {self._standing(views)}")
+
+    def _standing(self, views: Sequence[View]) -> str:
+        running = ", ".join(f"{name(v)} {progress(v)}" for v in views if v.state == "running")
+        return summary(views, self.workers) + f"; running: {running}" * bool(running)
 
     def _event(self, view: View, views: Sequence[View]) -> None:
         if view.state == "running":
