@@ -84,7 +84,7 @@ def main() -> None:
     """Print the snapshot."""
     parser = argparse.ArgumentParser(prog="python -m analysis.snapshot", description="A study as JSON.")
     parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
-    print(json.dumps(snapshot(parser.parse_args().study_dir), ensure_ascii=False, default=str))
+    print(json.dumps(snapshot(parser.parse_args().study_dir), default=str))
 
 
 if __name__ == "__main__":

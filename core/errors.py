@@ -8,6 +8,8 @@ from functools import wraps
 from types import TracebackType
 from typing import NoReturn
 
+from core import surroundings
+
 _PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@|(?<=password=)[^\s&]+")
 
 
@@ -35,6 +37,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
     @wraps(main)
     def run() -> int:
         """The wrapped command: returns its status, or leaves with one message."""
+        surroundings.settle()
         try:
             return main() or 0
         except UserError as error:

@@ -4,6 +4,7 @@ python -m core.translate runs/modules/anchor+norm+F4-s1-xxxxxxxx < source.txt > 
 """
 
 import argparse
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,8 @@ def main() -> int:
     settle(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config, tokenizer = model_folder.load(options.model, device)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
     lines, decoding = read_lines(), decoding_for(options, config.decoding)
     encoded = encode([(line, "") for line in lines], tokenizer, model.max_positions, "standard input")
     if encoded.dropped:

@@ -48,6 +48,33 @@ def test_what_is_wrong_and_ctrl_c_have_their_own_status(capsys: pytest.CaptureFi
     assert said(KeyboardInterrupt(), capsys)[0] == 130
 
 
+def test_an_output_that_lacks_a_character_gets_another(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "sweeps.study", "--dry-run", "--preset", "smoke", "--runs", str(tmp_path)]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "modules-smoke ? 16 runs ? " in done.stdout
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_without_a_home_there_is_one(given: str | None, tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "HOME"} | (
+        {} if given is None else {"HOME": ""}
+    )
+    code = "import os; from core.errors import command; command(lambda: print(os.path.expanduser('~')))()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_absolute()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may run a process as somebody else")
+def test_a_number_without_a_user_has_a_home() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "HOME"}
+    code = (
+        "import os; from core import surroundings; os.setuid(54321); surroundings.settle(); print(os.environ['HOME'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_dir()
+
+
 @pytest.mark.parametrize(
     ("module", "slow"),
     [("core.bench", "torch"), ("ablations.run", "tyro"), ("sweeps.study", "tyro"), ("analysis.figures", "matplotlib")],
