@@ -34,9 +34,11 @@ from ablations import command_line
 from core.config import digest, flat
 from core.errors import UserError, command, masked
 from sweeps import study
+from sweeps.agents import sweep_file
 from sweeps.running.conduct import Sweep
 from sweeps.running.display import duration
 from sweeps.running.storage import chosen
+from sweeps.running.trials import LARGEST_SEED
 from sweeps.tuning import compare
 from sweeps.tuning.points import WILCOXON_SEEDS, described, space_for, text
 from sweeps.tuning.rounds import DIRECTIONS, Search
@@ -97,6 +99,10 @@ def prepare(options: Options) -> tuple[Sweep, Search]:
     pruner, budget = pruner_of(options, objectives), budget_of(options)
     if options.decodings < 0:
         raise UserError(f"--decodings {options.decodings}: must not be negative")
+    if not 0 <= options.search_seed <= LARGEST_SEED:
+        raise UserError(f"--search-seed {options.search_seed}: must lie between 0 and {LARGEST_SEED}")
+    if sweep_file.is_one(options.study):
+        raise UserError(f"--study {options.study}: a search tunes a study by its name; for a file use sweeps.agent")
     base = study.base(options)
     if base.seeds >= FIRST_SEED:
         raise UserError(f"--seeds {base.seeds}: seeds from {FIRST_SEED} on belong to the search; use fewer")
@@ -234,10 +240,12 @@ def analyse(search: Search, sweep: Sweep, options: Options) -> None:
     folders = [sweep.folder, search.runs / compare.folder(sweep.jobs[0].study)] if options.compare else []
     for folder in (folder for folder in folders if (folder / "study.json").exists()):
         drawn = [sys.executable, "-m", "analysis.figures", str(folder), "--out", figures, "--quiet"]
-        subprocess.run(drawn, check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(drawn, check=False)
     line = [sys.executable, "-m", "analysis.tuned", str(search.folder), "--out", figures]
     if subprocess.run(line, check=False).returncode:
         print(f"no table; the search is done. Make it by: {shlex.join(line)}", file=sys.stderr)
+    elif (sweep.folder / "study.json").exists():
+        print(f"next: make report FROM={shlex.quote(str(search.folder))} (verdicts, figures, samples in one page)")
 
 
 if __name__ == "__main__":

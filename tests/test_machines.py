@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import postgres
 import pytest
+import searching
 from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
 
 from ablations import records
@@ -234,3 +236,26 @@ def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: 
     assert queue.trials() and attempts
     assert [view.state for view in views] == ["finished"]
     assert_all_here(sweep)
+
+
+def test_a_search_on_a_database_killed_goes_on_to_the_points_of_one_on_a_file(
+    server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    arm = searching.CONTROL
+    plain = searching.search_of(tmp_path / "file", (arm,), trials=6, seeds=(101,), pruner="none")
+    searching.serially(plain)
+    changes: dict[str, Any] = {"storage": server.database(), "behaviour": {arm: "slow"}}
+    search = searching.search_of(tmp_path / "one", (arm,), trials=6, seeds=(101,), pruner="none", **changes)
+    line = [*searching.ME, "seek", str(search.runs)]
+    STARTED.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    until(lambda: len(list(search.folder.glob("*/executions"))) >= 2, 100)
+    STARTED[-1].kill()
+    STARTED[-1].communicate()
+    (search.runs / "behaviour.json").write_text("{}")
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    found, expected = ([(t.params, t.values) for t in each.ledgers[arm].trials()] for each in (search, plain))
+    assert len(found) == 12 and found == expected
+    said = [path for path in search.folder.rglob("*") if path.is_file()]
+    assert not [path for path in said if postgres.PASSWORD.encode() in path.read_bytes()]

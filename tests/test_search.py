@@ -256,6 +256,17 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     assert all(path.stat().st_size == 1 for path in search.folder.glob("*/executions"))
 
 
+def test_one_in_another_folder_with_the_same_storage_is_refused(tmp_path: Path) -> None:
+    """Both would make all runs, and each would find trials over that it is at."""
+    where = str(tmp_path / "shared.journal")
+    begin(search_of(tmp_path / "one", storage=where))
+    begin(search_of(tmp_path / "one", storage=where))
+    with pytest.raises(UserError, match=r"--storage .*shared.journal: holds this search as .* made in .*one/m-search"):
+        begin(search_of(tmp_path / "two", storage=where))
+    (tmp_path / "one").rename(tmp_path / "moved")
+    begin(search_of(tmp_path / "moved", storage=where))
+
+
 def test_a_lost_storage_is_filled_from_search_json_and_other_settings_are_refused(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=5)
     serially(search)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_search import write_search
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +114,9 @@ def test_limits_and_pruners_by_default() -> None:
         ({"trials": 0}, "--trials 0: must be at least 1"),
         ({"trial_seeds": 0}, "--trial-seeds 0"),
         ({"decodings": -1}, "--decodings -1"),
+        ({"search_seed": -1}, "--search-seed -1: must lie between 0 and"),
+        ({"search_seed": 2**32}, "--search-seed 4294967296: must lie between 0 and"),
+        ({"study": "mine.yaml"}, "--study mine.yaml: a search tunes a study by its name"),
         ({"pruner": "wilcoxon"}, "--trial-seeds 5 or more"),
         ({"objectives": "time"}, "--objectives time: use score"),
         ({"objectives": "score,time", "pruner": "median"}, "two objectives cannot be pruned"),
@@ -139,6 +143,19 @@ def test_the_name_changes_with_what_trials_depend_on_and_with_nothing_else() -> 
         {"overrides": ("updates=9",)},
     ]
     assert len({name, *(prepared(**other).name for other in others)}) == 6
+
+
+def test_at_its_end_it_says_what_was_written_and_what_comes_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_search(tmp_path)
+    options = search.Options(runs=tmp_path, figures=tmp_path / "figures", compare=False)
+    sweep, asked = search.prepare(options)
+    assert asked.folder == folder
+    search.analyse(asked, sweep, options)
+    *lines, following = capfd.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith(f"wrote {tmp_path}/figures/modules-search: ")]) == 1
+    assert following.startswith(f"next: make report FROM={folder} (")
 
 
 # From end to end
@@ -181,4 +198,6 @@ def test_a_real_search(tmp_path: Path) -> None:
         == 2
     )
     assert "All arms at the default, and each arm at its own best" in done.stdout
+    wrote = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("wrote ")]
+    assert wrote == [f"wrote {tmp_path}/figures/modules-smoke{which}" for which in ("", "-tuned", "-search")]
     assert (tmp_path / "figures" / folder.name / "tuned.pdf").exists()

@@ -1,5 +1,6 @@
 """The loop of a search: open rounds while the budget lasts, keep workers at work, write search.json, say the news."""
 
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from ablations import records
 from core.errors import UserError, masked
 from sweeps.running import display
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS
-from sweeps.running.leases import Leases
+from sweeps.running.leases import Leases, home
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool
 from sweeps.running.progress import view
@@ -160,11 +161,24 @@ def begin(search: Search, tell: Say = say) -> Seeker:
             ledger.study  # noqa: B018 (made when first asked for)
         search_record.restore(search)
         queue = Queue.create(search.optuna, search.queue, [arm.name for arm in search.arms])
+        _settle_in(search, queue)
         known = search_record.read(search) or {}
         said = {(arm, t.number) for arm, ledger in search.ledgers.items() for t in ledger.trials(*OVER)}
     if said:
         tell(f"going on with a search of {complete(search)} rounds")
     return Seeker(search, queue, Clock(known.get("spent_s") or 0.0), Chances(), said, Leases(queue.lease), tell)
+
+
+def _settle_in(search: Search, queue: Queue) -> None:
+    """Note in the storage whose folder has the runs. Raises UserError if it is another: each would make all of them."""
+    ours = home(search.folder).rpartition("/")[2]
+    held = queue.storage.get_study_user_attrs(queue.study_id).get("folder")
+    if held is None:
+        place = f"{socket.gethostname()}:{search.folder.resolve()}"
+        queue.storage.set_study_user_attr(queue.study_id, "folder", {"id": ours, "place": place})
+    elif held["id"] != ours:
+        said = f"holds this search as it is made in {held['place']}; go on there, or give another storage"
+        raise UserError(f"--storage {masked(search.storage)}: {said}")
 
 
 def _work(seeker: Seeker, pool: Pool, poll: float) -> None:
