@@ -20,7 +20,7 @@ from ablations.factors import FACTORS, Level
 from ablations.materials import Materials, device_for, prepare
 from ablations.place import Place
 from ablations.studies import Arm
-from core import checkpoints, corpus, model_folder, training
+from core import corpus, model_folder, training
 from core.batches import BatchStream
 from core.config import DecodingConfig, RunConfig, flat
 from core.difformer import Difformer
@@ -127,9 +127,7 @@ def trained(
         if twin is not None:
             adopt(twin, folder)
             records.update(folder, trained_by=twin.name)
-        state = folder / training.STATE
-        step = checkpoints.load(state)[1]["step"] if state.exists() else None
-        with records.MetricsLog(folder / "metrics.jsonl", step, tracker.log) as log:
+        with records.MetricsLog(folder / "metrics.jsonl", training.saved_step(folder), tracker.log) as log:
             evaluator.ranks.wait()
             return training.train(model, _job(config, folder, evaluator, log.log))
 

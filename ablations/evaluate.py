@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,8 +105,16 @@ def write_samples(path: Path, evaluator: Evaluator, model: Difformer, hypotheses
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def recorded(model: Difformer, steps: list[tuple[int, list[list[int]]]]) -> Callable[[Tensor], OnStep]:
-    """A hook for the sampler that notes t and the tokens of z_0_hat at each step."""
+def one_candidate(evaluator: Evaluator, **changes: Any) -> DecodingConfig:
+    """The run's decoding with a single candidate, and with other changes."""
+    return replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1, **changes)
+
+
+def step_by_step(
+    evaluator: Evaluator, model: Difformer, batch: Batch, decoding: DecodingConfig
+) -> list[tuple[int, list[list[int]]]]:
+    """t and the token ids that z_0_hat stands for, a list a candidate, at each step of a batch's decoding."""
+    steps: list[tuple[int, list[list[int]]]] = []
 
     def with_mask(mask: Tensor) -> OnStep:
         def on_step(*, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
@@ -115,18 +122,17 @@ def recorded(model: Difformer, steps: list[tuple[int, list[list[int]]]]) -> Call
 
         return on_step
 
-    return with_mask
+    process = SpacedProcess.build(evaluator.config.diffusion, decoding)
+    candidates(model, process, batch, decoding, evaluator.config.seed, with_mask)
+    return steps
 
 
 def trajectories(evaluator: Evaluator, model: Difformer) -> dict[int, list[dict[str, Any]]]:
     """For the first test sentences: what the text looks like at each t of the decoding."""
-    one = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1)
-    process = SpacedProcess.build(evaluator.config.diffusion, one)
-    decode = evaluator.materials.tokenizer.decode
+    decoding, decode = one_candidate(evaluator), evaluator.materials.tokenizer.decode
     found: dict[int, list[dict[str, Any]]] = {}
     for indices, batch in decode_batches(evaluator.test_head.head(TRAJECTORIES).encoded, DECODE_TOKENS):
-        steps: list[tuple[int, list[list[int]]]] = []
-        candidates(model, process, batch.to(evaluator.device), one, evaluator.config.seed, recorded(model, steps))
+        steps = step_by_step(evaluator, model, batch.to(evaluator.device), decoding)
         for row, index in enumerate(indices):
             found[index] = [{"t": t, "text": decode(ids[row])} for t, ids in steps]
     return found
@@ -166,21 +172,18 @@ def one_shot_curves(evaluator: Evaluator, model: Difformer) -> dict[str, list[fl
     """BLEU of the one-shot prediction from pure noise, told each t (v2 Fig. 5, dashed)."""
     T = evaluator.config.diffusion.diffusion_steps
     times = probe_times(T)
-    decoding = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1)
+    decoding = one_candidate(evaluator)
     bleu = [evaluator.bleu(model, evaluator.test_head, one_shot(decoding, t, T)) for t in times]
     return {"fig5_t": [float(t) for t in times], "oneshot_bleu": bleu}
 
 
 def along_curves(evaluator: Evaluator, model: Difformer) -> dict[str, list[float]]:
     """BLEU of z_0_hat at each t of one generation run, all K steps taken (v2 Fig. 5, solid)."""
-    decoding = replace(evaluator.config.decoding, length_candidates=1, noise_candidates=1, early_stop=0)
-    process = SpacedProcess.build(evaluator.config.diffusion, decoding)
-    texts: dict[int, dict[int, str]] = {t: {} for t in reversed(process.t)}
+    decoding, decode = one_candidate(evaluator, early_stop=0), evaluator.materials.tokenizer.decode
+    texts: dict[int, dict[int, str]] = {}
     for indices, batch in evaluator.batched(evaluator.test_head):
-        steps: list[tuple[int, list[list[int]]]] = []
-        candidates(model, process, batch, decoding, evaluator.config.seed, recorded(model, steps))
-        for t, ids in steps:
-            texts[t] |= dict(zip(indices, map(evaluator.materials.tokenizer.decode, ids), strict=True))
+        for t, ids in step_by_step(evaluator, model, batch, decoding):
+            texts.setdefault(t, {}).update(zip(indices, map(decode, ids), strict=True))
     truth = evaluator.test_head.references
     curve = {t: scores.bleu([found[i] for i in sorted(found)], truth) for t, found in texts.items()}
     return {"along_t": [float(t) for t in curve], "along_bleu": list(curve.values())}

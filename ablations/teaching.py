@@ -10,7 +10,7 @@ import torch
 from ablations import records
 from ablations.materials import Materials, Split
 from ablations.teacher_options import IDLE, Writing
-from core import batches, checkpoints, model_folder, scores, teacher, training
+from core import batches, model_folder, scores, teacher, training
 from core.autoregressive import Autoregressive
 from core.batches import BatchStream
 from core.config import RunConfig, digest, flat
@@ -42,8 +42,6 @@ def trained(config: RunConfig, materials: Materials, folder: Path, device: torch
     materials.tokenizer.save(folder / model_folder.TOKENIZER)
     torch.manual_seed(mixed(config.seed, "teacher"))
     model = Autoregressive(config.model, len(materials.tokenizer), config.data.max_length).to(device)
-    state = folder / training.STATE
-    step = checkpoints.load(state)[1]["step"] if state.exists() else None
     head = materials.valid.head(config.training.valid_sentences)
 
     def validate(model: Autoregressive) -> dict[str, float]:
@@ -56,7 +54,7 @@ def trained(config: RunConfig, materials: Materials, folder: Path, device: torch
             say(f"teacher: {at} updates, validation BLEU {row['val/bleu']:.2f} (greedy), nll {row['val/nll']:.3f}")
 
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
-    with records.MetricsLog(folder / "metrics.jsonl", step) as metrics:
+    with records.MetricsLog(folder / "metrics.jsonl", training.saved_step(folder)) as metrics:
         outcome = training.train(model, Job(config, folder, stream, validate, log, teacher.teacher_forcing))
     if outcome.diverged:
         raise UserError(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ablations import records
-from ablations.arm import Place, new_model, trained
+from ablations.arm import Place, new_model, settled, trained
 from ablations.evaluate import Evaluator
 from ablations.materials import device_for, prepare
 from ablations.pruning import Pruned, Stop, Watched, never
@@ -63,10 +63,7 @@ def assessed(model: Difformer, evaluator: Evaluator, outcome: Outcome) -> tuple[
 
     A diverged run is decoded like any other: what it scores is its result.
     """
-    model.eval()
-    if outcome.diverged:
-        for parameter in model.parameters():
-            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+    settled(model, outcome)
     valid = evaluator.materials.valid
     evaluator.batched(valid)
     cpu = time.process_time()

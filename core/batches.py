@@ -201,7 +201,7 @@ class BatchStream:
         return len(self.cuts)
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Indices of the pairs of each batch of an epoch."""
+        """Indices of the pairs of each batch of an epoch: each pair once."""
         order = by_length(self.encoded, permutation(len(self.encoded), self.seed, epoch, 0))
         batches = np.split(order, self.cuts[1:])
         return [batches[i] for i in permutation(len(batches), self.seed, epoch, 1)]
@@ -218,11 +218,6 @@ class BatchStream:
         real = np.array([len(self.encoded.source.values), len(self.encoded.target.values)])
         source, target = (1 - real / padded_tokens(self.encoded, self.epoch(0))).tolist()
         return {"source": source, "target": target}
-
-
-def epoch_batches(encoded: Encoded, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of the pairs of each batch of an epoch: each pair once; padded tokens of a side <= batch_tokens."""
-    return BatchStream(encoded, batch_tokens, seed).epoch(epoch)
 
 
 def decode_batches(encoded: Encoded, batch_tokens: int) -> Iterator[tuple[list[int], Batch]]:

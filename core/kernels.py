@@ -1,6 +1,6 @@
 """Two operations written out because torch's general ones take several times longer on a CPU.
 
-`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `dropout` draws 16 random
+`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `Dropout` draws 16 random
 bits an element. Both are checked against torch's own in the tests; on a GPU dropout is torch's.
 """
 

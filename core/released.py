@@ -116,12 +116,32 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
 def configuration(options: dict[str, Any], weights: Weights) -> RunConfig:
     """Our configuration for the released code's options (its argument names).
 
-    Raises UserError on a value that the released code does not know. Whether the decoder is pre-norm is told by its
-    final norm where no option says it.
+    Raises UserError on a value that the released code does not know.
     """
     get = options.get
+    diffusion = DiffusionConfig(
+        diffusion_steps=options["diffusion_steps"],
+        schedule=options["noise_schedule"],
+        noise_factor=float(get("rescaling_factor", 1.0)),
+        variance_preserving=bool(get("vp_rf")),
+    )
+    objective = ObjectiveConfig(
+        token_loss="rounding" if get("rounding_loss") else "anchor",
+        label_smoothing=get("label_smoothing", 0.0),
+        length_loss_factor=get("length_loss_factor", 0.1),
+    )
+    model, decoding = _model(options, weights), _decoding(options)
+    config = RunConfig(model=model, diffusion=diffusion, objective=objective, decoding=decoding)
+    config = with_values(RunConfig(), flat(config))  # checks types and choices
+    check(config)
+    return config
+
+
+def _model(options: dict[str, Any], weights: Weights) -> ModelConfig:
+    """Where no option says whether the decoder is pre-norm, its final norm tells it."""
+    get = options.get
     place: Placement = "latent" if get("embed_norm_before_proj") else "decoder_input"
-    model = ModelConfig(
+    return ModelConfig(
         model_dim=options["model_dim"],
         latent_dim=options["latent_dim"],
         encoder_layers=options["encoder_layers"],
@@ -146,21 +166,6 @@ def configuration(options: dict[str, Any], weights: Weights) -> RunConfig:
         rescale_timesteps=bool(get("rescale_timesteps")),
         length_offset=bool(get("pred_length_offset")),
     )
-    diffusion = DiffusionConfig(
-        diffusion_steps=options["diffusion_steps"],
-        schedule=options["noise_schedule"],
-        noise_factor=float(get("rescaling_factor", 1.0)),
-        variance_preserving=bool(get("vp_rf")),
-    )
-    objective = ObjectiveConfig(
-        token_loss="rounding" if get("rounding_loss") else "anchor",
-        label_smoothing=get("label_smoothing", 0.0),
-        length_loss_factor=get("length_loss_factor", 0.1),
-    )
-    config = RunConfig(model=model, diffusion=diffusion, objective=objective, decoding=_decoding(options))
-    config = with_values(RunConfig(), flat(config))  # checks types and choices
-    check(config)
-    return config
 
 
 def _decoding(options: dict[str, Any]) -> DecodingConfig:

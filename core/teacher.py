@@ -1,19 +1,16 @@
 """What the autoregressive teacher learns and writes: teacher forcing, its loss on held-out text, its translations."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from core import checkpoints
 from core.autoregressive import Autoregressive
 from core.batches import Batch
 from core.beam import decode
-from core.config import RunConfig, with_values
-from core.model_folder import TOKENIZER, WEIGHTS
+from core.config import RunConfig
 from core.objectives import Objective, Values, token_terms
-from core.tokenizer import PAD, Tokenizer
+from core.tokenizer import PAD
 
 
 def token_losses(model: Autoregressive, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor]:
@@ -51,12 +48,3 @@ def texts(
     """{index: what the teacher writes} for the sentences in batches, each on one line."""
     found = decode(model, batches, beam, length_penalty)
     return {index: " ".join(decode_ids(ids).splitlines()).strip() for index, ids in found.items()}
-
-
-def load(folder: Path, device: torch.device) -> tuple[Autoregressive, RunConfig, Tokenizer]:
-    """The teacher of a folder in evaluation mode, its options and its tokenizer. Raises UserError if there is none."""
-    tensors, facts = checkpoints.load(folder / WEIGHTS)
-    config = with_values(RunConfig(), facts["config"])
-    model = Autoregressive(config.model, facts["vocab"], facts["max_positions"])
-    model.load_state_dict(tensors)
-    return model.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER)

@@ -221,6 +221,12 @@ class Loop:
             checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
 
 
+def saved_step(folder: Path) -> int | None:
+    """The step of the checkpoint that training in a folder would go on from; None if there is none."""
+    state = folder / STATE
+    return checkpoints.load(state)[1]["step"] if state.exists() else None
+
+
 def best_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step stands if it is among the best."""
     return folder / f"best-{step:06d}.safetensors"

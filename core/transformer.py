@@ -21,6 +21,16 @@ def feed_forward(dim: int, inner: int, out: int, activation: str) -> nn.Sequenti
     return nn.Sequential(nn.Linear(dim, inner), ACTIVATIONS[activation](), nn.Linear(inner, out))
 
 
+def by_heads(joined: Tensor, parts: int, heads: int) -> list[Tensor]:
+    """The parts of [B, L, parts d], each [B, heads, L, d / heads].
+
+    Taken apart before heads and positions change places: the gradient then arrives in the layout of `joined`, and is
+    not copied once more.
+    """
+    B, L, width = joined.shape
+    return [part.transpose(1, 2) for part in joined.view(B, L, parts, heads, width // parts // heads).unbind(2)]
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention within a sentence; one matrix product for queries, keys and values."""
 
@@ -43,12 +53,11 @@ class SelfAttention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of x [B, L, d], each [B, heads, L, d / heads]."""
-        B, L, d = x.shape
-        q, k, v = self.qkv(x).view(B, L, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = by_heads(self.qkv(x), 3, self.heads)
         return q, k, v
 
     def mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """What the queries find, [B, L, d]."""
+        """What queries [B, heads, L, d / heads] find among keys and values [B, heads, S, d / heads], [B, L, d]."""
         found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(found.transpose(1, 2).flatten(2))
 
@@ -65,12 +74,11 @@ class CrossAttention(nn.Module):
 
     def memory(self, encoded: Tensor) -> KeysValues:
         """Keys and values of encoded [B, S, d]."""
-        B, S, d = encoded.shape
-        k, v = self.kv(encoded).view(B, S, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        k, v = by_heads(self.kv(encoded), 2, self.heads)
         return k, v
 
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
-        """x [B C, L, d] against keys of B sentences -> [B C, L, d]."""
+        """x [B C, L, d] against keys of B sentences, mask [B, 1, 1, S] -> [B C, L, d]."""
         BC, L, d = x.shape
         B = len(memory[0])
         q = self.q(x).view(B, BC // B * L, self.heads, d // self.heads).transpose(1, 2)

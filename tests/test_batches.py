@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import batches, tokenizer
-from core.batches import BatchStream, Encoded, Ragged, decode_batches, encode, epoch_batches
+from core.batches import BatchStream, Encoded, Ragged, decode_batches, encode
 from core.corpus import Corpus
 from core.errors import UserError
 from core.tokenizer import BOS, EOS, PAD
@@ -81,7 +81,7 @@ def test_an_epoch_holds_each_pair_once_within_the_budget(
     lengths: list[tuple[int, int]], budget: int, seed: int, epoch: int
 ) -> None:
     encoded = of_lengths(lengths)
-    made = epoch_batches(encoded, budget, seed, epoch)
+    made = BatchStream(encoded, budget, seed).epoch(epoch)
     assert sorted(index for batch in made for index in batch.tolist()) == list(range(len(lengths)))
     for rows in made:
         batch = encoded.batch(rows)
@@ -95,7 +95,7 @@ def test_any_step_can_be_looked_at_in_any_order(lengths: list[tuple[int, int]], 
     stream = BatchStream(encoded, budget, 7)
     for step in steps:
         epoch, position = divmod(step, len(stream))
-        plan = epoch_batches(encoded, budget, 7, epoch)
+        plan = BatchStream(encoded, budget, 7).epoch(epoch)
         assert len(plan) == len(stream)
         assert stream.at(step).source.equal(encoded.batch(plan[position]).source)
         assert stream.at(step).target.equal(encoded.batch(plan[position]).target)
@@ -103,7 +103,7 @@ def test_any_step_can_be_looked_at_in_any_order(lengths: list[tuple[int, int]], 
 
 def test_seeds_and_epochs_differ_and_repeat() -> None:
     encoded = natural(5000)
-    plans = [[b.tolist() for b in epoch_batches(encoded, 256, s, e)] for s, e in [(1, 0), (1, 1), (2, 0), (1, 0)]]
+    plans = [[b.tolist() for b in BatchStream(encoded, 256, s).epoch(e)] for s, e in [(1, 0), (1, 1), (2, 0), (1, 0)]]
     assert plans[0] == plans[3] and plans[0] != plans[1] and plans[0] != plans[2]
     as_sets = [{frozenset(batch) for batch in plan} for plan in plans]
     assert len(as_sets[0] & as_sets[1]) < 0.5 * len(as_sets[0])  # the batches themselves differ, not only their order

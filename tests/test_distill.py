@@ -20,7 +20,8 @@ from ablations.materials import prepare
 from analysis import load, provenance
 from core import batches, corpus, lineage, model_folder, teacher
 from core.complexity import translation_entropy
-from core.config import DataConfig
+from core.config import DataConfig, ModelConfig, RunConfig
+from core.difformer import Difformer
 from core.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,11 +76,20 @@ def test_only_the_training_targets_are_new(text: Path, made: Path) -> None:
 
 
 def test_the_targets_are_what_the_saved_teacher_writes(made: Path) -> None:
-    model, config, tokenizer = teacher.load(made / "teacher", torch.device("cpu"))
+    model, config, tokenizer = model_folder.load_teacher(made / "teacher", torch.device("cpu"))
     sources = [(source, "") for source in lines(made, "train.xx")]
     encoded = batches.encode(sources, tokenizer, config.data.max_length)
     written = teacher.texts(model, batches.decode_batches(encoded, 2048), tokenizer.decode, 2, 1.0)
     assert [written[index] for index in range(300)] == lines(made, "train.yy")
+
+
+def test_a_folder_is_loaded_as_what_it_holds(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is the teacher of a distillation, not a Difformer"):
+        model_folder.load(made / "teacher", torch.device("cpu"))
+    config = RunConfig(model=ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, heads=2))
+    model_folder.save_weights(tmp_path, Difformer(config.model, 20, 10, 50), config)
+    with pytest.raises(UserError, match="is a Difformer, not the teacher of a distillation"):
+        model_folder.load_teacher(tmp_path, torch.device("cpu"))
 
 
 def test_corpus_json_says_where_the_text_comes_from(text: Path, made: Path) -> None:
