@@ -104,6 +104,22 @@ def test_a_server_that_comes_back(wandb_server: Server, tmp_path: Path, monkeypa
     back.stop()
 
 
+def test_an_interrupted_run_goes_on_where_the_server_has_it(wandb_server: Server, tmp_path: Path) -> None:
+    folder, tracker, run = begun(tmp_path)
+    log_all(folder, tracker, last=3)
+    tracker.finish("pending")
+    assert steps(wandb_server, run) == [1, 2, 2, 3] and wandb_server.backend.runs[run]["exitcode"] == 1
+    again = WandbTracker(folder, "online")
+    log_all(folder, again, resume=2)
+    finish(folder, again)
+    tracking.client().teardown()
+    assert list(wandb_server.backend.runs) == [run]
+    assert steps(wandb_server, run) == [1, 2, 2, 3, 3, 4, 4], "only the last one may be there twice"
+    found = wandb_server.backend.runs[run]
+    assert [row["_step"] for row in found["history"]] == list(range(len(found["history"])))
+    assert found["exitcode"] == 0 and wandb_server.backend.unknown == []
+
+
 def test_a_server_that_never_answers(wandb_server: Server, tmp_path: Path) -> None:
     folder, tracker, _ = begun(tmp_path)
     wandb_server.backend.answering.clear()
