@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -194,6 +195,20 @@ def test_online_only_with_a_key_and_a_server_that_answers(
     assert connection.mode() == "offline" and capsys.readouterr().err.count("does not answer") == 1
     monkeypatch.setenv("WANDB_MODE", "online")
     assert connection.mode() == "online", "the user has the last word"
+
+
+def test_a_proxy_on_the_way_is_asked_unless_the_server_is_excepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"127.0.0.1:{proxy.getsockname()[1]}"
+        assert connection.reachable(f"http://{address}") and not connection.reachable("http://127.0.0.1:9")
+        for written in (address, f"http://{address}", f"http://me:secret@{address}/"):
+            monkeypatch.setenv("http_proxy", written)
+            assert connection.reachable("http://127.0.0.1:9"), written
+        monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
+        assert not connection.reachable("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(("said", "meant"), {"run": "online", "dryrun": "offline", "disabled": "disabled"}.items())

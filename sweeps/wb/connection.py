@@ -44,12 +44,20 @@ def has_key(url: str) -> bool:
 
 def reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
     """Whether the server (or the proxy on the way to it) takes a connection."""
-    scheme = urlsplit(url).scheme
-    target = urlsplit(urllib.request.getproxies().get(scheme, url))
+    target = urlsplit(_first_stop(url))
     port = target.port or {"http": 80}.get(target.scheme, 443)
     with suppress(OSError), socket.create_connection((target.hostname or "", port), timeout=seconds):
         return True
     return False
+
+
+def _first_stop(url: str) -> str:
+    """The proxy that is on the way to an address, or the address itself."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.netloc):
+        return url
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def chosen() -> str | None:
