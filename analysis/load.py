@@ -20,6 +20,8 @@ from core.errors import UserError
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
 STEP = "train/step"
+NAMED = 3
+"""Of many runs left out, so many are named."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,13 @@ def _results(
     known, planned = {arm["name"] for arm in (info or {}).get("arms") or []}, (info or {}).get("runs")
     metric = (info or {}).get("metric") or "bleu"
     chosen: dict[tuple[str, int], str] = {}
-    failures, notes = [], []
+    failures, notes, others = [], [], dict[str, list[str]]()
     for name, record in sorted(records.items(), key=lambda item: str(item[1].get("finished") or "")):
         if known and record["arm"] not in known:
-            notes.append(f"{name} left out: its arm is not in study.json")
+            others.setdefault("of arms that are not in study.json", []).append(name)
             continue
         if planned is not None and name not in planned:
-            notes.append(f"{name} left out: it is not among the runs of the sweep that study.json describes")
+            others.setdefault("not among those of the sweep that study.json describes", []).append(name)
             continue
         reason = _no_result(record, scores[name], metric)
         if reason:
@@ -159,8 +161,17 @@ def _results(
         if key in chosen:
             notes.append(f"{chosen[key]} left out: {name} is a later run of the same arm and seed")
         chosen[key] = name
-    done = set(chosen)
+    done, notes = set(chosen), [left_out(names, why) for why, names in others.items()] + notes
     return list(chosen.values()), [f for f in failures if (f["arm"], f["seed"]) not in done], notes
+
+
+def left_out(names: list[str], why: str) -> str:
+    """One line for all runs left out for one reason: '3 runs left out, ...: a, b and c'; of many, the first three."""
+    shown = sorted(names)[:NAMED]
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    *first, last = shown + more
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{len(names)} run{'s' * (len(names) > 1)} left out, {why}: {listed}"
 
 
 def _no_result(record: Mapping[str, Any], scores: Mapping[str, Any] | None, metric: str) -> str | None:

@@ -163,7 +163,18 @@ def test_runs_of_an_earlier_sweep_with_other_options_are_left_out(tmp_path: Path
     edit(path / "study.json", runs=ours)
     study = load(path)
     assert sorted(study.scores["run"]) == sorted(ours)
-    assert sum("left out: it is not among the runs" in note for note in study.notes) == 4
+    others = sorted(run.parent.name for run in runs(path) if "-s3-" in run.parent.name)
+    said = (
+        f"4 runs left out, not among those of the sweep that study.json describes: {', '.join(others[:3])} and 1 more"
+    )
+    assert list(study.notes) == [said]
+
+
+def test_a_single_run_left_out_is_named(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2))
+    other = runs(path)[0].parent
+    edit(other / "run.json", arm="another")
+    assert list(load(path).notes) == [f"1 run left out, of arms that are not in study.json: {other.name}"]
 
 
 def test_options_that_differ_without_an_arm_setting_them_are_told(tmp_path: Path) -> None:
