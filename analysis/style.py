@@ -32,13 +32,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
+from analysis.formats import FORMATS
 from analysis.hidden import visible
 from analysis.load import Study
 from analysis.results import level_text, on_levels
 from core.errors import UserError
 
-COLUMN, PAGE = 3.35, 6.9
-"""Widths in inches of a column and of a page."""
 SMALL = 7
 """The smallest font size, in points."""
 GREY = "#595959"
@@ -49,7 +48,6 @@ PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"),
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-FORMATS = ("pdf", "png", "svg")
 METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
 

@@ -1,9 +1,5 @@
-"""The ablation table and the table of effects, as Markdown, CSV, LaTeX, and on the terminal.
+"""The ablation table and the table of effects, as Markdown, CSV, LaTeX, and on the terminal."""
 
-python -m analysis.tables runs/modules --out figures
-"""
-
-import argparse
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.files import told, writing
-from analysis.load import Study, load
+from analysis.load import Study
 from analysis.markup import latex, markdown
 from analysis.provenance import arm_rows, footer
 from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
 from analysis.separation import power_curve, power_note
-from core.errors import command
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
 FACTORIAL = (
@@ -196,21 +190,3 @@ def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) 
         console.print(table, "")
     for line in lines:
         console.print(line, style="dim", markup=False, highlight=False)
-
-
-@command
-def main() -> None:
-    """Write and print the tables of one or more studies."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Tables of a study.")
-    parser.add_argument("study_dir", nargs="+", type=Path, help="folder of a study, such as runs/modules")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
-    options = parser.parse_args()
-    for study in [load(path) for path in options.study_dir]:
-        made = tabulate(study)
-        show(study, made=made)
-        with writing():
-            print(told(write(study, options.out / study.name, made)))
-
-
-if __name__ == "__main__":
-    main()

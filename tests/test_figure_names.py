@@ -14,13 +14,13 @@ from fake_runs import edit, write_study
 from fake_search import write_search
 from test_paper_figures import overlaps
 
-from analysis import figures
-from analysis.figures import of_search
+from analysis.figures import ablation, drawing, of_search, one_shot
 from analysis.figures.names import WIDEST, drawable, drawn_names
+from analysis.formats import COLUMN, PAGE
 from analysis.load import load
 from analysis.report.sections import figures as section
-from analysis.style import COLUMN, PAGE, styled, text_width
-from analysis.tuned import tuned
+from analysis.style import styled, text_width
+from analysis.tuned.data import tuned
 
 NAMES = [r"$x_1$ at $5 or $6 \alpha", "two\nlines\tof\u202e 100% {a}_b^c", "x" * 70 + " one", "x" * 70 + " two"]
 DRAWN = [r"$x_1$ at $5 or $6 \alpha", "two lines of⟨U+202E⟩ 100% {a}_b^c", f"{'x' * 21}…{'x' * 6} one"]
@@ -50,12 +50,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its figures, text as text."""
     out = tmp_path_factory.mktemp("figures")
-    figures.redraw(load(study), out, ["svg"], style=TEXT)
+    drawing.redraw(load(study), out, ["svg"], style=TEXT)
     return out
 
 
 def test_every_figure_shows_names_as_they_are(drawn: Path) -> None:
-    for module in figures.MODULES:
+    for module in drawing.MODULES:
         shown = texts(drawn / f"{module.NAME}.svg")
         assert set(DRAWN) <= shown, module.NAME
         assert any(text.startswith("A banner of $5 and $6") for text in shown)
@@ -63,19 +63,19 @@ def test_every_figure_shows_names_as_they_are(drawn: Path) -> None:
 
 def test_what_was_drawn_keeps_whole_names(drawn: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the CSVs, and in the table of data below a figure of the report."""
-    for module in figures.MODULES:
+    for module in drawing.MODULES:
         labels = set(pd.read_csv(drawn / f"{module.NAME}.csv")["label"])
         assert set(NAMES) <= labels
         assert module.NAME != "ablation" or {f"{name} - {NAMES[0]}" for name in NAMES[1:]} <= labels
-    monkeypatch.setattr(section, "MODULES", (figures.ablation,))
+    monkeypatch.setattr(section, "MODULES", (ablation,))
     assert section.figures_section(load(study)).body.count("x" * 70) > 10
 
 
 @pytest.mark.parametrize("width", [COLUMN, PAGE], ids=["column", "page"])
 def test_long_names_leave_room(width: float, study: Path) -> None:
-    for module in (figures.ablation, figures.one_shot):
+    for module in (ablation, one_shot):
         with styled():
-            figure, _ = figures.draw(module, load(study), width)
+            figure, _ = drawing.draw(module, load(study), width)
             figure.draw_without_rendering()
         plt.close(figure)
         box = figure.get_tightbbox()
@@ -101,8 +101,8 @@ def test_mathematics_of_our_own_stays_and_a_style_can_ask_for_more(
     drawn: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not any("sqrt" in text for text in texts(drawn / "embedding_norms.svg"))
-    monkeypatch.setattr(figures, "MODULES", (figures.ablation,))
-    figures.redraw(load(study), tmp_path, ["svg"], style=TEXT | {"text.parse_math": True})
+    monkeypatch.setattr(drawing, "MODULES", (ablation,))
+    drawing.redraw(load(study), tmp_path, ["svg"], style=TEXT | {"text.parse_math": True})
     assert not any("$x_1$" in text for text in texts(tmp_path / "ablation.svg"))
 
 
@@ -129,11 +129,11 @@ def test_signs_that_the_font_lacks_are_said_once(tmp_path: Path, monkeypatch: py
     path = write_study(tmp_path, "token_loss", seeds=(1,))
     arms = json.loads((path / "study.json").read_text())["arms"]
     edit(path / "study.json", arms=[arms[0] | {"label": "日本 🦊"}, *arms[1:]])
-    for module in (figures, section):
-        monkeypatch.setattr(module, "MODULES", (figures.ablation,))
+    for module in (drawing, section):
+        monkeypatch.setattr(module, "MODULES", (ablation,))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _, said = figures.redraw(load(path), tmp_path / "out", ["png", "svg"])
+        _, said = drawing.redraw(load(path), tmp_path / "out", ["png", "svg"])
         made = section.figures_section(load(path)).body
     lines = [line for line in said if "no sign" in line]
     assert len(lines) == 1

@@ -16,8 +16,7 @@ from fake_runs import BANNER, edit, write_study
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from analysis import figures
-from analysis.figures import embedding_norms, loss_collapse, per_step
+from analysis.figures import drawing, embedding_norms, loss_collapse, per_step
 from analysis.load import load
 from analysis.style import OKABE_ITO, PAIRS, arm_style, panels, styled
 
@@ -69,7 +68,7 @@ def test_the_command_says_where_it_cannot_write(modules: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["noise_factor", "token_loss", "many"])
 def test_every_kind_of_study_is_drawn(kind: str, tmp_path: Path) -> None:
-    written, skipped = figures.redraw(load(write_study(tmp_path, kind, seeds=(1, 2))), tmp_path / "out", ["png"])
+    written, skipped = drawing.redraw(load(write_study(tmp_path, kind, seeds=(1, 2))), tmp_path / "out", ["png"])
     assert {path.stem for path in written} == NAMES
     assert not skipped
 
@@ -82,7 +81,7 @@ def test_missing_data_leave_a_figure_out_with_a_reason(tmp_path: Path) -> None:
         edit(scores, by_steps=[])
     for metrics in path.glob("*/metrics.jsonl"):
         metrics.unlink()
-    written, skipped = figures.redraw(load(path), tmp_path / "out", ["png"])
+    written, skipped = drawing.redraw(load(path), tmp_path / "out", ["png"])
     assert {file.stem for file in written} == {"ablation"}
     assert len(skipped) == 5
     assert all(" left out: no run " in line for line in skipped)
@@ -98,14 +97,14 @@ def test_nan_null_and_a_single_seed_do_not_stop_a_figure(tmp_path: Path) -> None
     arrays = {key: np.full_like(x, np.nan) if x.dtype.kind == "f" and key != "t" else x for key, x in arrays.items()}
     np.savez(first / "probes.npz", **arrays)
     edit(first / "scores.json", by_steps=[{"steps": 20, "calls": 15, "bleu": None, "seconds": None}])
-    written, skipped = figures.redraw(load(path), tmp_path / "out", ["png"])
+    written, skipped = drawing.redraw(load(path), tmp_path / "out", ["png"])
     assert {file.stem for file in written} == NAMES
     assert not skipped
 
 
 def test_csv_holds_what_was_drawn(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "noise_factor", seeds=(1, 2)))
-    figures.redraw(study, tmp_path, ["png"])
+    drawing.redraw(study, tmp_path, ["png"])
     frame = pd.read_csv(tmp_path / "per_step.csv")
     rows = frame[(frame["arm"] == "F4") & (frame["metric"] == "nearest")]
     names = study.scores.loc[study.scores["arm"] == "F4", "run"]
@@ -198,7 +197,7 @@ def test_colours_stay_apart_for_the_colour_blind(palette: tuple[str, ...], defic
     assert all(lab(color, np.eye(3))[0] < 76 for color in palette)
 
 
-@pytest.mark.parametrize("module", figures.MODULES, ids=lambda module: module.NAME)
+@pytest.mark.parametrize("module", drawing.MODULES, ids=lambda module: module.NAME)
 def test_axes_have_labels_and_legend_entries_for_every_arm(module: Any, modules: Path) -> None:
     study = load(modules)
     with styled():
@@ -222,7 +221,7 @@ def test_shares_are_drawn_in_percent(modules: Path) -> None:
 
 def test_the_banner_stands_on_every_figure(tmp_path: Path) -> None:
     path = write_study(tmp_path, "token_loss", seeds=(1,))
-    for module in figures.MODULES:
+    for module in drawing.MODULES:
         figure, _ = module.figure(load(path))
         assert BANNER in figure.get_suptitle()
         plt.close(figure)

@@ -13,7 +13,7 @@ from fake_search import write_search
 from analysis import markup, tables
 from analysis.load import load
 from analysis.tables import Grid
-from analysis.tuned import tuned
+from analysis.tuned.data import tuned
 from analysis.tuned.writing import write
 
 PDFLATEX = shutil.which("pdflatex")

@@ -14,15 +14,16 @@ from fake_runs import write_study
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis import figures
+from analysis.figures import ablation, drawing, loss_collapse, per_step
 from analysis.figures.__main__ import inches
 from analysis.figures.common import TooTall
+from analysis.formats import COLUMN, PAGE
 from analysis.load import Study, load
-from analysis.style import COLUMN, PAGE, RC, SMALL, STYLE, own_ids, read_style, rendered, save, styled
+from analysis.style import RC, SMALL, STYLE, own_ids, read_style, rendered, save, styled
 from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-by_name = pytest.mark.parametrize("module", figures.MODULES, ids=lambda module: module.NAME)
+by_name = pytest.mark.parametrize("module", drawing.MODULES, ids=lambda module: module.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +106,14 @@ def test_the_command_takes_width_and_style(tmp_path: Path, factors: Study) -> No
     done = command(str(factors.path), "--out", str(tmp_path), "--width", "4", "--style", style, "--formats", "png")
     assert done.returncode == 0, done.stderr
     sizes = {path.stem: plt.imread(path).shape[1] for path in (tmp_path / "noise_factor").glob("*.png")}
-    assert sizes == {module.NAME: 200 for module in figures.MODULES}
+    assert sizes == {module.NAME: 200 for module in drawing.MODULES}
 
 
 def test_a_figure_that_does_not_fit_keeps_its_own_width(
     tmp_path: Path, modules: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "MODULES", (figures.loss_collapse,))
-    _, said = figures.redraw(modules, tmp_path, ["png"], COLUMN, {"savefig.dpi": 50})
+    monkeypatch.setattr(drawing, "MODULES", (loss_collapse,))
+    _, said = drawing.redraw(modules, tmp_path, ["png"], COLUMN, {"savefig.dpi": 50})
     assert said == ["loss_collapse keeps its own width: 4 x 6 panels do not fit on a page in a column 3.35 inches wide"]
     assert plt.imread(tmp_path / "loss_collapse.png").shape[1] == int(50 * PAGE)
 
@@ -151,7 +152,7 @@ def fonts(pdf: bytes) -> list[bytes]:
     return [each for each in objects if re.search(rb"/Type\s*/Font\b", each)]
 
 
-@pytest.mark.parametrize("module", [figures.ablation, figures.loss_collapse], ids=lambda module: module.NAME)
+@pytest.mark.parametrize("module", [ablation, loss_collapse], ids=lambda module: module.NAME)
 def test_fonts_are_embedded_as_truetype(module: Any, factors: Study, tmp_path: Path) -> None:
     """Plain text, and mathematics with fonts of its own."""
     with styled():
@@ -167,7 +168,7 @@ def test_fonts_are_embedded_as_truetype(module: Any, factors: Study, tmp_path: P
 
 def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> None:
     """No id twice in all of them together, and each reference leads to an id of its own file."""
-    figures.redraw(factors, tmp_path, ["svg"])
+    drawing.redraw(factors, tmp_path, ["svg"])
     seen: set[str] = set()
     for path in sorted(tmp_path.glob("*.svg")):
         text = path.read_text()
@@ -187,7 +188,7 @@ def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> 
 def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path: Path) -> None:
     """The shortcut past Figure.savefig changes no pixel."""
     with styled():
-        figure, _ = figures.per_step.figure(factors)
+        figure, _ = per_step.figure(factors)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         figure.savefig(tmp_path / "savefig.png", metadata={"Software": None})

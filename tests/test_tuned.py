@@ -14,7 +14,9 @@ from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.load import load
 from analysis.stats import mean_interval_t, paired
-from analysis.tuned import Tuned, report, text, tuned
+from analysis.tuned import text
+from analysis.tuned.data import Tuned, tuned
+from analysis.tuned.writing import report
 from core.errors import UserError
 
 ARMS = 8

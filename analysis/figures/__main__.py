@@ -10,12 +10,7 @@ import argparse
 import math
 from pathlib import Path
 
-from analysis.figures import redraw
-from analysis.files import told, writing
-from analysis.load import load
-from analysis.style import COLUMN, FORMATS, PAGE, read_style
-from analysis.tables import show, tabulate, write
-from analysis.tuned import report
+from analysis.formats import COLUMN, FORMATS, PAGE
 from core.errors import command
 
 
@@ -49,6 +44,13 @@ def inches(text: str) -> float:
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
+    from analysis.figures.drawing import redraw  # these take seconds: not for --help
+    from analysis.files import told, writing
+    from analysis.load import load
+    from analysis.style import read_style
+    from analysis.tables import show, tabulate, write
+    from analysis.tuned.writing import report
+
     style = read_style(options.style) if options.style else {}
     folders = [
         path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet, style)

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.common import Missing
+from analysis.formats import PAGE
 from analysis.load import Study
 from analysis.results import ablation, comparisons, metric_name, on_levels, short
-from analysis.style import GREY, PAGE, Look, arm_style, banner, seeds_text
+from analysis.style import GREY, Look, arm_style, banner, seeds_text
 
 NAME = "ablation"
 

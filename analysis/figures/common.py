@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.formats import COLUMN, PAGE
 from analysis.load import Study
-from analysis.style import COLUMN, PAGE, Look, Panel, banner, grid, legend, legend_height, panels, range_text
+from analysis.style import Look, Panel, banner, grid, legend, legend_height, panels, range_text
 
 
 class Missing(Exception):

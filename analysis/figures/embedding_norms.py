@@ -13,20 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.common import Missing, blocks
+from analysis.formats import PAGE
 from analysis.load import Study
-from analysis.style import (
-    PAGE,
-    Look,
-    Panel,
-    arm_handle,
-    arm_style,
-    banner,
-    grid,
-    legend,
-    legend_height,
-    panels,
-    seeds_text,
-)
+from analysis.style import Look, Panel, arm_handle, arm_style, banner, grid, legend, legend_height, panels, seeds_text
 
 NAME = "embedding_norms"
 KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}

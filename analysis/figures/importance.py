@@ -6,8 +6,10 @@ from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing
 from analysis.figures.searches import caption
-from analysis.style import COLUMN, SMALL
-from analysis.tuned import Tuned, label
+from analysis.formats import COLUMN
+from analysis.style import SMALL
+from analysis.tuned.data import Tuned
+from analysis.tuned.text import label
 
 NAME = "importance"
 

@@ -15,7 +15,7 @@ from analysis.load import Study
 from analysis.style import text_width
 
 if TYPE_CHECKING:
-    from analysis.tuned import Tuned
+    from analysis.tuned.data import Tuned
 
 WIDEST = 1.9
 """Inches of a name that are drawn; of a wider one its beginning and its end."""

@@ -7,8 +7,9 @@ from typing import Any
 from analysis.figures import importance, pareto, tuned
 from analysis.figures.common import Missing
 from analysis.figures.names import drawable_search, search_names, whole
-from analysis.style import FORMATS, Signs, save, styled
-from analysis.tuned import Tuned
+from analysis.formats import FORMATS
+from analysis.style import Signs, save, styled
+from analysis.tuned.data import Tuned
 
 MODULES = (tuned, importance, pareto)
 

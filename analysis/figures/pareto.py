@@ -7,9 +7,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.figures.common import Missing
 from analysis.figures.searches import caption
+from analysis.formats import COLUMN
 from analysis.results import NAMES
-from analysis.style import COLUMN, arm_handle, arm_style, legend
-from analysis.tuned import Tuned
+from analysis.style import arm_handle, arm_style, legend
+from analysis.tuned.data import Tuned
 
 NAME = "pareto"
 

@@ -5,7 +5,7 @@ import textwrap
 from matplotlib.figure import Figure
 
 from analysis.style import GREY, SMALL
-from analysis.tuned import Tuned
+from analysis.tuned.data import Tuned
 
 
 def caption(figure: Figure, found: Tuned, what: str) -> None:

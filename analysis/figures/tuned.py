@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.ablation import draw_interval, effect_text, limits
 from analysis.figures.common import Missing
+from analysis.formats import PAGE
 from analysis.results import NAMES
-from analysis.style import GREY, PAGE, Look, arm_style, banner, legend, seeds_text
-from analysis.tuned import Tuned
+from analysis.style import GREY, Look, arm_style, banner, legend, seeds_text
+from analysis.tuned.data import Tuned
 
 NAME = "tuned"
 WHEN = {"default": "all arms at the default", "best": "each arm at its own best"}

@@ -3,9 +3,6 @@
 import argparse
 from pathlib import Path
 
-from analysis.load import load
-from analysis.preview.page import page
-from analysis.preview.spec import read
 from core.errors import UserError, command
 
 
@@ -17,6 +14,10 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True, help="workspace.json, as make dashboard writes it")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     options = parser.parse_args()
+    from analysis.load import load  # these take seconds: not for --help
+    from analysis.preview.page import page
+    from analysis.preview.spec import read
+
     workspace = read(options.workspace)
     study, why = None, ""
     try:

@@ -9,15 +9,19 @@ import argparse
 import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.load import Study, load
-from analysis.report.page import page
-from analysis.tuned import tuned
 from core.errors import UserError, command
 
+if TYPE_CHECKING:
+    from analysis.load import Study
 
-def read(path: Path) -> Study:
+
+def read(path: Path) -> "Study":
     """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
+    from analysis.load import load
+    from analysis.tuned.data import tuned
+
     found = tuned(path)
     return (found and (found.best or found.default)) or load(path)
 
@@ -46,6 +50,8 @@ def main() -> None:
     parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write index.html (default: report)")
     options = parser.parse_args()
+    from analysis.report.page import page  # takes seconds: not for --help
+
     path = write(page(read(options.study_dir)), options.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
 

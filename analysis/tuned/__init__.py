@@ -5,9 +5,3 @@ python -m analysis.tuned runs/modules-search --out figures
 reads search.json and the two studies it names, prints the tables, and writes them (tuned.md, tuned.tex), what they were
 made from (arms.csv, effects.csv, trials.csv) and the figures, each with its CSV, to figures/modules-search/.
 """
-
-from analysis.tuned.data import FILE, Tuned, tuned
-from analysis.tuned.text import label
-from analysis.tuned.writing import report
-
-__all__ = ["FILE", "Tuned", "label", "report", "tuned"]

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from analysis.tuned.data import FILE
-from analysis.tuned.writing import report
 from core.errors import UserError, command
 
 
@@ -15,6 +13,9 @@ def main() -> None:
     parser.add_argument("search_dir", type=Path, help="folder of a search, such as runs/modules-search")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     options = parser.parse_args()
+    from analysis.tuned.data import FILE  # these take seconds: not for --help
+    from analysis.tuned.writing import report
+
     if not report(options.search_dir, options.out):
         raise UserError(f"no search in {options.search_dir} (no {FILE}): make search writes one to runs/STUDY-search")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.figures import of_search
 from analysis.files import told, writing
+from analysis.formats import FORMATS
 from analysis.markup import latex, markdown
-from analysis.style import FORMATS
 from analysis.tables import Grid, print_grids
 from analysis.tuned.data import Tuned, tuned
 
@@ -40,8 +41,6 @@ def report(
     style: Mapping[Any, Any] | None = None,
 ) -> bool:
     """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
-    from analysis.figures import of_search  # those modules import this one
-
     found = tuned(path)
     if found is None:
         return False

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from analysis.figures import MODULES, draw
 from analysis.figures.common import Missing
+from analysis.figures.drawing import MODULES, draw
 from analysis.load import Study
 from analysis.report.alternative import describe
 from analysis.report.drawing import inline, svg_text

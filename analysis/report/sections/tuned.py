@@ -7,7 +7,7 @@ from analysis.load import Study
 from analysis.report.html import join, tag
 from analysis.report.section import Section
 from analysis.report.tables import download, grid_table
-from analysis.tuned import FILE, Tuned, tuned
+from analysis.tuned.data import FILE, Tuned, tuned
 
 
 def tuned_section(study: Study) -> Section | None:
