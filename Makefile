@@ -132,6 +132,7 @@ help:
 # works there is .venv/installing: one without a living process is an interrupted installation, made again from nothing.
 define SETUP
 set -eu
+trap 'echo "stopped; start the same command again, and it is made anew" >&2; exit 130' INT
 py="$$VENV/bin/python"
 lock="$$(cksum < requirements.txt)"
 line() { sed -n "$$1p" "$$VENV/$$2" 2>/dev/null || true; }
@@ -166,7 +167,7 @@ if [ -e "$$VENV/installing" ] || ! "$$py" -c "$$fits" 2>/dev/null || ! "$$py" -m
   rm -rf "$$VENV"
   mkdir -p "$$VENV"
   echo "$$$$" > "$$VENV/installing"
-  "$$1" -m venv "$$VENV"
+  "$$1" -m venv "$$VENV" 2> "$$VENV/errors" || { cat "$$VENV/errors" >&2; exit 1; }
   echo '*' > "$$VENV/.gitignore"
 fi
 echo "$$$$" > "$$VENV/installing"

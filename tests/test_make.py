@@ -259,6 +259,20 @@ def test_an_interrupted_installation_is_made_again(installation: Installation) -
 
 
 @needs_make
+@pytest.mark.parametrize("end", ["Ctrl-C", "failure"])
+def test_an_environment_that_cannot_be_made_says_why_and_ctrl_c_is_one_line(installation: Installation, end: str) -> None:
+    script = installation.python.read_text()
+    ending = f"venv) echo a long traceback >&2; {'kill -INT $PPID; ' * (end == 'Ctrl-C')}exit 1 ;;"
+    installation.python.write_text(script.replace("venv) mkdir", ending + "\nvenv) mkdir"))
+    stopped = installation.setup()
+    assert stopped.returncode != 0
+    assert ("a long traceback" in stopped.stderr) == (end == "failure")
+    assert ("stopped; start the same command again" in stopped.stderr) == (end == "Ctrl-C")
+    installation.python.write_text(script)
+    assert installation.setup().returncode == 0
+
+
+@needs_make
 def test_a_broken_environment_is_made_again(installation: Installation) -> None:
     installation.setup()
     (installation.checkout / ".venv" / "bin" / "python").unlink()
