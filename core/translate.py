@@ -15,7 +15,8 @@ from core.errors import UserError, command
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m core.translate", description=__doc__)
+    kept = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(prog="python -m core.translate", description=__doc__, formatter_class=kept)
     made.add_argument("model", type=Path, help="a run folder, or what core.official --convert wrote")
     made.add_argument("--steps", type=int, help="decoding steps K (default: as the model's own options say)")
     made.add_argument("--early_stop", type=int, help="last steps left out (default: a quarter of --steps, if given)")
