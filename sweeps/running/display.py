@@ -90,7 +90,8 @@ class Lines:
 
     def show(self, views: Sequence[View]) -> None:
         """Say what has changed since the last time, or that it goes on; at first, what others have done or do."""
-        if not self.before and any(view.state in ("running", "finished") for view in views):
+        states = {view.state for view in views}
+        if not self.before and states not in ({"pending"}, {"finished"}) and states & {"running", "finished"}:
             self._say(f"standing  {self._standing(views)}")
         for view in views:
             old = self.before.get(view.job.key)
