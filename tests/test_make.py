@@ -260,7 +260,7 @@ def test_an_interrupted_installation_is_made_again(installation: Installation) -
 
 @needs_make
 @pytest.mark.parametrize("end", ["Ctrl-C", "failure"])
-def test_an_environment_that_cannot_be_made_says_why_and_ctrl_c_is_one_line(installation: Installation, end: str) -> None:
+def test_an_environment_that_cannot_be_made_says_why_and_ctrl_c_is_short(installation: Installation, end: str) -> None:
     script = installation.python.read_text()
     ending = f"venv) echo a long traceback >&2; {'kill -INT $PPID; ' * (end == 'Ctrl-C')}exit 1 ;;"
     installation.python.write_text(script.replace("venv) mkdir", ending + "\nvenv) mkdir"))
