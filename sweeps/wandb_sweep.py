@@ -103,7 +103,8 @@ def describe(options: Options) -> dict[str, Any]:
     if options.search:
         folder = f"{recipe.folder}-{options.search}"
         parameters |= {"folder": {"value": folder}} | searched(recipe, set(overrides))
-        count = positive("points", options.points or POINTS_PER_ARM * len(study.arms))
+        usual = POINTS_PER_ARM * len(study.arms)
+        count = positive("points", usual if options.points is None else options.points)
         content |= {"name": folder, "run_cap": count}
     return content | {"parameters": parameters, "command": list(COMMAND)}
 

@@ -4,8 +4,10 @@ import json
 import warnings
 from pathlib import Path
 
+import pytest
 import wandb
 
+from core.errors import UserError
 from sweeps.agents.agent_ledger import Ledger
 
 
@@ -36,3 +38,14 @@ def test_a_point_whose_result_is_gone_is_done_again(tmp_path: Path) -> None:
     assert later.standing(0).state == "running" and again is not None and again.run == "s-000-2"
     again.release()
     assert later.standing(0).state == "interrupted"
+
+
+def test_other_points_under_the_same_id_are_refused(tmp_path: Path) -> None:
+    """With an id that was given, the file may have changed: what is done would stand for what never ran."""
+    found = [{"a": float("nan")}, {"a": "é\u2028\nü"}, {"a": 3}]
+    Ledger(tmp_path, "s", found[:2])
+    Ledger(tmp_path, "s", found)
+    Ledger(tmp_path, "s", found[:1])
+    with pytest.raises(UserError, match=r"points.jsonl:2: .*\{'a': 4\}.*another --sweep-id"):
+        Ledger(tmp_path, "s", [found[0], {"a": 4}])
+    assert len((tmp_path / "points.jsonl").read_text().split("\n")) == 4, "the longest list stays"

@@ -113,6 +113,11 @@ def test_ranges_in_wandbs_words() -> None:
     assert {dimension: wandb_sweep.as_wandb(dimension) for dimension in written} == written
 
 
+def test_no_points_is_no_number_of_points() -> None:
+    with pytest.raises(UserError, match="--points 0: must be at least 1"):
+        wandb_sweep.describe(wandb_sweep.Options(preset="smoke", search="random", points=0))
+
+
 def test_points_of_several_studies_are_refused() -> None:
     head = "method: grid\nprogram: sweeps/arm.py\nparameters:\n  study: {value: self_conditioning}\n"
     file = sweep_file.parse(
@@ -194,6 +199,7 @@ def test_where_a_factor_and_an_option_share_a_name_it_is_the_studys_factor() -> 
         ({"study": "modlues"}, "unknown study 'modlues'. Did you mean 'modules'"),
         ({"anchor_loss": 1}, "--anchor_loss: 1 is no level of this factor"),
         ({"noise_factor": 5}, "--noise_factor: 5 is no level of this factor"),
+        ({"seed": 2**31}, "--seed: must be a whole number from 1 to 2147483647; it is 2147483648"),
         ({"noise_factor": None}, "--noise_factor: None is no level"),
         ({"token_loss": "none"}, "--token_loss: study modules varies it itself"),
         ({"updtaes": 3}, "--updtaes: no such option. Did you mean 'updates'"),
@@ -202,7 +208,7 @@ def test_where_a_factor_and_an_option_share_a_name_it_is_the_studys_factor() -> 
         ({"seed": 1.5}, "--seed: must be a whole number"),
         ({"preset": "smok"}, "unknown preset 'smok'"),
         ({"src": "fr"}, "name the folder of text too"),
-        ({"folder": "a/b"}, "folder 'a/b'"),
+        ({"folder": "a/b"}, "--folder a/b: names a folder"),
     ],
 )
 def test_a_wrong_arm_is_refused(change: Mapping[str, Any], wrong: str) -> None:

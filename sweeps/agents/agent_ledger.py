@@ -64,8 +64,20 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: cannot be made ({error.strerror}); WANDB_DIR names another place") from error
-        rows = [{"point": i, "run": self.run_id(i, 1), "values": point} for i, point in enumerate(points)]
-        self._write("points.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._list()
+
+    def _list(self) -> None:
+        """Write all points down. Raises UserError if others are there: what is done would stand for what never ran."""
+        rows = [{"point": i, "run": self.run_id(i, 1), "values": point} for i, point in enumerate(self.points)]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        path = self.folder / "points.jsonl"
+        known = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        for number, (old, new) in enumerate(zip(known, lines, strict=False), 1):
+            if old != new:
+                said = f"the sweep of this id has another point here than {self.points[number - 1]}"
+                raise UserError(f"{path}:{number}: {said}; give another --sweep-id, or remove that folder")
+        if len(lines) > len(known):
+            self._write("points.jsonl", "\n".join([*lines, ""]))
 
     def run_id(self, index: int, attempt: int) -> str:
         """The W&B id of an attempt: each has its own, so that a failed one stays to be seen."""

@@ -20,6 +20,7 @@ from sweeps.agents.sweep_points import points
 from sweeps.running import plan
 from sweeps.running.plan import Job
 from sweeps.running.recipe import Recipe
+from sweeps.running.trials import LARGEST_SEED
 
 SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
 """What a point may say besides factors, options and the seed."""
@@ -92,8 +93,8 @@ def _overrides(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seed(values: Mapping[str, Any]) -> int:
     seed = values.get("seed", 1)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 1:
-        raise UserError(f"--seed: must be a whole number, at least 1; it is {seed!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 1 <= seed <= LARGEST_SEED:
+        raise UserError(f"--seed: must be a whole number from 1 to {LARGEST_SEED}; it is {seed!r}")
     return seed
 
 
