@@ -33,7 +33,8 @@ def queue_for(storage: BaseStorage, study: str) -> str:
     if not sweeps:
         raise UserError("the storage holds no sweep; start it first, on any host: make sweep STORAGE=URL")
     known = ", ".join(f"{name} (study {folder})" for name, folder in sorted(sweeps.items()))
-    raise UserError(f"{'several sweeps fit' if fitting else f'no sweep of study {study}'}; choose by --queue: {known}. make worker ARGS=--queue=NAME")
+    found = "several sweeps fit" if fitting else f"no sweep of study {study}"
+    raise UserError(f"{found}; choose by --queue: {known}. make worker ARGS=--queue=NAME")
 
 
 def at(job: Job, data: str | None) -> Job:
