@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
@@ -42,7 +43,7 @@ def test_a_point_whose_result_is_gone_is_done_again(tmp_path: Path) -> None:
 
 def test_other_points_under_the_same_id_are_refused(tmp_path: Path) -> None:
     """With an id that was given, the file may have changed: what is done would stand for what never ran."""
-    found = [{"a": float("nan")}, {"a": "é\u2028\nü"}, {"a": 3}]
+    found: list[dict[str, Any]] = [{"a": float("nan")}, {"a": "é\u2028\nü"}, {"a": 3}]
     Ledger(tmp_path, "s", found[:2])
     Ledger(tmp_path, "s", found)
     Ledger(tmp_path, "s", found[:1])
