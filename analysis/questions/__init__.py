@@ -1,25 +1,59 @@
-"""The paper's claims as questions to a study: what is measured, compared with what, for which values a claim holds.
+"""The paper's claims as questions to a study: what is changed, what is measured of it, for which values a claim holds.
 
 In the order of the paper's argument: objective collapse and the anchor loss, imbalanced scale and the norm,
 insufficient noise and the noise factor, all together, few steps. A mechanism and its gain in score are two questions.
 """
 
-from analysis.questions.base import Question
-from analysis.questions.mechanisms import anchor_spread, degeneration, imbalance, insufficient, objective, rounding
-from analysis.questions.scores import anchor_gain, few_steps, noise_gain, norm_gain, together
+from analysis.questions.base import NOISE, NORM, TOKEN, Change, Claimed, Question, anchored, noisy
+from analysis.questions.mechanisms import ERROR, FALL, LENGTH, RECOVERY, VARIANCE
+from analysis.questions.scores import GAIN, few_steps, together
 
 __all__ = ["QUESTIONS", "Question"]
 
+NO_ANCHOR = Change(TOKEN, "rounding", "the rounding loss in place of the anchor loss", anchored)
+LOW_NOISE = Change(NOISE, 1.0, "F = 1 in place of F > 1", noisy)
+
 QUESTIONS = (
-    objective,
-    rounding,
-    anchor_spread,
-    anchor_gain,
-    imbalance,
-    norm_gain,
-    insufficient,
-    degeneration,
-    noise_gain,
+    Claimed(
+        "objective_collapse",
+        "The denoising objective alone, without a token loss, is minimised by collapse: error and tokens vanish.",
+        Change(TOKEN, "none", "no token loss", anchored),
+        ERROR,
+    ),
+    Claimed(
+        "rounding_collapse",
+        "The rounding loss does not prevent this collapse.",
+        Change(TOKEN, "rounding", "the rounding loss", anchored),
+        ERROR,
+    ),
+    Claimed(
+        "anchor_spread",
+        "The anchor loss keeps the embeddings further apart than the rounding loss does.",
+        NO_ANCHOR,
+        VARIANCE,
+    ),
+    Claimed("anchor_score", "The anchor loss gives a better score than the rounding loss.", NO_ANCHOR, GAIN),
+    Claimed(
+        "norm_imbalance",
+        "Without a normalization the embeddings of frequent and rare types differ in length.",
+        Change(NORM, "none", "no embedding norm", alone=True),
+        LENGTH,
+    ),
+    Claimed("norm_score", "The embedding norm improves the score.", Change(NORM, "none", "no embedding norm"), GAIN),
+    Claimed(
+        "noise_insufficient",
+        "With F = 1 the embedding nearest to z_t already gives most tokens away at small and middle t.",
+        Change(NOISE, 1.0, "F = 1", alone=True),
+        RECOVERY,
+    ),
+    Claimed(
+        "noise_degeneration",
+        "With F = 1 the network trusts z_t: its prediction from pure noise gets worse as t falls, more than with "
+        "F > 1.",
+        LOW_NOISE,
+        FALL,
+    ),
+    Claimed("noise_score", "A noise factor above 1 improves the score.", LOW_NOISE, GAIN),
     together,
     few_steps,
 )

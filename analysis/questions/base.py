@@ -1,20 +1,48 @@
-"""A claim as it can be put to a study, and what the questions about mechanisms and about scores share."""
+"""A claim as it can be put to a study, and the form of most: an effect of changing one option of the full model."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from analysis.arms import full, replaced, setting
+from analysis.arms import full, number_of, replaced, setting
 from analysis.load import Arm, Study
 from analysis.observables import Seeds
+from analysis.results import metric_name
 from analysis.stats import Interval, mean_interval_t, t_pvalue
 
 Family = Literal["mechanism", "score"]
 TOKEN, NORM, NOISE = "token_loss", "embedding_norm", "noise_factor"
 NOT_VARIED = "This study has no arm that differs from the full model in this alone: {}."
+
+
+class Region(NamedTuple):
+    """The values of an effect for which a claim holds: in words, the edges between the two sides, and the test."""
+
+    criterion: str
+    edges: tuple[float, ...]
+    holds: Callable[[float], bool]
+
+
+def above(edge: float, of: str = "") -> Region:
+    """All above an edge."""
+    return Region(f"above {edge:g}{of}".replace("-", "−"), (edge,), lambda effect: effect > edge)
+
+
+def below(edge: float, of: str = "") -> Region:
+    """All below an edge."""
+    return Region(f"below {edge:g}{of}", (edge,), lambda effect: effect < edge)
+
+
+def apart(ratio: float) -> Region:
+    """All that are further from 1 than a ratio, either way."""
+    words, edges = f"below 1/{ratio:g} or above {ratio:g}", (1 / ratio, ratio)
+    return Region(words, edges, lambda effect: not 1 / ratio <= effect <= ratio)
+
+
+POSITIVE = above(0.0)
 
 
 @dataclass(frozen=True)
@@ -62,24 +90,87 @@ class Question:
         return float(np.max([t_pvalue(self.values - shift) for shift in shifts]))  # NaN if one of them is
 
 
-def at(study: Study, option: str, level: object) -> Arm | None:
-    """The full model if it has this level of the option, else the arm that differs from it in that alone."""
-    control = full(study)
-    if control is not None and setting(study, control, option) == level:
-        return control
-    return replaced(study, option, level)
+Note = Callable[[Study, Sequence[Arm], np.ndarray], str]
 
 
-def lost(study: Study, arms: Iterable[Arm], values: Seeds | np.ndarray) -> str:
+def lost(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
     """What is odd about the runs behind the values: seeds that gave none, runs that diverged; empty if nothing is."""
     names = [arm.name for arm in arms]
     scored, failed = (frame[frame["arm"].isin(names)] for frame in (study.scores, study.failed))
     seeds = {*scored["seed"], *failed.loc[failed["seed"] >= 0, "seed"]}
-    missing, odd = len(seeds) - len(values), scored[scored["outcome"] != "ok"]
+    missing, odd = len(seeds) - len(x), scored[scored["outcome"] != "ok"]
     fewer = f"{missing} of {len(seeds)} seeds gave no value (failed or not finished): the others may be the lucky ones."
     told = [fewer] if missing > 0 else []
     told += [f"{row.label}, seed {row.seed}, {row.outcome}: it counts with what it gave." for row in odd.itertuples()]
     return " ".join(told)
+
+
+class Change(NamedTuple):
+    """One option of the full model at another level, and that in words. needs: what the full model's own must be.
+
+    alone: the claim is about that arm alone, which may then be the full model itself.
+    """
+
+    option: str
+    level: object
+    named: str
+    needs: Callable[[object], bool] = lambda own: True
+    alone: bool = False
+
+    def arms(self, study: Study) -> list[Arm]:
+        """The full model and the changed one, or the latter alone; empty if the study has not what it takes."""
+        control, changed = full(study), replaced(study, self.option, self.level)
+        own = setting(study, control, self.option) if control else None
+        if self.alone and control and own == self.level:
+            return [control]
+        return ([changed] if self.alone else [control, changed]) if control and changed and self.needs(own) else []
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is measured of a change: its unit (the study's metric if empty), what is compared, and a value per seed [n].
+
+    contrast: with the labels at {full} and {arm}. measure: of a study and the names of the arms. log: it gives
+    logarithms of ratios. region: where a claim about it holds. notes: what else is said.
+    """
+
+    unit: str
+    contrast: str
+    measure: Callable[..., np.ndarray]
+    region: Region = POSITIVE
+    log: bool = False
+    family: Family = "mechanism"
+    notes: tuple[Note, ...] = (lost,)
+
+
+class Claimed(NamedTuple):
+    """A claim about a change of the full model; called with a study it is the question that this study can answer."""
+
+    key: str
+    statement: str
+    change: Change
+    effect: Effect
+
+    def __call__(self, study: Study) -> Question:
+        """The claim with what this study measured, or with what it lacks."""
+        effect, arms = self.effect, self.change.arms(study)
+        question = Question(self.key, self.statement, effect.family, effect.unit or metric_name(study))
+        if not arms:
+            return replace(question, missing=NOT_VARIED.format(self.change.named))
+        x = effect.measure(study, *(arm.name for arm in arms))
+        contrast = effect.contrast.format(full=arms[0].label, arm=arms[-1].label)
+        note = " ".join(filter(None, (tell(study, arms, x) for tell in effect.notes)))
+        return replace(question, contrast=contrast, x=x, log=effect.log, note=note, **effect.region._asdict())
+
+
+def anchored(own: object) -> bool:
+    """Whether the full model's token loss is the anchor loss."""
+    return own == "anchor"
+
+
+def noisy(own: object) -> bool:
+    """Whether the full model has a noise factor above 1."""
+    return number_of(own) > 1
 
 
 def array(values: Seeds) -> np.ndarray:

@@ -1,15 +1,16 @@
 """What the paper says it buys: a better score by each module, the best by all three, the same with few steps."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from analysis import observables as measured
-from analysis.arms import full, number_of, replaced, setting
+from analysis.arms import full, replaced
 from analysis.load import Arm, Study
 from analysis.observables import Seeds
-from analysis.questions.base import NOISE, NORM, NOT_VARIED, TOKEN, Question, lost
+from analysis.questions.base import NOISE, NORM, TOKEN, Effect, Question, above, lost
 from analysis.results import effects, metric_name
 from analysis.stats import mean_interval_t, paired, t_pvalue
 
@@ -20,44 +21,25 @@ LEAST_SCORE = 10.0
 """BLEU below which a margin of 1 means nothing: a model that has learned nothing scores alike with any K."""
 
 
-def gain(study: Study, key: str, statement: str, option: str, off: object, named: str) -> Question:
-    """Does the full model score higher than the same without one module?"""
-    question = Question(key, statement, "score", metric_name(study))
-    on, without = full(study), replaced(study, option, off)
-    if on is None or without is None:
-        return replace(question, missing=NOT_VARIED.format(named))
-    x = paired(study.values(study.metric, on.name), study.values(study.metric, without.name))
-    return replace(
-        question,
-        contrast=f"{on.label} minus {without.label}",
-        criterion="above 0",
-        x=x,
-        note=" ".join(part for part in (lost(study, [on, without], x), _average(study, on, without)) if part),
-    )
+def scored(study: Study, *arms: str) -> np.ndarray:
+    """The score of the first arm minus that of the second [n seeds]."""
+    return paired(*(study.values(study.metric, arm) for arm in arms))
 
 
-def anchor_gain(study: Study) -> Question:
-    """Anchor against rounding: the score."""
-    statement = "The anchor loss gives a better score than the rounding loss."
-    return gain(study, "anchor_score", statement, TOKEN, "rounding", "the rounding loss in place of the anchor loss")
+def average(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
+    """The main effect of the factor in which two arms of a factorial differ, for comparison."""
+    tested, (on, off) = effects(study), arms
+    differing = [name for name in study.factors if on.toggles.get(name) != off.toggles.get(name)]
+    rows = tested[tested["effect"].isin(differing)] if len(tested) else tested
+    if len(rows) != 1:
+        return ""
+    row = rows.iloc[0]
+    bounds = f" [{row['estimate_low']:+.1f}, {row['estimate_high']:+.1f}]" if row["n_seeds"] > 1 else ""
+    text = f"Averaged over all settings of the other factors the effect is {row['estimate']:+.1f}{bounds}."
+    return text.replace("-", "−")
 
 
-def norm_gain(study: Study) -> Question:
-    """With against without the norm: the score."""
-    statement = "The embedding norm improves the score."
-    return gain(study, "norm_score", statement, NORM, "none", "no embedding norm")
-
-
-def noise_gain(study: Study) -> Question:
-    """F against 1: the score."""
-    control = full(study)
-    factor = number_of(setting(study, control, NOISE)) if control else math.nan
-    named = f"F = {factor:g}" if factor > 1 else "F > 1"
-    statement = "A noise factor above 1 improves the score."
-    question = gain(study, "noise_score", statement, NOISE, 1.0, f"F = 1 in place of {named}")
-    return (
-        question if factor > 1 else replace(question, missing=NOT_VARIED.format(f"F = 1 in place of {named}"), x=None)
-    )
+GAIN = Effect("", "{full} minus {arm}", scored, family="score", notes=(lost, average))
 
 
 def together(study: Study) -> Question:
@@ -124,21 +106,13 @@ def few_steps(study: Study) -> Question:
     if control is None or found is None:
         return replace(question, missing=f"This study does not decode with {SUFFICIENT} steps and with more.")
     most, scores, least = found
-    x = paired(scores[SUFFICIENT], scores[most])
-    low = max(map(float, [*scores[SUFFICIENT].values(), *scores[most].values()]), default=0.0) < LEAST_SCORE
-    if low:
+    if max([*scores[SUFFICIENT].values(), *scores[most].values()], default=0.0) < LEAST_SCORE:
         return replace(
             question, missing=f"The full model scores below {LEAST_SCORE:g} BLEU: that says nothing on steps."
         )
-    return replace(
-        question,
-        contrast=f"{control.label}: BLEU with {SUFFICIENT} steps minus BLEU with {most}{on_sentences(study, control)}",
-        criterion=f"above −{MARGIN:g} BLEU",
-        x=x,
-        edges=(-MARGIN,),
-        holds=lambda effect: effect > -MARGIN,
-        note=least,
-    )
+    what = f"{control.label}: BLEU with {SUFFICIENT} steps minus BLEU with {most}{on_sentences(study, control)}"
+    x = paired(scores[SUFFICIENT], scores[most])
+    return replace(question, contrast=what, x=x, note=least, **above(-MARGIN, " BLEU")._asdict())
 
 
 def on_sentences(study: Study, control: Arm) -> str:
@@ -170,16 +144,3 @@ def _step_scores(study: Study, control: Arm) -> tuple[int, dict[int, Seeds], str
     fall = paired(scores[most], scores[fewest])
     note = f"With {fewest} steps: {-fall.mean():+.1f} BLEU against {most}.".replace("-", "−") if fall.size else ""
     return most, scores, note
-
-
-def _average(study: Study, on: Arm, off: Arm) -> str:
-    """The main effect of the factor in which two arms of a factorial differ, for comparison."""
-    tested = effects(study)
-    differing = [name for name in study.factors if on.toggles.get(name) != off.toggles.get(name)]
-    rows = tested[tested["effect"].isin(differing)] if len(tested) else tested
-    if len(rows) != 1:
-        return ""
-    row = rows.iloc[0]
-    bounds = f" [{row['estimate_low']:+.1f}, {row['estimate_high']:+.1f}]" if row["n_seeds"] > 1 else ""
-    text = f"Averaged over all settings of the other factors the effect is {row['estimate']:+.1f}{bounds}."
-    return text.replace("-", "−")
