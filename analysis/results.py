@@ -21,6 +21,7 @@ from analysis.stats import (
     mean_interval_bootstrap,
     mean_interval_studentized,
     mean_interval_t,
+    no_spread,
     paired,
     sign_pvalue,
     t_pvalue,
@@ -181,7 +182,7 @@ def comparisons(study: Study) -> pd.DataFrame:
 def _tested(x: np.ndarray) -> dict[str, Any]:
     """Estimate, interval and p-values of differences x, one per seed."""
     columns = interval_columns("estimate", mean_interval_t(x)) | _bootstraps(x)
-    spread = float(x.std(ddof=1)) if x.size > 1 else math.nan
+    spread = (0.0 if no_spread(x) else float(x.std(ddof=1))) if x.size > 1 else math.nan
     return columns | {"n_seeds": x.size, "sd": spread, "p": t_pvalue(x), "p_sign": sign_pvalue(x)}
 
 
