@@ -51,23 +51,41 @@ def power_note(study: Study) -> list[str]:
     """Sentences: the smallest difference that these seeds find, that more seeds would, and how sure the spread is."""
     asked, curve = questions(study), power_curve(study)
     if curve.empty:
-        least = "a spread over seeds needs two seeds at least" if len(asked) else "there is nothing to compare"
-        return [f"Power: unknown, {least}."]
-    now, metric = int(curve["seeds_here"].max()), metric_name(study)
+        return [f"Power: unknown, {_why_unknown(asked)}."]
+    metric, now = metric_name(study), curve["seeds_here"]
     test = f"paired t test over seeds at two-sided 5%, Bonferroni for {len(asked)}"
-    here = curve[curve["seeds"] == curve["seeds_here"]]
-    lines = [
-        f"Power: with {now} seeds a true difference is found with a probability of {POWER:.0%} ({test}) from about "
-        f"this size on, in {metric}: {_listed(here, 'detectable')}."
-    ]
-    more = [n for n in SEEDS if n > now][:3]
-    sizes = "; ".join(f"with {n} seeds {_range(curve[curve['seeds'] == n]['detectable'])}" for n in more)
-    low, high = spread_factors(now)
+    here = curve[curve["seeds"] == now]
+    left_out = len(asked) - len(here)
+    without = f" ({left_out} more without a spread over seeds: unknown)" if left_out else ""
+    low, high = spread_factors(int(now.min()))
     return [
-        *lines,
-        f"More seeds, if they scatter as these do: {sizes}. An orientation: the true standard deviation may be "
-        f"{low:.2f} to {high:.1f} times what {now} seeds show.",
+        f"Power: with {seeds_seen(now)} a true difference is found with a probability of {POWER:.0%} ({test}) from "
+        f"about this size on, in {metric}: {_listed(here, 'detectable')}{without}.",
+        f"{_more(curve)}An orientation: the true standard deviation may be {low:.2f} to {high:.1f} times what "
+        f"{int(now.min())} seeds show (95% interval, if seeds scatter normally).",
     ]
+
+
+def _why_unknown(asked: pd.DataFrame) -> str:
+    """Why there is no power to speak of."""
+    if asked.empty:
+        return "there is nothing to compare"
+    if asked["n_seeds"].max() < 2:
+        return "a spread over seeds needs two seeds at least"
+    return "all seeds gave the same differences: how they vary is not known"
+
+
+def _more(curve: pd.DataFrame) -> str:
+    """What the next larger numbers of seeds would find; empty beyond the last."""
+    more = [n for n in SEEDS if n > curve["seeds_here"].max()][:3]
+    sizes = "; ".join(f"with {n} seeds {_range(curve[curve['seeds'] == n]['detectable'])}" for n in more)
+    return f"More seeds, if they scatter as these do: {sizes}. " if more else ""
+
+
+def seeds_seen(counts: "pd.Series[Any]") -> str:
+    """ "3 seeds", or "2 to 5 seeds" where comparisons have different numbers."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} to {high} seeds" if low < high else f"{high} seed{'s' * (high != 1)}"
 
 
 def _listed(rows: pd.DataFrame, column: str) -> str:

@@ -81,7 +81,7 @@ def test_the_note_by_hand(tmp_path: Path) -> None:
     assert "Bonferroni for 5" in note[0]
     assert note[0].endswith(f"in BLEU: {smallest:.1f}.")
     assert f"with 5 seeds {2 * detectable(5, 1 - 0.05 / 5):.1f}" in note[1]
-    assert "0.52 to 6.3 times" in note[1]
+    assert "0.52 to 6.3 times what 3 seeds show (95% interval" in note[1]
     curve = power_curve(study)
     row = curve[(curve["comparison"] == "F1 − F4") & (curve["seeds"] == 5)].iloc[0]
     assert (row["seen"], row["sd"], row["seeds_here"]) == pytest.approx((-10, 2, 3))
@@ -99,3 +99,45 @@ def test_without_spread_the_power_is_unknown(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "token_loss", seeds=(1,)))
     assert power_note(study) == ["Power: unknown, a spread over seeds needs two seeds at least."]
     assert power_curve(study).empty
+
+
+def rescored(path: Path, bleu: dict[str, list[float]]) -> Path:
+    """The same study with these scores by arm, in the order of the seeds; a run without one has failed."""
+    for run in sorted(path.glob("*/run.json")):
+        arm, seed = run.parent.name.rsplit("-", 2)[:2]
+        values = bleu.get(arm, bleu[""])
+        if int(seed[1:]) > len(values):
+            edit(run, state="failed", reason="killed")
+        else:
+            edit(run.parent / "scores.json", bleu=values[int(seed[1:]) - 1])
+    return path
+
+
+def test_the_note_says_how_many_seeds_each_comparison_has(tmp_path: Path) -> None:
+    """F1 has two of the four seeds: its spread is known worse than the others', and the note speaks of the worst."""
+    path = write_study(tmp_path, "noise_factor", seeds=(1, 2, 3, 4))
+    scores = {"F4": [70.0, 70, 70, 70], "F1": [50.0, 52], "": [60.0, 61, 62, 63]}
+    note = power_note(load(rescored(path, scores)))
+    assert "with 2 to 4 seeds a true difference" in note[0]
+    low, high = spread_factors(2)
+    assert f"{low:.2f} to {high:.1f} times what 2 seeds show" in note[1]
+
+
+def test_differences_without_a_spread_are_named_as_such(tmp_path: Path) -> None:
+    """Equal but for rounding: neither a power of 1 nor a lack of seeds."""
+    path = write_study(tmp_path, "noise_factor", seeds=(1, 2, 3))
+    control, same = [72.3, 52.3, 2.3], [70.1, 50.1, 0.1]
+    study = load(rescored(path, {"F4": control, "": same}))
+    assert set(questions(study)["sd"]) == {0.0}
+    assert power_note(study) == ["Power: unknown, all seeds gave the same differences: how they vary is not known."]
+    study = load(rescored(path, {"F4": control, "F1": [60.0, 50.0, 5.0], "": same}))
+    assert set(power_curve(study)["comparison"]) == {"F1 − F4"}
+    assert "(4 more without a spread over seeds: unknown)" in power_note(study)[0]
+    lines = "\n".join(tables.tabulate(study).lines)
+    assert "all gave the same difference" in lines and "nan" not in lines
+    assert tables.grids(study)[0][1].rows[1][1] == "−2.2 (n/a)"
+
+
+def test_beyond_twenty_seeds_no_larger_number_is_looked_at(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=tuple(range(1, 22)))
+    assert power_note(load(path))[1].startswith("An orientation: ")
