@@ -33,6 +33,11 @@ Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 
 NO_CONTROL = "The full model, this study's control arm, has no result to compare with."
+UNDEFINED = {
+    0: "No seed has all the values that are needed, so there is no interval.",
+    1: "One seed has no interval.",
+}
+"""Why there is no interval, by the number of values."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,18 @@ def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: f
     """The reason for a verdict; alone: what the interval would say without the correction."""
     if q.missing or q.open:
         return q.missing or q.open
-    if interval.n < 2:
-        return f"{'One seed has' if interval.n else 'No seed has both values, so there is'} no interval."
+    if not interval.defined or math.isnan(p):
+        return UNDEFINED.get(interval.n, "All seeds gave the same value: there is no spread to judge by.")
     value = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
-    corrected = f"{value} after Holm's correction for {tested} {q.family} claims"
+    corrected = f"{value} after Holm's correction for {tested} {q.family} claim{'s' * (tested > 1)}"
     if verdict != "undecided":
         side = "within" if verdict == "reproduced" else "outside"
         return f"The whole interval lies {side} what the claim says, {q.criterion} ({corrected})."
-    if math.isnan(p):
-        return "All seeds gave the same value: there is no spread to judge by."
     if alone != "undecided":
         side = "within" if alone == "reproduced" else "outside"
         return (
             f"The whole interval lies {side} what the claim says, {q.criterion}, and alone would say {alone}; among so "
-            f"many claims it is not enough ({corrected})."
+            f"many comparisons it is not enough ({corrected})."
         )
     return f"The interval holds values for which the claim is true ({q.criterion}) and values for which it is not."
 

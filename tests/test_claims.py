@@ -199,6 +199,15 @@ def test_few_steps(tmp_path: Path) -> None:
     assert lose(1.0).verdict == "undecided"
 
 
+def test_a_seed_without_a_value_is_said_also_of_steps(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+    edit(next(path.glob("anchor+norm+F4-s2-*")) / "run.json", state="failed", reason="killed")
+    edit(next(path.glob("anchor+norm+F4-s3-*")) / "scores.json", by_steps=None)
+    claim = verdicts(path)["few_steps"]
+    assert claim.seeds == 2
+    assert "2 of 4 seeds gave no value" in claim.reason and "without what is measured here" in claim.reason
+
+
 def test_a_model_that_learned_nothing_says_nothing_about_steps(tmp_path: Path) -> None:
     path = write_study(tmp_path, "modules", seeds=(1, 2, 3))
     rescore(path, lambda toggles, seed: 0.1 * seed)

@@ -38,6 +38,23 @@ def test_one_rival_without_a_spread_leaves_it_open_in_any_order() -> None:
         assert (name, p) == ("behind", pytest.approx(2 * reference.ttest_1samp(behind, 0).pvalue))
 
 
+def test_a_better_rival_decides_whatever_is_unknown_of_others() -> None:
+    """To refute "the best of all" one better arm is enough, though another has one seed or none."""
+    behind = np.array([-1.0, -1.1, -0.9])
+    for other in ([], [5.0], [-5.0], [0.0, 0.0, 0.0]):
+        name, p = closest({"other": np.array(other), "behind": behind})
+        assert (name, p) == ("behind", pytest.approx(2 * reference.ttest_1samp(behind, 0).pvalue))
+    level = closest({"near": -behind, "level": np.zeros(3)})
+    assert level[0] == "level" and math.isnan(level[1]), "equal in every seed: not shown to be worse"
+
+
+def test_equal_values_are_no_interval_that_holds_both_kinds_of_values() -> None:
+    for values in ([0.0, 0.0], [3.0, 3.0, 3.0]):
+        claim = judge(Question("key", "statement", "score", x=np.array(values), criterion="so"), 1.0, 5)
+        assert claim.verdict == "undecided" and not claim.effect.defined
+        assert "no spread to judge by" in claim.reason
+
+
 def test_the_reason_says_which_way_the_interval_points() -> None:
     """p above 5% after the correction: all below 0 must not read like support."""
     x = np.array([-9.0, -10.0, -12.0])

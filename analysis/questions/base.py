@@ -99,7 +99,8 @@ def lost(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
     scored, failed = (frame[frame["arm"].isin(names)] for frame in (study.scores, study.failed))
     seeds = {*scored["seed"], *failed.loc[failed["seed"] >= 0, "seed"]}
     missing, odd = len(seeds) - len(x), scored[scored["outcome"] != "ok"]
-    fewer = f"{missing} of {len(seeds)} seeds gave no value (failed or not finished): the others may be the lucky ones."
+    why = "failed, not finished, or without what is measured here"
+    fewer = f"{missing} of {len(seeds)} seeds gave no value ({why}): the others may be the lucky ones."
     told = [fewer] if missing > 0 else []
     told += [f"{row.label}, seed {row.seed}, {row.outcome}: it counts with what it gave." for row in odd.itertuples()]
     return " ".join(told)

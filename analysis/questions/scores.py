@@ -34,7 +34,8 @@ def average(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
     if len(rows) != 1:
         return ""
     row = rows.iloc[0]
-    bounds = f" [{row['estimate_low']:+.1f}, {row['estimate_high']:+.1f}]" if row["n_seeds"] > 1 else ""
+    known = math.isfinite(row["estimate_low"])
+    bounds = f" [{row['estimate_low']:+.1f}, {row['estimate_high']:+.1f}]" if known else ""
     text = f"Averaged over all settings of the other factors the effect is {row['estimate']:+.1f}{bounds}."
     return text.replace("-", "−")
 
@@ -82,20 +83,19 @@ def closest(x: dict[str, np.ndarray]) -> tuple[str, float]:
 
     If no rival is better on average, only "reproduced" is: all comparisons must be significant, so the largest p
     counts (intersection-union test), and the interval that reaches furthest down. Else only "not reproduced" is: one
-    must be, and the smallest p counts, times the number of rivals. p is NaN where a rival cannot be compared: below
-    two seeds, or without a spread.
+    must be, and the smallest p counts, times the number of rivals. p is NaN where it takes a rival that cannot be
+    compared: below two seeds, or without a spread.
     """
-    if any(len(values) < 2 for values in x.values()):
-        return min(x, key=lambda name: (len(x[name]), x[name].sum())), math.nan
-    p = {name: t_pvalue(values) for name, values in x.items()}
-    better = [name for name, values in x.items() if values.mean() < 0]
+    intervals = {name: mean_interval_t(values) for name, values in x.items()}
+    p = {name: t_pvalue(values) for name, values in x.items() if intervals[name].defined}
+    better = [name for name in p if intervals[name].estimate < 0]
     if better:
-        best = min(better, key=lambda name: math.inf if math.isnan(p[name]) else p[name])
-        return best, min(1.0, len(x) * p[best]) if math.isfinite(p[best]) else math.nan
-    unknown = [name for name, value in p.items() if math.isnan(value)]
+        best = min(better, key=lambda name: p[name])
+        return best, min(1.0, len(x) * p[best])
+    unknown = [name for name in x if name not in p]
     if unknown:
-        return unknown[0], math.nan
-    return min(x, key=lambda name: mean_interval_t(x[name]).low), max(p.values())
+        return min(unknown, key=lambda name: (len(x[name]), x[name].sum())), math.nan
+    return min(x, key=lambda name: intervals[name].low), max(p.values())
 
 
 def few_steps(study: Study) -> Question:
@@ -112,7 +112,9 @@ def few_steps(study: Study) -> Question:
         )
     what = f"{control.label}: BLEU with {SUFFICIENT} steps minus BLEU with {most}{on_sentences(study, control)}"
     x = paired(scores[SUFFICIENT], scores[most])
-    return replace(question, contrast=what, x=x, note=least, **above(-MARGIN, " BLEU")._asdict())
+    arms = [arm for arm in study.arms if arm.toggles.get("steps") in (SUFFICIENT, most)]
+    note = " ".join(filter(None, (lost(study, arms if is_of_steps(study) else [control], x), least)))
+    return replace(question, contrast=what, x=x, note=note, **above(-MARGIN, " BLEU")._asdict())
 
 
 def on_sentences(study: Study, control: Arm) -> str:
