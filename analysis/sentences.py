@@ -3,6 +3,11 @@
 Corpus BLEU is computed anew from sacreBLEU's counts of each sentence of samples.jsonl; where it is not the BLEU of
 scores.json, the run is left out and named. What comes out speaks of this test set and of this seed's two trained
 models; it says nothing about other seeds: that is what the intervals over seeds are for.
+
+p is two-sided; that of sacreBLEU's own paired bootstrap (`sacrebleu --paired-bs`) is of one tail, half of it or less.
+Nominal 95% intervals of a BLEU difference covered the true one (that on 20,000 sentences of simulated text; 600 test
+sets each) in 49, 83, 90, 92, 92% with 2, 5, 10, 20, 30 sentences, and in 94 to 96% from 50 on. With fewer than 50 there
+is no verdict.
 """
 
 from collections.abc import Sequence
@@ -21,6 +26,8 @@ ORDERS = 4
 SAME = 1e-6
 """How far BLEU computed anew may be from the one in scores.json."""
 RESAMPLES = 2000
+ENOUGH = 50
+"""Sentences from which on the intervals hold their level; with fewer they are given, and decide nothing."""
 
 
 def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -114,7 +121,7 @@ def _seed(study: Study, seed: int, rows: pd.DataFrame, scores: dict[str, Scored]
     for arm, scored, comparison, p in zip(others, own, found, adjusted, strict=True):
         row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences, "bleu": float(scored.bleu)}
         row |= {"control_bleu": float(base.bleu)} | interval_columns("difference", comparison.interval)
-        said = verdict(comparison.interval, p_adjusted=float(p))
+        said = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
         table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
     return pd.DataFrame(table)
 
@@ -129,13 +136,24 @@ def sentence_note(frame: pd.DataFrame, notes: list[str]) -> list[str]:
         for word, name in (("hurts", "below"), ("helps", "above")):
             times = int((rows["verdict"] == word).sum())
             if times:
-                every = "every seed" if times == len(rows) else f"{times} of {len(rows)} seeds"
+                every = _every(len(rows)) if times == len(rows) else f"{times} of {len(rows)} seeds"
                 groups.setdefault(f"{name} the control in {every}", []).append(str(label))
-    said = "; ".join(f"{head}: {', '.join(labels)}" for head, labels in groups.items()) or "no arm differs in any seed"
+    said = (
+        "; ".join(f"{head}: {', '.join(labels)}" for head, labels in groups.items())
+        or "undecided in every arm and seed"
+    )
+    sentences = int(frame["sentences"].iloc[0])
+    if sentences < ENOUGH:
+        said = f"undecided, for with fewer than {ENOUGH} sentences the intervals are too narrow to decide"
     width = float((frame["difference_high"] - frame["difference_low"]).median()) / 2
     return [
-        f"Sentences: BLEU by paired bootstrap over the {frame['sentences'].iloc[0]} test sentences within each seed "
+        f"Sentences: BLEU by paired bootstrap over the {sentences} test sentences within each seed "
         f"({RESAMPLES:,} resamples, Holm over the arms of a seed; half width {width:.1f} in the median): {said}. "
         "This speaks of the trained models at hand, not of other seeds.",
         *left_out,
     ]
+
+
+def _every(seeds: int) -> str:
+    """All seeds in which an arm could be compared."""
+    return "every seed" if seeds > 1 else "the one seed compared"

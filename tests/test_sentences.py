@@ -1,6 +1,7 @@
 """Arms compared sentence by sentence: sacreBLEU's counts, its score, and the bootstrap over the test set."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from fake_runs import edit, write_study
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest, Result, _bootstrap_resample
 
 from analysis import tables
+from analysis.files import read_rows
 from analysis.load import load
 from analysis.sentences import bleu, compare, counts, sentence_note, statistics
 from analysis.stats import paired_bootstrap
@@ -69,6 +72,53 @@ def test_arms_are_compared_within_each_seed(tmp_path: Path) -> None:
     alone = paired_bootstrap(found[one], found[other], bleu)
     assert (row["difference_low"], row["p"]) == (pytest.approx(alone.interval.low), pytest.approx(alone.p))
     assert frame.equals(compare(study)[0])
+
+
+def test_the_bootstrap_agrees_with_sacrebleus_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sacrebleu --paired-bs`: the same differences and intervals of its resamples; its p is of one tail."""
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    path = written(tmp_path, seeds=(1,), sentences=200)
+    rows = {run.parent.name[:2]: read_rows(run)[0] for run in path.glob("*/samples.jsonl")}
+    references = [[str(row["reference"]) for row in rows["F4"]]]
+    systems: list[tuple[str, Sequence[str]]] = [
+        (arm, [str(row["hypothesis"]) for row in rows[arm]]) for arm in ("F4", "F3", "F6", "F8")
+    ]
+    found = PairedTest(systems, {"BLEU": BLEU()}, references, test_type="bs", n_samples=2000)()[1]["BLEU"]
+    drawn = {arm: resampled_by_sacrebleu(texts, references) for arm, texts in systems}
+    frame = compare(load(path))[0].set_index("arm")
+    for (arm, _), theirs in zip(systems[1:], found[1:], strict=True):
+        assert isinstance(theirs, Result) and isinstance(found[0], Result)
+        row, differences = frame.loc[arm], drawn[arm] - drawn["F4"]
+        assert row["difference"] == pytest.approx(theirs.score - found[0].score)
+        bounds = np.quantile(differences, [0.025, 0.975])
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(bounds), abs=0.6)
+        tail = min((differences <= 0).mean(), (differences >= 0).mean())
+        assert row["p"] / 2 == pytest.approx(tail, abs=0.03)
+        assert theirs.p_value < row["p"]
+
+
+def resampled_by_sacrebleu(hypotheses: Sequence[str], references: list[list[str]]) -> np.ndarray:
+    """BLEU on each of sacreBLEU's own resamples, which are the same for every system."""
+    metric = BLEU(references=references)
+    table = metric._extract_corpus_statistics(hypotheses, None)
+    return np.array([score.score for score in _bootstrap_resample(table, metric, 2000)[1]])
+
+
+def test_few_sentences_decide_nothing(tmp_path: Path) -> None:
+    """Below 50 the percentile interval covers too rarely: 83% with 5 sentences, 90% with 10."""
+    study = load(written(tmp_path, sentences=30))
+    frame, notes = compare(study)
+    row = frame[frame["arm"] == "F1"].iloc[0]
+    assert row["difference_high"] < 0 and row["p_holm"] < 0.05
+    assert set(frame["verdict"]) == {"undecided"}
+    assert "undecided, for with fewer than 50 sentences" in sentence_note(frame, notes)[0]
+
+
+def test_no_verdict_is_no_claim_of_equality(tmp_path: Path) -> None:
+    frame, notes = compare(load(written(tmp_path)))
+    alike = frame[frame["arm"].isin(["F3", "F6"])]
+    assert "undecided in every arm and seed" in sentence_note(alike, notes)[0]
+    assert "in the one seed compared: F8" in sentence_note(frame[(frame["arm"] == "F8") & (frame["seed"] == 1)], [])[0]
 
 
 def test_the_counts_agree_with_scores_json(tmp_path: Path) -> None:
