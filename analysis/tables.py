@@ -15,14 +15,16 @@ from analysis.markup import latex, markdown
 from analysis.provenance import arm_rows, footer
 from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
-from analysis.separation import power_curve, power_note
+from analysis.separation import power_curve, power_note, seeds_seen
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
 FACTORIAL = (
     "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: "
-    "half of what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap).",
+    "half of what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap); of "
+    "three: half of what the third adds to that.",
     "Interval, p and verdict: t over the seeds' own contrasts. Pooled: with the residual variance of all contrasts "
-    "together (score = arm + seed + residual); narrower, and right only if residuals scatter alike in all arms.",
+    "together (score = arm + seed + residual); narrower, and right only if all effects vary equally from seed to seed: "
+    "of one that varies more than the others it is too narrow.",
 )
 """How to read the table of effects."""
 
@@ -102,23 +104,43 @@ def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
     """What the columns of the second table mean."""
     if tested.empty:
         return ["No effects: they need at least two arms, and a control arm with a result."]
-    factorial = "order" in tested
-    lines = list(FACTORIAL) if factorial else []
-    levels = study.factors.values()
-    if not factorial and len(levels) > 1 and all(len(each) == 2 for each in levels):
-        lines.append("No main effects and interactions: they need a seed with a result in every combination of levels.")
-    words = "helps or hurts (interactions: reinforce or overlap)" if factorial else "helps or hurts"
-    family = "main effects, and for the interactions" if factorial else f"{len(tested)} differences"
+    lines = list(FACTORIAL) if "order" in tested else _no_factorial(study)
     lines.append(
-        f"Verdict: {words} only if the whole interval lies on one side of 0 and p is at most 0.05 after Holm's "
-        f"correction for the {family}. Seeds needed: for a power of 80% if this difference and spread were the true "
-        "ones (Bonferroni level)."
+        f"Verdict: {_decided(tested)} only if the whole interval lies on one side of 0 and p is at most 0.05 "
+        f"{_corrected(tested)}. Intervals are not corrected: each is a 95% interval by itself. Seeds needed: for a "
+        "power of 80% if this difference and spread were the true ones (Bonferroni level); unknown without a spread "
+        "or above 1,000."
     )
     seeds = int(tested["n_seeds"].max())
     if seeds < 2:
-        return [*lines, "One seed: no interval, no p and no verdict; start at least two."]
-    wide = f"With {seeds} seeds intervals are wide: undecided does not mean no effect."
-    return lines if seeds > 4 else [*lines, wide]
+        few = "One seed" if seeds else "No seed has a result in both arms"
+        return [*lines, f"{few}: no interval, no p and no verdict; start at least two seeds."]
+    if ((tested["sd"] == 0) & (tested["n_seeds"] > 1)).any():
+        lines.append("n/a although there are seeds: all gave the same difference, so how it varies is unknown.")
+    wide = f"With {seeds_seen(tested['n_seeds'])} intervals are wide. " if tested["n_seeds"].min() <= 4 else ""
+    return [*lines, f"{wide}Undecided does not mean no effect."]
+
+
+def _no_factorial(study: Study) -> list[str]:
+    """Why a study of several factors has no main effects; nothing for a study of one."""
+    if len(study.factors) < 2:
+        return []
+    if all(len(levels) == 2 for levels in study.factors.values()):
+        return ["No main effects and interactions: they need a seed with a result in every combination of levels."]
+    return ["No main effects and interactions: they are computed only where every factor has two levels."]
+
+
+def _decided(tested: pd.DataFrame) -> str:
+    """The words of a decided verdict."""
+    return "helps or hurts (interactions: reinforce or overlap)" if "order" in tested else "helps or hurts"
+
+
+def _corrected(tested: pd.DataFrame) -> str:
+    """What Holm's correction counts together: comparisons that have a p."""
+    if "order" in tested:
+        return "after Holm's correction among the main effects, and apart from them among the interactions"
+    count = int(tested["p"].notna().sum())
+    return f"after Holm's correction among {count} differences" if count > 1 else "(one difference: nothing to correct)"
 
 
 @dataclass(frozen=True)

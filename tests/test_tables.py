@@ -243,6 +243,48 @@ def test_an_incomplete_factorial_falls_back_to_differences(tmp_path: Path) -> No
     assert any("every combination" in line for line in lines)
 
 
+def test_what_the_seeds_of_arms_have_in_common_is_said(tmp_path: Path) -> None:
+    """Means are over an arm's own seeds, a difference over those of both: it is not the difference of the means."""
+    path = write_study(tmp_path, "noise_factor", seeds=(1, 2, 3))
+    even = "\n".join(tables.grids(load(path))[1])
+    assert "Seeds: 1 2 3. " in even and "not the same in every arm" not in even
+    edit(next(path.glob("F1-s3-*/run.json")), state="failed", reason="killed")
+    _, lines, arms, tested = tables.grids(load(path))
+    assert "Seeds: 1 2 3 (not the same in every arm: a difference is over those that both arms have)" in "\n".join(
+        lines
+    )
+    means = arms.set_index("arm")["bleu"]
+    assert tested.iloc[0]["estimate"] != pytest.approx(means["F1"] - means["F4"])
+    for run in path.glob("F4-s[12]-*/run.json"):
+        edit(run, state="failed", reason="killed")
+    edit(next(path.glob("F1-s1-*/run.json")), state="finished")
+    tested = tables.grids(load(path))[3].set_index("arm")
+    assert tested.loc["F1", "n_seeds"] == 0 and tested.loc["F1", "verdict"] == "undecided"
+
+
+def test_how_many_comparisons_are_corrected_together_is_said(tmp_path: Path) -> None:
+    """Those that have a p: one without a spread has none and does not count."""
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2, 3))
+    assert "Holm's correction among 3 differences" in "\n".join(tables.grids(load(path))[1])
+    for scores in path.glob("none-*/scores.json"):
+        twin = next(path.glob(f"anchor-{scores.parent.name.split('-')[1]}-*/scores.json"))
+        edit(scores, bleu=json.loads(twin.read_text())["bleu"] - 60)
+    lines = "\n".join(tables.grids(load(path))[1])
+    assert "Holm's correction among 2 differences" in lines and "Undecided does not mean no effect." in lines
+    for run in path.glob("[!a]*/run.json"):
+        edit(run, state="failed", reason="killed")
+    assert "(one difference: nothing to correct)" in "\n".join(tables.grids(load(path))[1])
+
+
+def test_a_factorial_of_more_than_two_levels_says_why_it_has_no_effects(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2))
+    info = json.loads((path / "study.json").read_text())
+    edit(path / "study.json", factors=info["factors"] | {"noise_factor": [4.0, 2.0, 1.0]})
+    study = load(path)
+    assert results.effects(study).empty
+    assert "they are computed only where every factor has two levels" in "\n".join(tables.grids(study)[1])
+
+
 def test_a_study_of_one_factor_has_differences(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "noise_factor", seeds=(1, 2, 3)))
     frame = results.differences(study)

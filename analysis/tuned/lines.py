@@ -54,7 +54,7 @@ def _regression(found: "Tuned") -> list[str]:
     return [
         f"Mean gain of tuning over {len(frame)} arms: {number(gained, 1, True)} on the validation set with the "
         f"search seeds, {number(kept, 1, True)} on the test set with the study's seeds. Points were chosen by the "
-        "first, so it flatters; the second is what counts."
+        "first, which flatters it on average; the second is what counts."
     ]
 
 

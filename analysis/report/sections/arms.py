@@ -18,7 +18,8 @@ def arms_section(study: Study) -> Section:
     note = tag(
         "p",
         "An arm's name leads to its runs. Scores are means over seeds; intervals are 95%, Student's t over seeds (n/a "
-        "with one seed); differences are paired by seed. In full precision: ",
+        "with one seed, or where all are equal); differences are over the seeds that both arms have, paired, and not "
+        "corrected for their number. In full precision: ",
         download(frame, study.name, "arms"),
         class_="note",
     )
