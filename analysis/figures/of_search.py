@@ -23,8 +23,8 @@ def redraw(
     """
     written: list[Path] = []
     said = []
-    drawn, names = drawable_search(found), search_names(found)
     with styled(style), Signs() as signs:
+        drawn, names = drawable_search(found), search_names(found)  # how much of a name fits depends on the style
         for module in MODULES:
             try:
                 figure, frame = module.figure(drawn)
