@@ -82,5 +82,6 @@ def test_a_number_without_a_user_has_a_home() -> None:
 def test_ctrl_c_while_a_command_is_still_being_imported(module: str, slow: str, tmp_path: Path) -> None:
     (tmp_path / f"{slow}.py").write_text("raise KeyboardInterrupt\n")
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    done = subprocess.run([sys.executable, "-m", module], cwd=tmp_path, env=env, capture_output=True, text=True)
+    given = [str(tmp_path)] if module.startswith("analysis") else []  # where its own imports wait for the arguments
+    done = subprocess.run([sys.executable, "-m", module, *given], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stderr == "stopped; start the same command again to go on\n" and done.returncode != 0
