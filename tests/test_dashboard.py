@@ -229,9 +229,10 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_the_command_saves_to_a_server(study: Path, wandb_server: Server, tmp_path: Path) -> None:
-    done = command(str(study), "--out", str(tmp_path), WANDB_PROJECT="q", WANDB_ENTITY="team")
+    done = command(str(study), "--out", str(tmp_path), WANDB_PROJECT="Größe & mehr", WANDB_ENTITY="team")
     assert done.returncode == 0, done.stderr
-    assert f"workspace: {wandb_server.url}/team/q?nw=" in done.stdout and "report: " in done.stdout
+    place = f"{wandb_server.url}/team/Gr%C3%B6%C3%9Fe%20&%20mehr"
+    assert f"workspace: {place}?nw=" in done.stdout and f"report: {place}/reports/" in done.stdout
     assert {view["entityName"] for view in wandb_server.backend.views.values()} == {"team"}
     assert (tmp_path / study.name / "workspace.json").exists()
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import wandb
 from wandb_workspaces.workspaces import internal
@@ -53,7 +54,7 @@ def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]
     told = story.report(facts, owner, project, when)
     told.id = existing_report(api, facts, owner, project)
     told.save()
-    return [made.url, told.url]
+    return [quote(address, safe=":/?=&%#") for address in (made.url, told.url)]  # a project may have blanks
 
 
 def existing_workspace(entity: str, project: str, name: str) -> str:
