@@ -1,5 +1,6 @@
 """Dashboards on this machine: optuna-dashboard over our storage, the browser, the preview of the workspace."""
 
+import base64
 import itertools
 import json
 import os
@@ -267,6 +268,8 @@ def test_the_preview_draws_every_panel_and_says_what_it_is(study: Path, spec: Pa
     assert set(page.empty) == missing and page.drawn == len(panels) - len(missing)
     assert "Not W&amp;B's own page" in text
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+    pictures = [base64.b64decode(address.partition(",")[2]) for address in page.addresses]
+    assert not [picture for picture in pictures if b"mathdefault" in picture], "mathematics is off: numbers are plain"
 
 
 def test_the_share_of_variance_between_groups() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.figures.common import Missing, curve, seed_range
 from analysis.load import STEP, Study
@@ -30,14 +30,20 @@ def line(ax: Axes, study: Study, panel: Panel) -> None:
         if len(rows):
             curve(ax, rows, "x", looks[arm.name], marker="" if len(rows) > 8 else looks[arm.name].marker)
     if panel.config.get("yLogScale") and stats["low"].min() > 0:
-        ax.set_yscale("log")
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        logarithmic(ax)
     if panel.config.get("xLogScale"):
         ax.set_xscale("log")
         ticks = sorted(stats["x"].unique())
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(AXES.get(x, x))
+
+
+def logarithmic(ax: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers: mathematics is off in our style."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def bars(ax: Axes, study: Study, panel: Panel) -> None:
@@ -136,7 +142,7 @@ def histogram(ax: Axes, study: Study, panel: Panel) -> None:
     edges = np.histogram_bin_edges(everything, 40).tolist()
     for arm, values in norms.items():
         ax.hist(values, edges, histtype="step", color=looks[arm].color, linestyle=looks[arm].linestyle, density=True)
-    ax.set_yscale("log")
+    logarithmic(ax)
     ax.set_xlabel("norm of a type")
     ax.set_ylabel("density")
 
