@@ -3,9 +3,12 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,9 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
     """Run make with none of the settings of a make around this test."""
     variables = set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"}
     clean = {name: value for name, value in os.environ.items() if name not in variables}
-    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=120)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120, "preexec_fn": heed}
+    return subprocess.run(["make", *arguments], cwd=folder, env=clean, **options)
 
 
 @needs_make

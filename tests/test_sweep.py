@@ -110,7 +110,7 @@ def test_everything_killed_at_once(tmp_path: Path) -> None:
 def test_interrupted_it_ends_in_seconds_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    sweep = sweep_of(tmp_path, all="slow")
+    sweep = sweep_of(tmp_path, all="gate")
     parent = start(sweep)
     until(lambda: states(sweep).count("running") == 2)
     pids, began = lease_pids(sweep), time.monotonic()
