@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,23 @@ def test_everything_stays_in_the_studys_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["modules"]
     assert sorted(path.name for path in (tmp_path / "modules").iterdir()) == [folder.name, "study.json", "wandb"]
     assert os.environ["WANDB_DATA_DIR"].startswith(str(tmp_path))
+
+
+def test_a_signal_between_the_file_and_wandb_loses_no_row(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "modules")
+    tracker = tracking.tracker(folder)
+
+    def show(row: Mapping[str, Any]) -> None:
+        if row["train/step"] == 2:
+            raise SystemExit(143)
+        tracker.log(row)
+
+    with pytest.raises(SystemExit), records.MetricsLog(folder / "metrics.jsonl", None, show) as log:
+        for step in (1, 2):
+            log.log({"train/step": step})
+    tracker.finish("pending")
+    rows = [row["train/step"] for row in contents(tmp_path / "modules").rows if "train/step" in row]
+    assert rows == [1, 2]
 
 
 def test_after_an_interruption_one_run_has_all_rows_once(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class WandbTracker:
     """One run in W&B, online or offline. No method raises: a failure is reported once and ends the mirroring."""
 
     def __init__(self, folder: Path, mode: str) -> None:
-        self.folder, self.seen, self.well, self.gone = folder, -1, True, False
+        self.folder, self.given, self.seen, self.well, self.gone = folder, 0, -1, True, False
         self.run: Any = None
         self._safely(lambda: self._start(mode))
 
@@ -176,6 +176,12 @@ class WandbTracker:
         if self.run is not None and self.well and row.get("train/step", 0) >= self.seen:
             present = {name: value for name, value in row.items() if value is not None}
             self._safely(lambda: self.run.log(present))
+        self.given += 1
+
+    def _catch_up(self) -> None:
+        """The rows of the file that a signal kept from `log`: a row is written first, and shown after that."""
+        for row in records.read_rows(self.folder / "metrics.jsonl")[self.given :]:
+            self.log(row)
 
     def results(self, folder: Path) -> None:
         """Scores and costs into the summary; histograms, curves and texts; corpus and model as artifacts."""
@@ -230,6 +236,7 @@ class WandbTracker:
     def finish(self, state: str) -> None:
         """Close the run: failed in W&B unless it is finished. Its files, as they are now, go into log and artifact."""
         if (run := self.run) is not None:
+            self._safely(self._catch_up)
             self._safely(lambda: run.config.update({"record": records.read(self.folder)}, allow_val_change=True))
             self._safely(self._keep)
             self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
