@@ -43,9 +43,9 @@ def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path,
         expected = mean_interval_t(paired(after, before))
         assert row["default"] == pytest.approx(np.mean(list(before.values())))
         assert row["best"] == pytest.approx(np.mean(list(after.values())))
-        assert (row["difference"], row["difference_low"]) == pytest.approx(
-            (expected.estimate, expected.low), nan_ok=True
-        )
+        bounds = (expected.estimate, expected.low)
+        assert (row["difference"], row["difference_low"]) == pytest.approx(bounds, nan_ok=True)
+        assert expected.defined == row["arm"].endswith("F1"), "the others have the same scores at either"
         assert row["verdict"] == ("helps" if row["arm"].endswith("F1") else "undecided")
 
 
@@ -129,6 +129,7 @@ def test_what_importance_rests_on_is_said(found: Tuned) -> None:
 
 def test_lines_say_how_it_was_done_and_what_regressed(found: Tuned) -> None:
     told = "\n".join(found.lines())
+    assert "No interval although there are seeds: anchor · norm · F4, anchor · nonorm · F4, rounding" in told
     for wanted in ("search seeds 101, 102", "same budget", "30 min", "4 rounds", "fANOVA", "Mean gain of tuning"):
         assert wanted in told
     assert found.lines()[0] == found.search["banner"]

@@ -16,7 +16,8 @@ from analysis.figures.ablation import draw_interval, effect_text, limits
 from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.results import NAMES
-from analysis.style import GREY, Look, arm_style, banner, legend, seeds_text
+from analysis.separation import seeds_seen
+from analysis.style import GREY, Look, arm_style, banner, legend
 from analysis.tuned.data import Tuned
 
 NAME = "tuned"
@@ -80,5 +81,5 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
         for when, label in WHEN.items()
     ]
     legend(fig, handles)
-    banner(fig, found.default, f"mean and 95% t interval over {seeds_text(found.default)}")
+    banner(fig, found.default, f"mean and 95% t interval over {seeds_seen(stats['n'])}")
     return fig, stats

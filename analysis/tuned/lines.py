@@ -141,6 +141,12 @@ def _exceptions(found: "Tuned") -> list[str]:
     gone = [f"{row['label']}: {row['left_out']}" for _, row in found.arms.iterrows() if row["left_out"]]
     if gone:
         lines.append(f"Seeds left out, as one column has no result of them: {'; '.join(gone)}.")
+    same = found.arms[(found.arms["difference_n"] > 1) & found.arms["difference_low"].isna()]["label"]
+    if len(same):
+        lines.append(
+            f"No interval although there are seeds: {', '.join(same)}. All gave the same difference (0 where the best "
+            "point decodes as the default does), so how it varies is unknown."
+        )
     if not found.search.get("finished"):
         lines.append("Note: the search is not finished; start the same command again to go on.")
     unsettled = [t for t in found.search["trials"] if t["state"] == "failed"]
