@@ -14,9 +14,10 @@ from analysis.load import Study
 from analysis.results import factorial_cells, is_factorial
 
 INTERVALS = (
-    "Intervals: 95%, Student's t over seeds; n/a with one seed, or where all are equal. They hold 95% if seeds scatter "
-    "normally, less if they scatter askew or runs diverge. The CSV files also have bootstraps over seeds: studentized "
-    "(from 4 seeds on, as t), and percentile, too narrow: 50, 75, 81, 84, 90% at 2, 3, 4, 5, 10 seeds."
+    "Intervals: 95%, Student's t over seeds (n/a with one seed, or where all are equal): right if seeds scatter "
+    "normally, too narrow if they scatter askew or runs diverge. The CSV files also have bootstraps over seeds: "
+    "studentized, from 4 seeds on as good as t; percentile, too narrow (it covers 50, 75, 81, 84, 90% at 2, 3, 4, 5, "
+    "10 seeds)."
 )
 """What the intervals over seeds are, and what they are worth (measured: analysis/stats.py)."""
 

@@ -4,7 +4,6 @@ The spread over seeds is the study's own, apart for each comparison: the main ef
 to the control.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -101,4 +100,5 @@ def _range(values: "pd.Series[Any]") -> str:
 
 
 def _size(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) and value < 100 else f"{value:.0f}"
+    """One decimal; no 0.0, for no seeds find a difference of nothing."""
+    return f"{value:.1g}" if value < 0.1 else f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -9,7 +9,7 @@ from fake_runs import edit, write_study
 from scipy import stats as reference
 from statsmodels.stats.power import TTestPower
 
-from analysis import tables
+from analysis import separation, tables
 from analysis.load import load
 from analysis.power import detectable, power, seeds_to_separate, spread_factors
 from analysis.separation import power_curve, power_note, questions
@@ -136,6 +136,11 @@ def test_differences_without_a_spread_are_named_as_such(tmp_path: Path) -> None:
     lines = "\n".join(tables.tabulate(study).lines)
     assert "all gave the same difference" in lines and "nan" not in lines
     assert tables.grids(study)[0][1].rows[1][1] == "−2.2 (n/a)"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.04, "0.04"), (0.1, "0.1"), (19.14, "19.1"), (250.4, "250")])
+def test_a_size_is_never_written_as_nothing(value: float, text: str) -> None:
+    assert separation._size(value) == text
 
 
 def test_beyond_twenty_seeds_no_larger_number_is_looked_at(tmp_path: Path) -> None:
