@@ -145,6 +145,7 @@ def test_files_are_written_and_the_same_twice(path: Path, tmp_path: Path) -> Non
     assert {"tuned.md", "tuned.tex", "tuned.pdf", "tuned.csv", "importance.csv", "pareto.png", "arms.csv"} <= names
     shares = pd.read_csv(tmp_path / "a" / path.name / "importance.csv")
     assert set(shares["arm"]) == {arm["name"] for arm in found_arms(path)} | {"all"}
+    assert not [p.name for p in first if p.suffix == ".svg" and "<image" in p.read_text()], "pictures are no pixels"
     drawn = pd.read_csv(tmp_path / "a" / path.name / "tuned.csv")
     assert len(drawn[drawn["kind"] == "arm"]) == 2 * ARMS and set(drawn["when"]) == {"default", "best"}
 

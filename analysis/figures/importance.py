@@ -16,24 +16,25 @@ NAME = "importance"
 
 def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     """A matrix of shares, a row per arm and a column per option, on column width."""
+    import seaborn  # takes a second and brings scipy.stats and statsmodels: only who draws this figure waits for them
+
     frame = found.importance
     if frame.empty:
         raise Missing("too few completed trials for importance")
     options = [*found.search["dimensions"], *(["arm"] if "arm" in set(frame["option"]) else [])]
     table = frame.pivot(index="label", columns="option", values="share").reindex(columns=options)
-    table = table.reindex(index=list(dict.fromkeys(frame["label"])))
+    table = table.reindex(index=list(dict.fromkeys(frame["label"]))).astype(float)
     fig = plt.figure(figsize=(COLUMN, 1.1 + 0.22 * len(table)), layout="constrained")
     ax = fig.subplots()
-    ax.imshow(table.to_numpy(dtype=float), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(table.to_numpy(dtype=float)):
-        for j, share in enumerate(row):
-            if share == share:  # not NaN: over all arms alone the arm is an option
-                color = "white" if share > 0.55 else "black"
-                ax.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=SMALL, color=color)
-    ax.set_xticks(range(len(options)), [label(option) for option in options], rotation=35, ha="right")
-    ax.set_yticks(range(len(table)), list(table.index))
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
+    shades = seaborn.light_palette("#56B4E9", as_cmap=True)  # black on the darkest of them is still easy to read
+    words = {"size": SMALL, "color": "black"}
+    seaborn.heatmap(
+        table, ax=ax, cmap=shades, vmin=0, vmax=1, cbar=False, linewidths=0.5, annot=True, fmt=".2f", annot_kws=words
+    )
+    ax.set_xticklabels([label(option) for option in options], rotation=35, ha="right")
+    ax.set_yticklabels(list(table.index), rotation=0)
+    ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0)
+    ax.grid(visible=False)
     caption(fig, found, "share of all main effects on the validation score (fANOVA)")
     return fig, frame
