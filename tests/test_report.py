@@ -264,8 +264,9 @@ def test_figures_side_by_side_do_not_share_ids() -> None:
     made = inline(svg, "one", "Title & more", "Text <b>")
     ElementTree.fromstring(made)
     assert 'id="one-p" d="M 1.2346 2"' in made
+    assert 'style="--share:0.5"' in inline(svg.replace("0 0 1 1", "0 0 248.4 1"), "one", "", "")
     assert 'href="#one-p" clip-path="url(#one-c)"' in made
-    assert "unused" not in made and "style" not in made and "metadata" not in made
+    assert "unused" not in made and "<style" not in made and "metadata" not in made
     assert "<title id=" in made and "Title &amp; more</title>" in made and "Text &lt;b&gt;</desc>" in made
 
 

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis.report.html import Html, escape
-from analysis.style import METADATA
+from analysis.style import METADATA, PAGE
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 DECIMAL = re.compile(r"-?\d+\.\d{3,}")
@@ -31,7 +31,10 @@ def svg_text(figure: Figure) -> str:
 
 
 def inline(svg: str, name: str, title: str, description: str) -> Html:
-    """SVG to stand in the page: ids begin with name; title and description are its alternative text."""
+    """SVG to stand in the page: ids begin with name; title and description are its alternative text.
+
+    --share: its width as a share of a paper's page, so that all figures are shown at one scale.
+    """
     root = ElementTree.fromstring(svg)
     _drop(root)
     used = _references(root)
@@ -46,8 +49,9 @@ def inline(svg: str, name: str, title: str, description: str) -> Html:
         element.tail = None
     box = root.attrib["viewBox"]
     inner = "".join(ElementTree.tostring(child, encoding="unicode", short_empty_elements=True) for child in root)
+    share = float(box.split()[2]) / (72 * PAGE)
     head = (
-        f'<svg xmlns="{SVG}" viewBox="{box}" role="img" aria-labelledby="{name}-title" '
+        f'<svg xmlns="{SVG}" viewBox="{box}" style="--share:{share:.3g}" role="img" aria-labelledby="{name}-title" '
         f'aria-describedby="{name}-desc">'
         f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
     )

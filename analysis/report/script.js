@@ -171,5 +171,6 @@ function samples(controls) {
 }
 
 all("table.sortable").forEach(sortable);
+addEventListener("beforeprint", () => all("details.common").forEach((details) => (details.open = true)));
 if (byId("curves-data")) curves(JSON.parse(byId("curves-data").textContent));
 if (byId("sample-controls")) samples(byId("sample-controls"));

@@ -12,6 +12,8 @@ from analysis.tables import Grid
 
 NUMBER = re.compile(r"^[\[<≈]?\s*(?:about )?([+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 UNDEFINED = ("", "n/a", "unknown", "control", "–", "-")
+LONG = 60
+"""Characters from which on a text is set in several lines."""
 MOST_ROWS = 60
 """Rows of a data table that are shown; the download has all."""
 
@@ -70,6 +72,8 @@ def _cell(cell: object, text: str, kind: str, first: bool, sortable: bool) -> Ht
     content = cell if isinstance(cell, Html) else text_of(cell)
     if first:
         return tag("th", content, scope="row", data_value=key)
+    if len(text) > LONG and kind == "text":
+        content = tag("div", content, class_="long")
     return tag("td", content, class_=kind, data_value=key)
 
 

@@ -129,6 +129,7 @@ def options_table(study: Study) -> Html:
         "details",
         tag("summary", f"{len(common)} options that are the same in all arms"),
         table(["option", "value"], common, "Options that are the same in all arms"),
+        class_="common",
     )
     return join(differing, same if common else None)
 
