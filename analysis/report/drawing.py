@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from analysis.formats import PAGE
 from analysis.report.html import Html, escape
-from analysis.style import METADATA, PAGE
+from analysis.style import METADATA
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 DECIMAL = re.compile(r"-?\d+\.\d{3,}")
