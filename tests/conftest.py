@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_runs import write_study
 from hypothesis import HealthCheck, settings
 from standin import Server, serving
 
@@ -31,6 +32,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of invented runs of the 2x2x2, three seeds each; to be read only."""
+    return write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2, 3))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ablations import records
+
 LATENT, STEPS, TYPES = 32, 2000, 900
 BANNER = "Embedded corpus: a test bench, not natural language"
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:none|smooth:exp|version:2.6.0"
@@ -228,3 +230,11 @@ if __name__ == "__main__":
 
     for name in ("modules", "noise_factor", "token_loss", "many"):
         print(write_study(Path(sys.argv[1]), name))
+
+
+def pending_run(root: Path, seed: int = 1) -> Path:
+    """A run as ablations.records makes it, that nobody has begun."""
+    folder = records.folder_for(root, "study", "a+b", seed, "12345678")
+    config = {"seed": seed, "updates": 5}
+    records.create(folder, study="study", arm="a+b", label="a · b", seed=seed, hash8="12345678", config=config)
+    return folder

@@ -1,19 +1,16 @@
-"""The run folder: identity, states, the right to run, and the log of metrics."""
+"""The run folder: identity, states, and the log of metrics."""
 
 import json
-import multiprocessing
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fake_runs import pending_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,31 +19,6 @@ from core.config import RunConfig, flat
 from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-HOLDER = """
-import sys, time
-from pathlib import Path
-from ablations import records
-print(records.claim(Path(sys.argv[1])), flush=True)
-time.sleep(60)
-"""
-
-
-def new(root: Path, seed: int = 1) -> Path:
-    """A pending run."""
-    folder = records.folder_for(root, "study", "a+b", seed, "12345678")
-    config = {"seed": seed, "updates": 5}
-    records.create(folder, study="study", arm="a+b", label="a · b", seed=seed, hash8="12345678", config=config)
-    return folder
-
-
-def holder(folder: Path) -> "subprocess.Popen[str]":
-    """A process that claims the run and stays."""
-    line = [sys.executable, "-c", HOLDER, str(folder)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None and process.stdout.readline() == "True\n"
-    return process
-
-
 # Identity and provenance
 
 
@@ -119,7 +91,7 @@ def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_states_of_a_run(tmp_path: Path) -> None:
-    folder = new(tmp_path)
+    folder = pending_run(tmp_path)
     assert folder == tmp_path / "study" / "a+b-s1-12345678"
     assert (records.read(folder)["state"], records.read(folder)["format"]) == ("pending", 1)
     assert records.claim(folder, lease_seconds=100)
@@ -143,7 +115,7 @@ def test_states_of_a_run(tmp_path: Path) -> None:
 
 
 def test_an_interruption_is_no_attempt(tmp_path: Path) -> None:
-    folder = new(tmp_path)
+    folder = pending_run(tmp_path)
     assert records.claim(folder)
     records.suspend(folder)
     records.release(folder)
@@ -152,42 +124,17 @@ def test_an_interruption_is_no_attempt(tmp_path: Path) -> None:
 
 
 def test_a_run_let_go_before_its_end_is_pending_again(tmp_path: Path) -> None:
-    folder = new(tmp_path)
+    folder = pending_run(tmp_path)
     assert records.claim(folder)
     records.release(folder)
     record = records.read(folder)
     assert (record["state"], record["attempts"], record["lease"]) == ("pending", 0, None)
 
 
-def test_a_signal_in_the_middle_of_a_claim_leaves_no_run_that_seems_to_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, write = new(tmp_path), records.update
-
-    def interrupted(folder: Path, **fields: object) -> dict[str, object]:
-        write(folder, **fields)
-        monkeypatch.undo()
-        raise SystemExit(143)
-
-    monkeypatch.setattr(records, "update", interrupted)
-    with pytest.raises(SystemExit):
-        records.claim(folder)
-    records.leave_all()
-    record = records.read(folder)
-    assert (record["state"], record["attempts"]) == ("pending", 0) and not records.busy(folder)
-
-
-def test_many_who_look_do_not_take_each_other_for_holders(tmp_path: Path) -> None:
-    folder = new(tmp_path)
-    (folder / "lock").touch()
-    with ThreadPoolExecutor(8) as crowd:
-        assert not any(crowd.map(records.busy, [folder] * 4000))
-
-
 def test_create_leaves_what_is_there(tmp_path: Path) -> None:
-    folder = new(tmp_path)
+    folder = pending_run(tmp_path)
     records.update(folder, state="failed", extra=[1, float("nan")])
-    new(tmp_path)
+    pending_run(tmp_path)
     assert records.read(folder)["state"] == "failed"
     assert records.read(folder)["extra"] == [1, None]
     assert sorted(path.name for path in folder.iterdir()) == ["run.json"], "no drafts left"
@@ -207,7 +154,7 @@ def test_unreadable_records_say_what_to_do(tmp_path: Path, content: str | None, 
 
 
 def test_readers_never_see_half_a_record(tmp_path: Path) -> None:
-    folder = new(tmp_path)
+    folder = pending_run(tmp_path)
     code = "import sys; from pathlib import Path; from ablations import records\n"
     code += "for i in range(200): records.update(Path(sys.argv[1]), filler='x' * (i * 100), i=i)"
     writer = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT)
@@ -215,74 +162,6 @@ def test_readers_never_see_half_a_record(tmp_path: Path) -> None:
     while writer.poll() is None:
         seen.add(records.read(folder).get("i", -1))
     assert writer.returncode == 0 and len(seen) > 5
-
-
-# The right to run
-
-
-def claims(folder: Path, gate: Any, results: Any) -> None:
-    """Claim when all are ready."""
-    gate.wait()
-    results.put(records.claim(folder))
-    gate.wait()
-
-
-def test_of_many_processes_one_gets_the_run(tmp_path: Path) -> None:
-    folder = new(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    gate, results = context.Barrier(4), context.Queue()
-    crowd = [context.Process(target=claims, args=(folder, gate, results)) for _ in range(4)]
-    for process in crowd:
-        process.start()
-    assert sorted(results.get(timeout=30) for _ in crowd) == [False, False, False, True]
-    for process in crowd:
-        process.join()
-    assert records.read(folder)["attempts"] == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_death_frees_the_run_at_once(tmp_path: Path, number: signal.Signals) -> None:
-    folder = new(tmp_path)
-    with holder(folder) as process:
-        assert records.busy(folder) and not records.claim(folder)
-        process.send_signal(number)
-        process.wait()
-        assert not records.busy(folder)
-        assert records.claim(folder), "the lease is still valid, but its holder is dead on this very host"
-    assert records.read(folder)["attempts"] == 2
-    records.release(folder)
-
-
-def test_leases_of_other_hosts_are_respected_until_they_end(tmp_path: Path) -> None:
-    folder = new(tmp_path)
-    lease = {"host": socket.gethostname() + "-other", "pid": 1, "expires": time.time() + 50}
-    (folder / "lock").touch()
-    records.update(folder, state="running", lease=lease)
-    assert records.busy(folder) and not records.claim(folder)
-    records.update(folder, lease=lease | {"expires": time.time() - 1})
-    assert not records.busy(folder) and records.claim(folder)
-    records.release(folder)
-
-
-def test_leases_are_renewed(tmp_path: Path) -> None:
-    folder = new(tmp_path)
-    assert records.claim(folder, lease_seconds=3)
-    first = records.read(folder)["lease"]["expires"]
-    time.sleep(2.2)
-    assert records.read(folder)["lease"]["expires"] > first
-    records.release(folder)
-
-
-def test_exclusive_waits(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    code = "import sys, time; from pathlib import Path; from ablations import records\n"
-    code += "with records.exclusive(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.7)"
-    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=ROOT)
-    with other:
-        assert other.stdout is not None and other.stdout.readline() == b"in\n"
-        began = time.monotonic()
-        with records.exclusive(path):
-            assert time.monotonic() - began > 0.4
 
 
 # metrics.jsonl
