@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from analysis.hidden import visible
+from analysis.hidden import line
 
 if TYPE_CHECKING:
     from analysis.tables import Grid
@@ -26,11 +26,6 @@ GREEK = {
 LATEX = PLAIN | MATH | GREEK
 FOREIGN = re.compile("[^ -~\u00a1-\u017f‘’“”•]|[«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ]")
 """What pdfLaTeX has no sign for with its own fonts."""
-
-
-def line(text: str) -> str:
-    """Text in one line, without hidden characters."""
-    return " ".join(visible(text).split())
 
 
 def markdown(tables: list["Grid"], lines: list[str]) -> str:

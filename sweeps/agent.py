@@ -71,7 +71,7 @@ class Options:
 def main() -> int:
     """The command: status 0 when every point is done, 1 when some failed."""
     options = command_line.read(Options, prog="python -m sweeps.agent", description=__doc__)
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     if options.workers < 1 or (options.count is not None and options.count < 1):
         raise UserError("--workers and --count must be at least 1")
     file = sweep_file.load(options.file)

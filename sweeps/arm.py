@@ -67,7 +67,7 @@ def main(execute: worker.Execute = worker.real) -> int:
     if {"-h", "--help"} & set(sys.argv[1:]) or not sys.argv[1:]:
         print(__doc__)
         return 0
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     signal.signal(signal.SIGTERM, worker._end)
     made = order(values(sys.argv[1:]))
     folder = made.job.create(made.runs)

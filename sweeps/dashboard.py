@@ -51,7 +51,7 @@ class Options:
 def main() -> int:
     """The command."""
     options = command_line.read(Options, prog="python -m sweeps.dashboard", description=__doc__)
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     check_version()
     where = boards.storage_of(options.study, options.storage)
     try:

@@ -36,7 +36,7 @@ def mirror(folder: Path, mode: str) -> bool:
 def main() -> int:
     """The command."""
     study = command_line.read(Options, prog="python -m sweeps.mirror", description=__doc__).study
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     folders = sorted(path.parent for path in study.glob("*/run.json"))
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:

@@ -150,7 +150,7 @@ def base(options: Options) -> Base:
 
 def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
     """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
     wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()

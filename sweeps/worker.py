@@ -81,7 +81,7 @@ def real(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
 def main(execute: Execute = real) -> int:
     """The command. `execute` runs one arm into its claimed folder, and finishes it."""
     options = command_line.read(Options, prog="python -m sweeps.worker", description=__doc__)
-    connection.chosen()  # a wrong WANDB_MODE is said here, not in the log of a run
+    connection.check_mode()
     wanted = _follow_parent() if options.wanted == "-" else None
     signal.signal(signal.SIGTERM, _end)
     where = storage.chosen(options.storage)

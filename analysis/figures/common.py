@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.formats import COLUMN, PAGE
 from analysis.load import Study
@@ -46,6 +48,12 @@ def zero_based(ax: Axes, highest: pd.Series) -> None:
     """A y axis from 0 to the highest value of all panels, with room for lines that lie on 0."""
     top = float(np.nanmax(highest.to_numpy(dtype=float), initial=0.0)) or 1.0
     ax.set_ylim(-0.03 * top, 1.05 * top)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 0.1, 20 and the like, none between: powers need mathematics, which is off."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame:

@@ -7,9 +7,8 @@ learning.
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.figures.common import Missing, curve, facets, finish, seed_range, zero_based
+from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
 from analysis.load import STEP, Study
 from analysis.style import Panel, arm_handle, arm_style
 
@@ -50,8 +49,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
     own = stats[stats["metric"] == metric]
     if metric in LOG and 0 < 10 * own["low"].min() < own["high"].max():
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(ax.yaxis)
     elif metric in FROM_ZERO:
         zero_based(ax, own["high"])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.hidden import visible
+from analysis.hidden import line
 from analysis.load import Study
 from analysis.style import text_width
 
@@ -25,7 +25,7 @@ MOST = 100
 
 def drawn_name(name: str) -> str:
     """One line at most WIDEST inches wide."""
-    text = " ".join(visible(name).split())
+    text = line(name)
     if text_width(text[:MOST]) <= WIDEST and len(text) <= MOST:
         return text
     for kept in range(min(MOST, len(text)), 0, -1):
@@ -57,7 +57,7 @@ def drawable(study: Study) -> Study:
     factors = {name: [_level(each) for each in levels] for name, levels in study.factors.items()}
     info = dict(study.info)
     if info.get("banner"):
-        info["banner"] = " ".join(visible(info["banner"]).split())
+        info["banner"] = line(info["banner"])
     if info.get("arms"):
         info["arms"] = [arm | {"toggles": _levels(arm.get("toggles") or {})} for arm in info["arms"]]
     return dataclasses.replace(study, info=info, arms=arms, factors=factors, **frames)
@@ -84,7 +84,7 @@ def drawable_search(found: "Tuned") -> "Tuned":
     """A search, and the studies made after it, with drawn names."""
     names = drawn_names(search_names(found))
     search = found.search | {"arms": [arm | {"label": names[arm["name"]]} for arm in found.search["arms"]]}
-    search["banner"] = " ".join(visible(search.get("banner") or "").split())
+    search["banner"] = line(search.get("banner") or "")
     default, best = (drawable(study) if study else None for study in (found.default, found.best))
     return dataclasses.replace(found, search=search, default=default, best=best)
 

@@ -3,9 +3,9 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.figures.common import Missing
+from analysis.figures.common import Missing, plain_numbers
 from analysis.figures.searches import caption
 from analysis.formats import COLUMN
 from analysis.results import NAMES
@@ -35,7 +35,7 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(ax.xaxis)
     ax.set_xlabel("decoding, CPU ms per sentence")
     ax.set_ylabel(f"validation {NAMES.get(found.metric, found.metric)}")
     legend(fig, [arm_handle(found.default, arm.name) for arm in found.default.arms if arm.name in set(frame["arm"])])

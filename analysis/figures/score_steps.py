@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.figures.common import Missing, curve, facets, finish, seed_range, zero_based
+from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
 from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
 
@@ -42,7 +42,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> N
     else:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(ax.xaxis)
     zero_based(ax, stats["high"])
     ax.set_xlabel(AXES[x])
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from analysis.figures.common import Missing, curve, seed_range
+from analysis.figures.common import Missing, curve, plain_numbers, seed_range
 from analysis.load import STEP, Study
 from analysis.preview import data
 from analysis.preview.spec import Panel
@@ -40,10 +40,9 @@ def line(ax: Axes, study: Study, panel: Panel) -> None:
 
 
 def logarithmic(ax: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers: mathematics is off in our style."""
+    """A logarithmic vertical axis."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(ax.yaxis)
 
 
 def bars(ax: Axes, study: Study, panel: Panel) -> None:

@@ -69,6 +69,11 @@ def chosen() -> str | None:
     return MODES[found]
 
 
+def check_mode() -> None:
+    """Raises UserError for a wrong WANDB_MODE now: else only the log of each run would say so."""
+    chosen()
+
+
 def mode() -> str:
     """WANDB_MODE if it is set; else online if there is a key and the server answers; else offline."""
     if found := chosen():
