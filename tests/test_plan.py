@@ -87,6 +87,15 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         storage.open_storage("nosuchdb://x")
 
 
+@pytest.mark.parametrize("content", [b"no line end", b"notes\nof mine", b"SQLite format 3\0", b'{"other": 1}\n{'])
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"--storage .*notes: cannot be opened \(.*no journal of Optuna's"):
+        storage.open_storage(str(path))
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
 def test_workers_run_on_one_thread_each_and_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert pool.environment(0, [])["OMP_NUM_THREADS"] == "1"

@@ -38,6 +38,18 @@ DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg",
 CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
 
 
+JOURNAL = b'{"op_code":'
+"""How the journal of Optuna's file backend begins."""
+
+
+def _check_journal(path: Path) -> None:
+    """Raises UserError for somebody's file of another kind: it would be written to, and its last line mended away."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if not JOURNAL.startswith(file.read(len(JOURNAL))):
+                raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+
+
 class FlockLock:
     """The journal's lock, freed by the system when its holder is killed, and a last line cut off in mid-write mended.
 
@@ -92,6 +104,7 @@ def with_driver(url: str) -> str:
 def _open(where: str) -> BaseStorage:
     if "://" not in where:
         path = Path(where)
+        _check_journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=FlockLock(path)))  # type: ignore[arg-type]
     if where.startswith("redis"):
@@ -123,7 +136,7 @@ def open_storage(where: str) -> BaseStorage:
         try:
             return _open(where)
         except Exception as error:  # each kind of storage raises its own
-            if attempt == ATTEMPTS or isinstance(error, ImportError):
+            if attempt == ATTEMPTS or isinstance(error, ImportError | UserError):
                 said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
                 raise UserError(masked(f"--storage {where}: {said}")) from error
             time.sleep(0.2 * attempt)
