@@ -47,9 +47,11 @@ def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
 
 
 def with_interval(row: pd.Series, column: str, sign: bool = False, digits: int = 1) -> str:
-    """ "71.2 [69.9, 72.5]", or "71.2 (n/a)" where there is no interval."""
+    """ "71.2 [69.9, 72.5]", "71.2 (n/a)" where there is no interval, "n/a" where there is no value either."""
     mean, low, high = (number(row[c], digits, sign) for c in (column, f"{column}_low", f"{column}_high"))
-    return f"{mean} (n/a)" if low == "n/a" else f"{mean} [{low}, {high}]"
+    if low == "n/a":
+        return mean if mean == low else f"{mean} (n/a)"
+    return f"{mean} [{low}, {high}]"
 
 
 def p_text(p: float) -> str:

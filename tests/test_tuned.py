@@ -167,13 +167,29 @@ def test_without_comparison_it_says_so(tmp_path: Path) -> None:
     edit(path / "search.json", finished=False, importance=None)
     found = tuned(path)
     assert found is not None and found.best is None and found.importance.empty
-    assert found.grid().rows[0][2].startswith("n/a") and text.effects_grid(found) is None
+    assert found.grid().rows[0][2] == "n/a" and text.effects_grid(found) is None
     assert any("modules-tuned" in line for line in found.lines())
     assert any("not finished" in line for line in found.lines())
     with pytest.raises(Missing, match="not run"):
         figure.figure(found)
     written, skipped = of_search.redraw(found, tmp_path / "out")
     assert not written and len(skipped) == 3
+
+
+@pytest.mark.parametrize("arms", [{"rounding+norm+F1"}, None])
+def test_a_search_in_its_first_round_is_read(tmp_path: Path, arms: set[str] | None) -> None:
+    """Stopped, or under way, when these arms (None: all) have no complete trial yet."""
+    path = write_search(tmp_path)
+    search = json.loads((path / "search.json").read_text())
+    best = {arm: None if arms is None or arm in arms else point for arm, point in search["best"].items()}
+    edit(path / "search.json", best=best, importance=None, pareto=None, finished=False, rounds=1 if arms else 0)
+    found = tuned(path)
+    assert found is not None
+    told = [line for line in found.lines() if "than the default was best in" in line]
+    assert [line.partition(" of ")[2][:6] for line in told] == (["7 arms"] if arms else [])
+    rows = {row[0]: row[6] for row in found.grid().rows}
+    assert list(rows.values()).count("no complete trial") == len(arms or best)
+    assert report(path, tmp_path / "figures", ["svg"], True, {})
 
 
 def test_a_folder_without_a_search_is_none_and_a_broken_one_is_named(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ class Tuned:
         """The score that arms are compared by."""
         return str(self.search["metric"])
 
+    @property
+    def points(self) -> dict[str, dict[str, Any]]:
+        """The best point of each arm with a complete trial, which a search in its first round has none of."""
+        return {arm: point for arm, point in (self.search["best"] or {}).items() if point}
+
     @cached_property
     def arms(self) -> pd.DataFrame:
         """A row per arm: score at the default and at its best, their paired difference, tuned options, cost.
@@ -61,7 +66,7 @@ class Tuned:
             row |= interval_columns(prefix, mean_interval_t(list(each.values()))) | {f"{prefix}_n": len(each)}
         row |= interval_columns("difference", mean_interval_t(x)) | {"difference_n": x.size, "p": t_pvalue(x)}
         row["left_out"] = " ".join(map(str, sorted(found[0].keys() ^ found[1].keys()))) if common else ""
-        point = (self.search["best"] or {}).get(name) or {}
+        point = self.points.get(name, {})
         row |= {"validation_default": point.get("default_value"), "validation_best": point.get("value")}
         row |= {f"option/{option}": value for option, value in (point.get("params") or {}).items()}
         return row | {f"spent/{key}": value for key, value in self.search["spent"][name].items()} | {"_x": x}

@@ -93,7 +93,7 @@ def _facts(study: Study) -> dict[tuple[str, int], dict[str, str]]:
 
 def _trained(found: "Tuned") -> list[str]:
     """In how many arms the best point was trained otherwise than the default, and not only decoded otherwise."""
-    options, best = found.search.get("trained") or [], found.search["best"] or {}
+    options, best = found.search.get("trained") or [], found.points
     defaults = found.search["defaults"]
     other = [arm for arm, point in best.items() if any(point["params"].get(o) != defaults.get(o) for o in options)]
     if not options or not best:

@@ -64,9 +64,9 @@ def _spent(row: pd.Series) -> list[str]:
 
 def options_text(found: "Tuned", arm: str) -> str:
     """What the best point changes: "learning rate 0.0071, K 10 (else default)"."""
-    point = (found.search["best"] or {}).get(arm)
+    point = found.points.get(arm)
     if not point:
-        return "no trial came through"
+        return "no complete trial"
     changed = {n: v for n, v in point["params"].items() if v != found.search["defaults"].get(n)}
     return ", ".join(f"{label(n)} {value_text(v)}" for n, v in changed.items()) or "the default"
 
