@@ -273,6 +273,8 @@ def test_it_prints_all_there_is_in_black_on_white(
       return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 2;
     }).map((cell) => cell.textContent)"""
     assert page.evaluate(broken) == []
+    heights = "[...document.querySelectorAll('.scroll')].map((each) => getComputedStyle(each).maxHeight)"
+    assert set(page.evaluate(heights)) == {"none"}, "a long list is not cut off"
     small = page.evaluate("parseFloat(getComputedStyle(document.querySelector('.note')).fontSize)")
     assert small <= page.evaluate("parseFloat(getComputedStyle(document.querySelector('.claim > p')).fontSize)")
     page.context.close()
