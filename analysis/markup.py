@@ -3,12 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from analysis.hidden import line
-
-if TYPE_CHECKING:
-    from analysis.tables import Grid
 
 NEEDS = r"% needs \usepackage{booktabs,amssymb}"
 PLAIN = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\`{}", '"': "''"} | {
@@ -28,7 +25,16 @@ FOREIGN = re.compile("[^ -~\u00a1-\u017f‘’“”•]|[«»ÐÞðþĄąĐđĘ
 """What pdfLaTeX has no sign for with its own fonts."""
 
 
-def markdown(tables: list["Grid"], lines: list[str]) -> str:
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: a title, column heads and rows of cells."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def markdown(tables: list[Grid], lines: list[str]) -> str:
     """Tables and footer as GitHub Markdown."""
     parts = []
     for table in tables:
@@ -55,7 +61,7 @@ def escape_latex(text: str) -> str:
     return "".join({**LATEX, "\0": "{}"}.get(character, character) for character in characters)
 
 
-def latex(tables: list["Grid"], lines: list[str]) -> str:
+def latex(tables: list[Grid], lines: list[str]) -> str:
     """Tables as LaTeX with the footer as comments (a caption is the author's); needs booktabs and amssymb."""
     body = [_tabular(table) for table in tables]
     foreign = " ".join(sorted(set(FOREIGN.findall("".join(part for _, part in body))) - {"\n"}))
@@ -66,7 +72,7 @@ def latex(tables: list["Grid"], lines: list[str]) -> str:
     return "\n\n".join([NEEDS + other, *(f"{title}\n{part}" for title, part in body), comments]) + "\n"
 
 
-def _tabular(table: "Grid") -> tuple[str, str]:
+def _tabular(table: Grid) -> tuple[str, str]:
     """The title as a comment, and the table."""
     rows = [r"\toprule", _row(table.heads), r"\midrule", *map(_row, table.rows), r"\bottomrule"]
     columns = f"l{'r' * (len(table.heads) - 1)}"

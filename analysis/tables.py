@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.load import Study
-from analysis.markup import latex, markdown
+from analysis.markup import Grid, latex, markdown
 from analysis.provenance import arm_rows, footer
 from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
@@ -27,15 +27,6 @@ FACTORIAL = (
     "of one that varies more than the others it is too narrow.",
 )
 """How to read the table of effects."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table as text: a title, column heads and rows of cells."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:

@@ -12,7 +12,7 @@ from fake_search import write_search
 
 from analysis import markup, tables
 from analysis.load import load
-from analysis.tables import Grid
+from analysis.markup import Grid
 from analysis.tuned.data import tuned
 from analysis.tuned.writing import write
 

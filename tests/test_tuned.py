@@ -16,6 +16,7 @@ from analysis.load import load
 from analysis.stats import mean_interval_t, paired
 from analysis.tuned import text
 from analysis.tuned.data import Tuned, tuned
+from analysis.tuned.lines import lines
 from analysis.tuned.writing import report
 from core.errors import UserError
 
@@ -50,7 +51,7 @@ def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path,
 
 
 def test_the_grid_names_options_and_what_was_spent(found: Tuned) -> None:
-    grid = found.grid()
+    grid = text.arms_grid(found)
     assert len(grid.rows) == ARMS and all(len(row) == len(grid.heads) for row in grid.rows)
     spent = {row[grid.heads.index("trials")] for row in grid.rows}
     assert spent == {"4 + 8"}, "every arm the same"
@@ -88,7 +89,7 @@ def test_a_seed_that_one_column_lacks_counts_in_neither(tmp_path: Path) -> None:
     assert (row["default_n"], row["best_n"], row["left_out"]) == (2, 2, "3")
     assert list(found.effects["estimate_default"]) == list(found.effects["estimate_best"])
     assert set(found.effects["seeds"]) == {"1 2"} and set(found.effects["n_seeds_default"]) == {2}
-    told = "\n".join(found.lines())
+    told = "\n".join(lines(found))
     assert "no result of them: rounding · nonorm · F1: 3." in told
     assert "Verdicts that differ: none" in told and "changed: none is shown" in told
 
@@ -106,7 +107,7 @@ def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Tuned) -> N
     )
     grid = text.effects_grid(found)
     assert grid is not None and grid.rows[2][-1] == "falls"
-    assert any("noise factor 4 vs 1 falls" in line for line in found.lines())
+    assert any("noise factor 4 vs 1 falls" in line for line in lines(found))
 
 
 def test_columns_that_differ_in_more_than_what_was_tuned_are_named(tmp_path: Path) -> None:
@@ -117,22 +118,22 @@ def test_columns_that_differ_in_more_than_what_was_tuned_are_named(tmp_path: Pat
             edit(run, config=config | {"updates": updates, "lr": updates / 1e5})
     found = tuned(path)
     assert found is not None
-    assert "Note: the columns differ in more than what was tuned: updates." in found.lines()
+    assert "Note: the columns differ in more than what was tuned: updates." in lines(found)
 
 
 def test_what_importance_rests_on_is_said(found: Tuned) -> None:
     """Three points an arm are trained to the end (one of four is pruned)."""
-    told = "\n".join(found.lines())
+    told = "\n".join(lines(found))
     assert "Options of training were seen at only 3 points of an arm" in told
     assert "than the default was best in" in told and "the same number in every arm" in told
 
 
 def test_lines_say_how_it_was_done_and_what_regressed(found: Tuned) -> None:
-    told = "\n".join(found.lines())
+    told = "\n".join(lines(found))
     assert "No interval although there are seeds: anchor · norm · F4, anchor · nonorm · F4, rounding" in told
     for wanted in ("search seeds 101, 102", "same budget", "30 min", "4 rounds", "fANOVA", "Mean gain of tuning"):
         assert wanted in told
-    assert found.lines()[0] == found.search["banner"]
+    assert lines(found)[0] == found.search["banner"]
 
 
 def test_files_are_written_and_the_same_twice(path: Path, tmp_path: Path) -> None:
@@ -167,9 +168,9 @@ def test_without_comparison_it_says_so(tmp_path: Path) -> None:
     edit(path / "search.json", finished=False, importance=None)
     found = tuned(path)
     assert found is not None and found.best is None and found.importance.empty
-    assert found.grid().rows[0][2] == "n/a" and text.effects_grid(found) is None
-    assert any("modules-tuned" in line for line in found.lines())
-    assert any("not finished" in line for line in found.lines())
+    assert text.arms_grid(found).rows[0][2] == "n/a" and text.effects_grid(found) is None
+    assert any("modules-tuned" in line for line in lines(found))
+    assert any("not finished" in line for line in lines(found))
     with pytest.raises(Missing, match="not run"):
         figure.figure(found)
     written, skipped = of_search.redraw(found, tmp_path / "out")
@@ -185,9 +186,9 @@ def test_a_search_in_its_first_round_is_read(tmp_path: Path, arms: set[str] | No
     edit(path / "search.json", best=best, importance=None, pareto=None, finished=False, rounds=1 if arms else 0)
     found = tuned(path)
     assert found is not None
-    told = [line for line in found.lines() if "than the default was best in" in line]
+    told = [line for line in lines(found) if "than the default was best in" in line]
     assert [line.partition(" of ")[2][:6] for line in told] == (["7 arms"] if arms else [])
-    rows = {row[0]: row[6] for row in found.grid().rows}
+    rows = {row[0]: row[6] for row in text.arms_grid(found).rows}
     assert list(rows.values()).count("no complete trial") == len(arms or best)
     assert report(path, tmp_path / "figures", ["svg"], True, {})
 

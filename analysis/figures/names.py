@@ -6,16 +6,14 @@ paper.mplstyle, except in labels of our own.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from analysis.hidden import line
 from analysis.load import Study
 from analysis.style import text_width
-
-if TYPE_CHECKING:
-    from analysis.tuned.data import Tuned
+from analysis.tuned.data import Tuned
 
 WIDEST = 1.9
 """Inches of a name that are drawn; of a wider one its beginning and its end."""
@@ -80,7 +78,7 @@ def whole(frame: pd.DataFrame, names: Mapping[str, str], control: str | None = N
     return frame.assign(label=frame["label"].map(lambda label: back.get(label, label)))
 
 
-def drawable_search(found: "Tuned") -> "Tuned":
+def drawable_search(found: Tuned) -> Tuned:
     """A search, and the studies made after it, with drawn names."""
     names = drawn_names(search_names(found))
     search = found.search | {"arms": [arm | {"label": names[arm["name"]]} for arm in found.search["arms"]]}
@@ -89,6 +87,6 @@ def drawable_search(found: "Tuned") -> "Tuned":
     return dataclasses.replace(found, search=search, default=default, best=best)
 
 
-def search_names(found: "Tuned") -> dict[str, str]:
+def search_names(found: Tuned) -> dict[str, str]:
     """The arms of a search: name -> label."""
     return {arm["name"]: str(arm["label"]) for arm in found.search["arms"]}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.markup import Grid
 from analysis.report.html import Html, data_uri, escape, file_name, tag, text_of
-from analysis.tables import Grid
 
 NUMBER = re.compile(r"^[\[<≈]?\s*(?:about )?([+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 UNDEFINED = ("", "n/a", "unknown", "control", "–", "-")

@@ -12,8 +12,6 @@ from analysis.files import read_json
 from analysis.load import Study, load
 from analysis.results import effects_of, factorial_cells, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
-from analysis.tables import Grid
-from analysis.tuned import lines, text
 from core.errors import UserError
 
 FILE = "search.json"
@@ -115,18 +113,6 @@ class Tuned:
             for t in kept
         ]
         return pd.DataFrame(rows)
-
-    def grid(self) -> Grid:
-        """The table of two columns: a row per arm."""
-        return text.arms_grid(self)
-
-    def grids(self) -> list[Grid]:
-        """All tables there are."""
-        return text.grids(self)
-
-    def lines(self) -> list[str]:
-        """How to read the tables, and where the numbers come from."""
-        return lines.lines(self)
 
 
 def tuned(path: Path) -> Tuned | None:

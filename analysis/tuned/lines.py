@@ -1,20 +1,16 @@
 """The sentences below the tables of a search: how it was done, what it gained, and what the numbers are not."""
 
-from typing import TYPE_CHECKING
-
 from analysis.load import Study
 from analysis.results import effect_name
 from analysis.tables import number
+from analysis.tuned.data import Tuned
 from analysis.tuned.text import CHANGE, label
-
-if TYPE_CHECKING:
-    from analysis.tuned.data import Tuned
 
 DECODING = {"decoding_steps", "early_stop"}
 """Options of a run that the searched number of steps sets."""
 
 
-def lines(found: "Tuned") -> list[str]:
+def lines(found: Tuned) -> list[str]:
     """How to read the tables, and where the numbers come from."""
     s = found.search
     lines = [s["banner"]] if s.get("banner") else []
@@ -36,7 +32,7 @@ def lines(found: "Tuned") -> list[str]:
     return [*lines, *_exceptions(found), f"Command: {s['command']}"]
 
 
-def _budget(found: "Tuned") -> str:
+def _budget(found: Tuned) -> str:
     s = found.search
     limits = [f"{s['budget_s'] / 60:g} min of wall-clock time"] if s.get("budget_s") else []
     limits += [f"{s['trials_per_arm']} trained points an arm"] if s.get("trials_per_arm") else []
@@ -44,7 +40,7 @@ def _budget(found: "Tuned") -> str:
     return f"Limit: {', '.join(limits) or 'unknown'}; {s['rounds']} {rounds} in {s['spent_s'] / 60:.0f} min."
 
 
-def _regression(found: "Tuned") -> list[str]:
+def _regression(found: Tuned) -> list[str]:
     """What the best points gained where they were chosen, and what they gain elsewhere."""
     frame = found.arms.dropna(subset=["validation_default", "validation_best", "difference"])
     if frame.empty:
@@ -58,13 +54,13 @@ def _regression(found: "Tuned") -> list[str]:
     ]
 
 
-def _equal(found: "Tuned") -> str:
+def _equal(found: Tuned) -> str:
     """Whether arms had the same number of trials of either kind."""
     counts = {(spent["trials"], spent["decodings"]) for spent in found.search["spent"].values()}
     return "the same number in every arm" if len(counts) == 1 else "not the same number in every arm (yet)"
 
 
-def _unequal(found: "Tuned") -> list[str]:
+def _unequal(found: Tuned) -> list[str]:
     """What else differs between the columns than what was tuned."""
     if found.default is None or found.best is None:
         return []
@@ -91,7 +87,7 @@ def _facts(study: Study) -> dict[tuple[str, int], dict[str, str]]:
     }
 
 
-def _trained(found: "Tuned") -> list[str]:
+def _trained(found: Tuned) -> list[str]:
     """In how many arms the best point was trained otherwise than the default, and not only decoded otherwise."""
     options, best = found.search.get("trained") or [], found.points
     defaults = found.search["defaults"]
@@ -102,7 +98,7 @@ def _trained(found: "Tuned") -> list[str]:
     return [text + ("." if other else ": the best points change only how arms decode.")]
 
 
-def _importance(found: "Tuned") -> str:
+def _importance(found: Tuned) -> str:
     """What fANOVA's shares are, what they rest on, and what they are not."""
     trained = found.trials[found.trials["part"] == "training"].groupby("arm").size()
     rests = f"{trained.min()} to {trained.max()}" if len(set(trained)) > 1 else f"{trained.max()}"
@@ -115,7 +111,7 @@ def _importance(found: "Tuned") -> str:
     )
 
 
-def _changes(found: "Tuned") -> list[str]:
+def _changes(found: Tuned) -> list[str]:
     """Which verdicts differ between the columns, and why that alone is no finding."""
     if found.effects.empty or found.default is None:
         return []
@@ -136,7 +132,7 @@ def _changes(found: "Tuned") -> list[str]:
     ]
 
 
-def _exceptions(found: "Tuned") -> list[str]:
+def _exceptions(found: Tuned) -> list[str]:
     lines = [f"Note: {note}." for note in found.notes]
     gone = [f"{row['label']}: {row['left_out']}" for _, row in found.arms.iterrows() if row["left_out"]]
     if gone:

@@ -1,15 +1,14 @@
 """The tables of a search as text: arms and effects in two columns, importance, the front of score and time."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from analysis.markup import Grid
 from analysis.results import NAMES, effect_name
-from analysis.tables import Grid, number, p_text, with_interval
-
-if TYPE_CHECKING:
-    from analysis.tuned.data import Tuned
+from analysis.tables import number, p_text, with_interval
+from analysis.tuned.data import Tuned
 
 LABELS = {"steps": "K", "decoding_noise_factor": "sampler's F", "lr": "learning rate", "warmup": "warm-up"}
 """Names of searched options in tables and figures."""
@@ -30,7 +29,7 @@ def value_text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def arms_grid(found: "Tuned") -> Grid:
+def arms_grid(found: Tuned) -> Grid:
     """The table of two columns: a row per arm."""
     name = NAMES.get(found.metric, found.metric)
     heads = (
@@ -62,7 +61,7 @@ def _spent(row: pd.Series) -> list[str]:
     return [trials, str(row["spent/pruned"]), f"{row['spent/updates']:,}", f"{row['spent/seconds'] / 60:.0f} min"]
 
 
-def options_text(found: "Tuned", arm: str) -> str:
+def options_text(found: Tuned, arm: str) -> str:
     """What the best point changes: "learning rate 0.0071, K 10 (else default)"."""
     point = found.points.get(arm)
     if not point:
@@ -71,7 +70,7 @@ def options_text(found: "Tuned", arm: str) -> str:
     return ", ".join(f"{label(n)} {value_text(v)}" for n, v in changed.items()) or "the default"
 
 
-def effects_grid(found: "Tuned") -> Grid | None:
+def effects_grid(found: Tuned) -> Grid | None:
     """The effects of the factorial in two columns, and what tuning changed about them."""
     if found.effects.empty or found.default is None:
         return None
@@ -90,7 +89,7 @@ def effects_grid(found: "Tuned") -> Grid | None:
     return Grid(f"Effects: {found.search['study']}", tuple(heads), tuple(rows))
 
 
-def importance_grid(found: "Tuned") -> Grid | None:
+def importance_grid(found: Tuned) -> Grid | None:
     """Shares of variance, a row per arm."""
     if found.importance.empty:
         return None
@@ -104,7 +103,7 @@ def importance_grid(found: "Tuned") -> Grid | None:
     return Grid("Importance (fANOVA)", ("arm", *map(label, options)), tuple(rows))
 
 
-def pareto_grid(found: "Tuned") -> Grid | None:
+def pareto_grid(found: Tuned) -> Grid | None:
     """The trials that no other one of their arm beats in score and in time."""
     if not found.search.get("pareto") or found.trials.empty:
         return None
@@ -119,7 +118,7 @@ def pareto_grid(found: "Tuned") -> Grid | None:
     return Grid("Pareto front: score against decoding time", heads, tuple(rows))
 
 
-def grids(found: "Tuned") -> list[Grid]:
+def grids(found: Tuned) -> list[Grid]:
     """All tables there are."""
     made = [arms_grid(found), effects_grid(found), importance_grid(found), pareto_grid(found)]
     return [grid for grid in made if grid is not None]

@@ -9,9 +9,11 @@ from rich.console import Console
 from analysis.figures import of_search
 from analysis.files import told, writing
 from analysis.formats import FORMATS
-from analysis.markup import latex, markdown
-from analysis.tables import Grid, print_grids
+from analysis.markup import Grid, latex, markdown
+from analysis.tables import print_grids
 from analysis.tuned.data import Tuned, tuned
+from analysis.tuned.lines import lines
+from analysis.tuned.text import grids
 
 
 def narrow(grid: Grid) -> Grid:
@@ -25,7 +27,8 @@ def narrow(grid: Grid) -> Grid:
 def write(found: Tuned, out: Path) -> list[Path]:
     """Write tables and frames into out."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"tuned.md": markdown(found.grids(), found.lines()), "tuned.tex": latex(found.grids(), found.lines())}
+    tables, said = grids(found), lines(found)
+    texts = {"tuned.md": markdown(tables, said), "tuned.tex": latex(tables, said)}
     frames = {"arms.csv": found.arms, "effects.csv": found.effects, "trials.csv": found.trials}
     texts |= {name: f.to_csv(index=False, lineterminator="\n") for name, f in frames.items() if not f.empty}
     for name, content in texts.items():
@@ -45,9 +48,9 @@ def report(
     if found is None:
         return False
     console = Console()
-    tables = found.grids() if console.width >= 150 else [narrow(grid) for grid in found.grids()]
+    tables = grids(found) if console.width >= 150 else [narrow(grid) for grid in grids(found)]
     if not quiet:
-        print_grids(tables, found.lines(), console)
+        print_grids(tables, lines(found), console)
     out = out / path.resolve().name
     with writing():
         written, skipped = of_search.redraw(found, out, formats, style)

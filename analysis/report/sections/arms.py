@@ -1,13 +1,14 @@
 """The ablation table and the table of effects, with their downloads; each row leads to its runs."""
 
 from analysis.load import Study
+from analysis.markup import Grid
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
 from analysis.report.tables import download, grid_table
 from analysis.results import ablation, comparisons, metric_name
 from analysis.sentences import compare, sentence_note
 from analysis.separation import power_curve, power_note
-from analysis.tables import Grid, ablation_grid, how_to_read, tested_grid
+from analysis.tables import ablation_grid, how_to_read, tested_grid
 
 
 def arms_section(study: Study) -> Section:

@@ -8,6 +8,8 @@ from analysis.report.html import join, tag
 from analysis.report.section import Section
 from analysis.report.tables import download, grid_table
 from analysis.tuned.data import FILE, Tuned, tuned
+from analysis.tuned.lines import lines
+from analysis.tuned.text import grids
 
 
 def tuned_section(study: Study) -> Section | None:
@@ -15,10 +17,10 @@ def tuned_section(study: Study) -> Section | None:
     found = search_of(study.path)
     if found is None:
         return None
-    parts = [join(tag("h3", grid.title), grid_table(grid)) for grid in found.grids()]
-    lines = tag("ul", [tag("li", line) for line in found.lines()], class_="note")
+    parts = [join(tag("h3", grid.title), grid_table(grid)) for grid in grids(found)]
+    notes = tag("ul", [tag("li", line) for line in lines(found)], class_="note")
     saved = tag("p", "In full precision: ", download(found.arms, study.name, "tuned"), class_="note")
-    return Section("tuned", "At the default and at its own best", join(parts, saved, lines))
+    return Section("tuned", "At the default and at its own best", join(parts, saved, notes))
 
 
 def search_of(folder: Path) -> Tuned | None:
