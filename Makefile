@@ -94,7 +94,7 @@ help:
 ##   make lint       check style and types (ruff, mypy)
 ##   make bench      measure training tokens and decoding sentences per second, and what records and tracking cost
 ##   make setup      install into .venv what the others need (they call it themselves; nothing to do takes no time)
-##   make clean      remove figures/ and caches; runs/, results/, wandb/ and .venv are never touched
+##   make clean      remove figures/, caches and build leftovers; runs/, results/, wandb/ and .venv are never touched
 ##   make help       print this
 ##
 ## Variables of these commands, e.g.  make sweep STUDY=noise_factor SEEDS=5

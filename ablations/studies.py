@@ -1,6 +1,7 @@
 """Named studies: which factors are crossed, at which levels, and against which arm the others are held.
 
-To add an arm of your own, add a level to a factor in factors.py; to add a study, add a line to STUDIES below.
+To add an arm of your own, add a level to a factor in factors.py and name it in a study; to add a study, add a line to
+STUDIES below.
 """
 
 import itertools

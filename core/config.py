@@ -34,7 +34,7 @@ class DataConfig:
     vocab_size: int = 8000
     """Types of the joint BPE (released: 10,000 merges); the embedded corpus is split into words instead."""
     max_length: int = 128
-    """Longest sentence in tokens, BOS and EOS included; longer training pairs are dropped and counted (ours)."""
+    """Longest sentence in tokens, BOS and EOS included; longer pairs, of any split, are dropped and counted (ours)."""
     train_limit: int = 0
     """Use only the first N training pairs; 0 = all (ours)."""
     corpus_variant: Literal["translate", "compress"] = "translate"
@@ -152,7 +152,7 @@ class TrainingConfig:
     updates: int = 700
     """Optimizer steps (released: 300,000)."""
     batch_tokens: int = 1024
-    """Target tokens in a batch, padding included (released: 8,192)."""
+    """Tokens of the longer side in a batch, padding included (released: 8,192 target tokens)."""
     lr: float = 5e-4
     """Peak learning rate (released: 5e-4)."""
     warmup: int = 10000

@@ -1,4 +1,4 @@
-"""The network of paper.md's section 3: encoder, denoiser with self-conditioning, length head."""
+"""The network (Gao et al. 2024): encoder, denoiser with self-conditioning, length head."""
 
 import math
 from dataclasses import dataclass

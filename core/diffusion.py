@@ -1,6 +1,6 @@
 """The forward process q(z_t | z_0) with noise factor F, and the spaced posterior q(z_{k-1} | z_k, z_0).
 
-Equations: Ho et al. 2020 (eqs. 4, 6, 7); noise factor and spacing as in paper.md's section 3.
+Equations: Ho et al. 2020 (eqs. 4, 6, 7); noise factor and spacing as in Gao et al. 2024.
 """
 
 from dataclasses import dataclass

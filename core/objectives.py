@@ -1,4 +1,4 @@
-"""The terms of the objective, unreduced, and their one reduction (paper.md's section 3).
+"""The terms of the objective, unreduced, and their one reduction (Gao et al. 2024).
 
 A token loss is a choice of the point whose logits are scored: z_0_hat (anchor), z_0 (rounding), or none.
 """

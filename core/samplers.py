@@ -36,7 +36,7 @@ def ancestral(
     early_stop: int,
     on_step: OnStep = silent,
 ) -> Tensor:
-    """z_0_hat [B, L, d_e] of the last call, after steps k = K-1 .. early_stop (paper.md's section 3).
+    """z_0_hat [B, L, d_e] of the last call, after steps k = K-1 .. early_stop (Gao et al. 2024).
 
     z_T: the start, already scaled by the sampler's noise factor. noise(z) gives standard-normal noise like z.
     """

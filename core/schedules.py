@@ -1,4 +1,4 @@
-"""Noise schedules alpha_bar(u), u in [0, 1], and their discretisation (paper.md's section 3; Nichol & Dhariwal 2021).
+"""Noise schedules alpha_bar(u), u in [0, 1], and their discretisation (Gao et al. 2024; Nichol & Dhariwal 2021).
 
 Each schedule the paper compares is one function of the same signature. NumPy in float64: the tables are made once
 per run, and the running product over 2,000 steps is better not taken in float32.

@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 from ablations import command_line
 from core.config import digest, flat
-from core.errors import UserError, command, masked
+from core.errors import UserError, command
 from sweeps import study
 from sweeps.agents import sweep_file
 from sweeps.running.conduct import Sweep
@@ -44,6 +44,7 @@ from sweeps.tuning.points import WILCOXON_SEEDS, described, space_for, text
 from sweeps.tuning.rounds import DIRECTIONS, Search
 from sweeps.tuning.seek import seek
 
+PROGRAM = "sweeps.search"
 FIRST_SEED = 101
 """Search seeds are 101, 102, ...; a study's own are 1, 2, ..."""
 DEFAULT_BUDGET = "30m"
@@ -63,9 +64,9 @@ class Options(study.Options):
     """Seeds of each trial; its value is their mean."""
     decodings: int = 2
     """Decodings of the arm's best model that each round tries after its training."""
-    pruner: Literal["median", "wilcoxon", "none"] | None = None
+    pruner: Literal["auto", "median", "wilcoxon", "none"] = "auto"
     """median: end a training that is behind the median of its arm's. wilcoxon: across seeds, against the arm's best
-    trial (signed ranks; needs --trial-seeds 5). Not given: median; with two objectives none, which cannot be pruned."""
+    trial (signed ranks; needs --trial-seeds 5). auto: median; with two objectives none, which cannot be pruned."""
     objectives: str = "score"
     """score; or score,time: validation score against CPU time of decoding a sentence."""
     search_seed: int = 0
@@ -76,7 +77,7 @@ class Options(study.Options):
 
 def main() -> int:
     """The command."""
-    options = command_line.read(Options, prog="python -m sweeps.search", description=__doc__)
+    options = command_line.read(Options, prog=f"python -m {PROGRAM}", description=__doc__)
     sweep, search = prepare(options)
     if options.dry_run:
         return dry_run(search, sweep)
@@ -106,7 +107,7 @@ def prepare(options: Options) -> tuple[Sweep, Search]:
     base = study.base(options)
     if base.seeds >= FIRST_SEED:
         raise UserError(f"--seeds {base.seeds}: seeds from {FIRST_SEED} on belong to the search; use fewer")
-    sweep, _ = study.prepare(options)
+    sweep, _ = study.prepare(options, PROGRAM)
     wanted = {job.arm for job in sweep.jobs}
     title = f"{base.folder}-search"
     search = Search(
@@ -142,9 +143,8 @@ def described_by(search: Search, base: study.Base, sweep: Sweep) -> Search:
     arms = {arm.name: dict(arm.values) for arm in base.study.arms}
     text_ = study.corpus_digest(base.config.data)
     name = f"{search.title}-{digest({'settings': settings, 'options': options, 'arms': arms, 'text': text_})}"
-    line = masked("python -m sweeps.search " + shlex.join(sys.argv[1:]))
-    facts: dict[str, Any] = {"study": base.folder, "name": name, "preset": base.preset.name, "command": line.strip()}
-    facts |= {"banner": sweep.facts["banner"], "control": base.study.control, "settings": settings}
+    facts: dict[str, Any] = {"study": base.folder, "name": name, "preset": base.preset.name, "settings": settings}
+    facts |= {"command": sweep.facts["command"], "banner": sweep.facts["banner"], "control": base.study.control}
     facts |= {"default": base.folder, "tuned": compare.folder(base.folder)}
     return replace(search, name=name, facts=facts)
 
@@ -160,7 +160,7 @@ def objectives_of(text_: str) -> tuple[str, ...]:
 def pruner_of(options: Options, objectives: tuple[str, ...]) -> str:
     """The pruner. Raises UserError for one that could never prune."""
     if len(objectives) > 1:
-        if options.pruner not in (None, "none"):
+        if options.pruner not in ("auto", "none"):
             raise UserError(f"--pruner {options.pruner}: two objectives cannot be pruned; use --pruner none")
         return "none"
     if options.pruner == "wilcoxon" and options.trial_seeds < WILCOXON_SEEDS:
@@ -168,7 +168,7 @@ def pruner_of(options: Options, objectives: tuple[str, ...]) -> str:
             f"--pruner wilcoxon: with {options.trial_seeds} seeds a trial its test cannot decide before the last one; "
             f"use --trial-seeds {WILCOXON_SEEDS} or more, or --pruner median"
         )
-    return options.pruner or "median"
+    return "median" if options.pruner == "auto" else options.pruner
 
 
 def budget_of(options: Options) -> float | None:

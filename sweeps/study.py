@@ -47,7 +47,7 @@ class Which:
     """Which study, on which text, with how many seeds: what every command about a study asks."""
 
     study: str = "modules"
-    """Which study (ablations/studies.py lists them), or the path of a sweep file that `make wandb-sweep` wrote."""
+    """Which study (ablations/studies.py lists them). sweeps.study alone also takes the path of a sweep file."""
     preset: str | None = None
     """Sizes and data recipe (ablations/presets.py); none = tiny for the embedded corpus, small for a folder."""
     data: str | None = None
@@ -71,8 +71,9 @@ class Options(Which):
     figures: Path = Path("figures")
     """Folder for the figures and the table."""
     storage: str | None = None
-    """Optuna storage: path of a journal file, or a URL (sqlite:///, postgresql://, mysql://, redis://, grpc://); none =
-    what the variable SWEEP_STORAGE says, else optuna.journal in the study's folder."""
+    """Optuna storage: path of a journal file, or a URL (sqlite:///, postgresql://, mysql://, grpc://; redis:// after
+    pip install redis); none = what the variable SWEEP_STORAGE says, else optuna.journal in the folder of the study or
+    search."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List what would run, and stop."""
     only: Annotated[tuple[tuple[str, ...], ...], tyro.conf.arg(metavar="ARM..."), tyro.conf.UseAppendAction] = ()
@@ -148,14 +149,16 @@ def base(options: Options) -> Base:
     return Base(study, recipe.preset, recipe.config, positive("seeds", seeds), recipe.folder)
 
 
-def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
-    """Everything a sweep needs to know. Raises UserError for a wrong option or unusable text; writes nothing."""
+def prepare(options: Options, program: str = "sweeps.study") -> tuple[Sweep, presets.Preset]:
+    """Everything a sweep needs to know; program: what was started, for the record.
+
+    Raises UserError for a wrong option or unusable text; writes nothing.
+    """
     connection.check_mode()
     recipe, jobs, runs = described(options) if sweep_file.is_one(options.study) else asked(options)
     wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     workers = workers_for(options, devices)
-    line = masked("python -m sweeps.study " + shlex.join(sys.argv[1:]))
     sweep = Sweep(
         jobs=tuple(wanted),
         arms=tuple(arm.name for arm in recipe.study.arms),
@@ -165,9 +168,14 @@ def prepare(options: Options) -> tuple[Sweep, presets.Preset]:
         metric=recipe.study.metric,
         workers=min(workers, len(wanted)),
         devices=tuple(devices),
-        facts=recipe.facts(jobs, line.strip()),
+        facts=recipe.facts(jobs, typed(program)),
     )
     return sweep, recipe.preset
+
+
+def typed(program: str) -> str:
+    """The command line of this process, without passwords."""
+    return masked(f"python -m {program} {shlex.join(sys.argv[1:])}").strip()
 
 
 def asked(options: Options) -> tuple[Recipe, list[Job], Path]:

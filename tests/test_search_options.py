@@ -98,6 +98,12 @@ def test_budgets(given_: str, seconds: float) -> None:
     assert search.budget_of(search.Options(budget=given_)) == seconds
 
 
+def test_both_comparisons_name_the_command_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["search.py", "--preset", "smoke", "--trials", "8"])
+    sweep, tuned = search.prepare(search.Options(preset="smoke", trials=8))
+    assert sweep.facts["command"] == tuned.facts["command"] == "python -m sweeps.search --preset smoke --trials 8"
+
+
 def test_limits_and_pruners_by_default() -> None:
     assert (prepared().budget, prepared().trials, prepared().pruner) == (1800, None, "median")
     assert (prepared(trials=3).budget, prepared(trials=3).trials) == (None, 3)
