@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablations import evaluate, records
+from ablations import evaluate, records, twins
 from ablations.evaluate import Evaluator
 from ablations.factors import FACTORS, Level
 from ablations.materials import Materials, device_for, prepare
@@ -119,34 +118,15 @@ def new_model(config: RunConfig, materials: Materials, device: torch.device) -> 
 def trained(
     model: Difformer, config: RunConfig, folder: Path, evaluator: Evaluator, tracker: records.Tracker
 ) -> Outcome:
-    """Train the model, or take the weights of a run of the same study that was trained just so."""
+    """Train the model, or take the weights of a run that was trained just so."""
     mine = records.training_identity(flat(config), corpus.digest(config.data))
     records.update(folder, training_hash=mine)
     with records.exclusive(folder.parent / f".training-{mine}.lock"):
-        twin = trained_twin(folder, mine)
-        if twin is not None:
-            adopt(twin, folder)
-            records.update(folder, trained_by=twin.name)
+        if (twin := twins.trained(folder, mine)) is not None:
+            twins.adopt(twin, folder)
         with records.MetricsLog(folder / "metrics.jsonl", training.saved_step(folder), tracker.log) as log:
             evaluator.ranks.wait()
             return training.train(model, _job(config, folder, evaluator, log.log))
-
-
-def trained_twin(folder: Path, training_hash: str) -> Path | None:
-    """Another run of the study with the same training, done."""
-    for record in sorted(folder.parent.glob("*/run.json")):
-        twin = record.parent
-        trained = twin != folder and (twin / model_folder.WEIGHTS).exists() and (twin / training.STATE).exists()
-        if trained and records.read(twin).get("training_hash") == training_hash:
-            return twin
-    return None
-
-
-def adopt(twin: Path, folder: Path) -> None:
-    """Copy what training left; the state last, since its being there says that all is."""
-    names = [path.name for path in twin.glob("best-*.safetensors")]
-    for name in [*names, "metrics.jsonl", training.STATE]:
-        shutil.copyfile(twin / name, folder / name)
 
 
 def validate(model: Difformer, evaluator: Evaluator) -> dict[str, float]:

@@ -13,6 +13,9 @@ from core.errors import masked
 
 PACKAGES = ("torch", "numpy", "tokenizers", "sacrebleu", "rouge-score", "safetensors", "optuna", "wandb")
 
+DIRTY = "+dirty"
+"""Ends a commit that tracked files differ from."""
+
 
 def _installed(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
@@ -35,7 +38,7 @@ def commit() -> str | None:
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed inside some other repository
         return None
     head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    return head + "+dirty" * bool(changes) if head else None
+    return head + DIRTY * bool(changes) if head else None
 
 
 @lru_cache

@@ -119,6 +119,27 @@ def test_arms_that_differ_in_decoding_share_one_training(tmp_path: Path) -> None
     assert scores(two)["decoding_steps"] == 10
 
 
+@pytest.mark.parametrize(
+    ("other", "shared"),
+    [({}, True), ({"commit": None}, False), ({"commit": "abc+dirty"}, False), ({"processor": "another"}, False)],
+)
+def test_studies_share_a_training_that_would_be_the_same_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], shared: bool
+) -> None:
+    here = {"commit": "abc", "versions": {"torch": "1"}, "device": "cpu", "processor": "one", "threads": 1}
+    monkeypatch.setattr(records, "provenance", lambda device: here)
+    one = run(smoke(), tmp_path, "first")
+    (broken := tmp_path / "broken" / "run").mkdir(parents=True)
+    for name in ("run.json", "model.safetensors", "state.safetensors"):
+        (broken / name).write_text("{")
+    monkeypatch.setattr(records, "provenance", lambda device: here | other)
+    records.update(one, **{name: value for name, value in other.items() if name == "commit"})
+    two = run(smoke(decoding_steps=10), tmp_path, "second")
+    assert records.read(two).get("trained_by") == (f"first/{one.name}" if shared else None)
+    tensors, others = (checkpoints.load(folder / "model.safetensors")[0] for folder in (one, two))
+    assert all(bool((tensors[name] == others[name]).all()) for name in tensors)
+
+
 def test_a_diverged_arm_is_a_result_with_finite_scores(tmp_path: Path) -> None:
     folder = run(smoke(lr=float("inf"), log_every=1), tmp_path)
     assert records.read(folder)["outcome"] == "diverged" and records.read(folder)["state"] == "finished"

@@ -1,0 +1,46 @@
+"""Runs that share a training: what differs between them is how they decode."""
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations import provenance, records
+from core import model_folder, training
+from core.errors import UserError
+
+MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", "ranks")
+"""What the bits of a training depend on besides its options, its seed and the text."""
+
+
+def trained(folder: Path, training_hash: str) -> Path | None:
+    """Another run with this training, done: of the study, or of one beside it if it comes out the same here to the bit.
+
+    Within a study one training stands for all that share it. Another study may be older than the code, or from another
+    machine.
+    """
+    mine, beside = records.read(folder), folder.parents[1].glob("*/*/run.json")
+    for twin in sorted((record.parent for record in beside), key=lambda twin: (twin.parent != folder.parent, twin)):
+        if twin == folder or not all((twin / name).exists() for name in (model_folder.WEIGHTS, training.STATE)):
+            continue
+        with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
+            found = records.read(twin)
+            near = twin.parent == folder.parent or alike(mine, found)
+            if near and found.get("training_hash") == training_hash:
+                return twin
+    return None
+
+
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs were made by one committed code on one kind of machine: equal seeds then give equal bits."""
+    committed = one.get("commit") and not one["commit"].endswith(provenance.DIRTY)
+    return bool(committed) and all(one.get(name) == other.get(name) for name in MADE_BY)
+
+
+def adopt(twin: Path, folder: Path) -> None:
+    """Copy what training left, and note whose it is; the state last, since its being there says that all is."""
+    for name in [*(path.name for path in twin.glob("best-*.safetensors")), "metrics.jsonl", training.STATE]:
+        shutil.copyfile(twin / name, folder / name)
+    study = "" if twin.parent == folder.parent else f"{twin.parent.name}/"
+    records.update(folder, trained_by=study + twin.name)
