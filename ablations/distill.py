@@ -5,7 +5,8 @@
 Sequence-level knowledge distillation (Kim and Rush 2016): models that write all tokens at once learn a teacher's
 translations more easily than people's, which differ more from sentence to sentence. The new folder holds train, valid
 and test like the old one; only the training targets differ. Its corpus.json says where they come from, and every run on
-it repeats that. Stopped and started again by the same command, it goes on.
+it repeats that. Stopped and started again by the same command, it goes on. Options of the latent space, listed below as
+for every model, are refused: a teacher has none.
 """
 
 import dataclasses
