@@ -75,7 +75,7 @@ def execute(
         ranks=ranks.size,
     )
     evaluator = Evaluator(materials, config, device, ranks)
-    outcome = trained(model, config, folder, evaluator, tracker)
+    outcome = trained(model, config, folder, evaluator, tracker, elsewhere=True)
     found, cost = assess(model, evaluator, folder, outcome)
     wall, cpu = time.monotonic() - started, time.process_time() - cpu
     rate = outcome.tokens / outcome.seconds if outcome.seconds else None
@@ -116,13 +116,18 @@ def new_model(config: RunConfig, materials: Materials, device: torch.device) -> 
 
 
 def trained(
-    model: Difformer, config: RunConfig, folder: Path, evaluator: Evaluator, tracker: records.Tracker
+    model: Difformer,
+    config: RunConfig,
+    folder: Path,
+    evaluator: Evaluator,
+    tracker: records.Tracker,
+    elsewhere: bool = False,
 ) -> Outcome:
-    """Train the model, or take the weights of a run that was trained just so."""
+    """Train the model, or take the weights of a run that was trained just so; elsewhere: also of another study."""
     mine = records.training_identity(flat(config), corpus.digest(config.data))
     records.update(folder, training_hash=mine)
     with records.exclusive(folder.parent / f".training-{mine}.lock"):
-        if (twin := twins.trained(folder, mine)) is not None:
+        if (twin := twins.trained(folder, mine, elsewhere)) is not None:
             twins.adopt(twin, folder)
         with records.MetricsLog(folder / "metrics.jsonl", training.saved_step(folder), tracker.log) as log:
             evaluator.ranks.wait()

@@ -14,14 +14,16 @@ MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", 
 """What the bits of a training depend on besides its options, its seed and the text."""
 
 
-def trained(folder: Path, training_hash: str) -> Path | None:
-    """Another run with this training, done: of the study, or of one beside it if it comes out the same here to the bit.
+def trained(folder: Path, training_hash: str, elsewhere: bool = False) -> Path | None:
+    """Another run of the study with this training, done; elsewhere: or of a study beside it, if it comes out alike.
 
     Within a study one training stands for all that share it. Another study may be older than the code, or from another
     machine.
     """
-    mine, beside = records.read(folder), folder.parents[1].glob("*/*/run.json")
-    for twin in sorted((record.parent for record in beside), key=lambda twin: (twin.parent != folder.parent, twin)):
+    mine = records.read(folder)
+    known = sorted(folder.parent.glob("*/run.json"))
+    known += sorted(folder.parents[1].glob("*/*/run.json")) if elsewhere else []
+    for twin in (record.parent for record in known):
         if twin == folder or not all((twin / name).exists() for name in (model_folder.WEIGHTS, training.STATE)):
             continue
         with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablations import factors, presets, records, studies
+from ablations import factors, presets, records, studies, twins
 from ablations.arm import Place, execute, folder_of, single_arm
 from ablations.run import parse
 from core import checkpoints
@@ -136,6 +136,7 @@ def test_studies_share_a_training_that_would_be_the_same_to_the_last_bit(
     records.update(one, **{name: value for name, value in other.items() if name == "commit"})
     two = run(smoke(decoding_steps=10), tmp_path, "second")
     assert records.read(two).get("trained_by") == (f"first/{one.name}" if shared else None)
+    assert twins.trained(two, records.read(two)["training_hash"]) is None, "a search is sufficient to itself"
     tensors, others = (checkpoints.load(folder / "model.safetensors")[0] for folder in (one, two))
     assert all(bool((tensors[name] == others[name]).all()) for name in tensors)
 
