@@ -119,10 +119,13 @@ def child() -> None:
 
 def replayed(folder: Path, kind: str, runs: int) -> Cost:
     """Tell records, or records and W&B, what a run told them; several times over."""
-    record, rows = records.read(folder), records.read_rows(folder / "metrics.jsonl")
+    import torch  # takes seconds: not for --help; and before the clock starts, since a run has it anyway
+
+    record, rows, device = records.read(folder), records.read_rows(folder / "metrics.jsonl"), torch.device("cpu")
     with tempfile.TemporaryDirectory() as place, clocked() as spent:
         for number in range(runs if kind != NULL else 0):
-            replay(folder, Path(place) / "study", record | {"hash": f"{number:08x}"}, rows, kind == KINDS[2])
+            again = record | {"hash": f"{number:08x}"}
+            replay(folder, Path(place) / "study", again, rows, device, wandb=kind == KINDS[2])
         if "wandb" in sys.modules:
             sys.modules["wandb"].teardown()
     return Cost(*spent)
@@ -143,11 +146,14 @@ def _clocks() -> tuple[float, float, float]:
 
 
 def replay(
-    source: Path, study: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], wandb: bool
+    source: Path,
+    study: Path,
+    record: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    device: Any,
+    wandb: bool,
 ) -> None:
     """One run, as ablations.run and sweeps.worker make it, without what it computes."""
-    import torch  # takes seconds: not for --help
-
     folder = study / f"{record['arm']}-s{record['seed']}-{record['hash']}"
     same = ("study", "arm", "label", "seed", "toggles", "config", "tuning")
     records.create(folder, hash8=record["hash"], **{name: record[name] for name in same})
@@ -157,7 +163,7 @@ def replay(
         from sweeps.wb import tracking
 
         tracker = tracking.tracker(folder)
-    records.update(folder, **records.provenance(torch.device("cpu")), data=record["data"])
+    records.update(folder, **records.provenance(device), data=record["data"])
     records.update(folder, training_hash=record["training_hash"])
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
         for row in rows:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tracked import log_all, run_folder
 
 from ablations import records
@@ -25,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "again" / "modules"
     rows = records.read_rows(folder / "metrics.jsonl")
-    bench.replay(folder, study, records.read(folder), rows, wandb=True)
+    bench.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
     sys.modules["wandb"].teardown()
     (path,) = study.glob("wandb/offline-run-*/*.wandb")
     log = wandb_file.read(path)
