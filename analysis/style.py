@@ -1,4 +1,4 @@
-"""One look for every figure: sizes, fonts, colours of arms, and saving byte-identically.
+"""One look for every figure: sizes, fonts, colours of arms.
 
 Fonts, sizes and lines stand in paper.mplstyle. Widths are those of a two-column paper in inches; nothing is smaller
 than 7 points at that width. Colours are Okabe and Ito's (Color Universal Design) with a dark red in place of yellow,
@@ -6,7 +6,6 @@ and the viridis scale; line style and marker say the same a second time.
 """
 
 import contextlib
-import io
 import logging
 import re
 import textwrap
@@ -21,18 +20,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from analysis.formats import FORMATS
 from analysis.hidden import visible
 from analysis.load import Study
 from analysis.results import level_text, on_levels
@@ -48,7 +42,6 @@ PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"),
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
 
 def read_style(path: Path) -> dict[Any, Any]:
@@ -266,45 +259,3 @@ class Signs:
         signs = " ".join(visible(sign) for sign in sorted(self.lacking) if sign.strip())
         way = "name a font that has them as font.family in a file given with --style"
         return [f"boxes in figures: {fonts} has no sign for {signs}; {way}"] if signs else []
-
-
-def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Write the figure in each format and the frame it was drawn from as CSV; the same input gives the same bytes.
-
-    The layout is made once, so that all formats have the same. The canvases are called by themselves: Figure.savefig
-    draws every figure a second time, to no effect once the layout is fixed.
-    """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    saved = matplotlib.rcParams["savefig.dpi"]
-    dpi = figure.dpi if saved == "figure" else saved
-    written = []
-    for form in formats:
-        figure.set_dpi(dpi)  # each time: the canvas of PDFs sets it to 72 and leaves it there
-        path = stem.with_suffix(f".{form}")
-        path.write_bytes(rendered(figure, form, stem.name))
-        written.append(path)
-    plt.close(figure)
-    table = stem.with_suffix(".csv")
-    frame.to_csv(table, index=False, lineterminator="\n")
-    return [*written, table]
-
-
-def rendered(figure: Figure, form: str, name: str) -> bytes:
-    """The figure as a file of that format; the ids of an SVG begin with name, so that several stand in one page."""
-    if form == "svg":
-        text = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(text, metadata=METADATA["svg"])
-        return own_ids(text.getvalue(), name).encode()
-    buffer = io.BytesIO()
-    if form == "png":
-        FigureCanvasAgg(figure).print_png(buffer, metadata=METADATA["png"])
-    else:
-        FigureCanvasPdf(figure).print_pdf(buffer, metadata=METADATA["pdf"])
-    return buffer.getvalue()
-
-
-def own_ids(svg: str, name: str) -> str:
-    """The SVG with `name-` before each id and each reference to one."""
-    return re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

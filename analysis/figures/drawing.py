@@ -12,7 +12,8 @@ from analysis.figures.common import Missing, TooTall
 from analysis.figures.names import drawable, whole
 from analysis.formats import FORMATS
 from analysis.load import Study
-from analysis.style import Signs, save, styled
+from analysis.saving import save
+from analysis.style import Signs, styled
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
 

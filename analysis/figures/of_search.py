@@ -8,7 +8,8 @@ from analysis.figures import importance, pareto, tuned
 from analysis.figures.common import Missing
 from analysis.figures.names import drawable_search, search_names, whole
 from analysis.formats import FORMATS
-from analysis.style import Signs, save, styled
+from analysis.saving import save
+from analysis.style import Signs, styled
 from analysis.tuned.data import Tuned
 
 MODULES = (tuned, importance, pareto)

@@ -12,7 +12,8 @@ from analysis.files import read_rows
 from analysis.load import Study
 from analysis.preview.draw import KINDS
 from analysis.preview.spec import Panel, Section, Workspace
-from analysis.style import METADATA, Look, arm_style, styled
+from analysis.saving import METADATA, fix_layout
+from analysis.style import Look, arm_style, styled
 
 WIDTH, HEIGHT = 4.3, 2.0
 """Size of a panel's plot in inches, at 100 pixels an inch."""
@@ -112,6 +113,7 @@ def picture(panel: Panel, study: Study) -> str:
         try:
             KINDS[panel.kind](ax, study, panel)
             target = io.BytesIO()
+            fix_layout(figure)
             figure.savefig(target, format="svg", metadata=METADATA["svg"])
         finally:
             plt.close(figure)

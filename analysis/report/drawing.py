@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.formats import PAGE
 from analysis.report.html import Html, escape
-from analysis.style import METADATA
+from analysis.saving import METADATA, fix_layout
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 DECIMAL = re.compile(r"-?\d+\.\d{3,}")
@@ -24,8 +24,7 @@ DROPPED = {f"{{{SVG}}}{name}" for name in ("metadata", "style", "script")}
 def svg_text(figure: Figure) -> str:
     """The figure as matplotlib writes it; the figure is closed."""
     buffer = io.StringIO()
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    fix_layout(figure)
     figure.savefig(buffer, format="svg", metadata=METADATA["svg"])
     plt.close(figure)
     return buffer.getvalue()
