@@ -21,15 +21,14 @@ def trained(folder: Path, training_hash: str, elsewhere: bool = False) -> Path |
     machine.
     """
     mine = records.read(folder)
-    known = sorted(folder.parent.glob("*/run.json"))
-    known += sorted(folder.parents[1].glob("*/*/run.json")) if elsewhere else []
-    for twin in (record.parent for record in known):
+    own = sorted(folder.parent.glob("*"))
+    others = sorted(set(folder.parents[1].glob("*/*")) - set(own)) if elsewhere else []
+    for twin in [*own, *others]:
         if twin == folder or not all((twin / name).exists() for name in (model_folder.WEIGHTS, training.STATE)):
             continue
         with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
             found = records.read(twin)
-            near = twin.parent == folder.parent or alike(mine, found)
-            if near and found.get("training_hash") == training_hash:
+            if found.get("training_hash") == training_hash and (twin in own or alike(mine, found)):
                 return twin
     return None
 
