@@ -139,7 +139,7 @@ FORBIDDEN = {
     "sweeps": (),
     "analysis": ("ablations", "sweeps", "wandb", "optuna", "core"),
 }
-ALLOWED = {"analysis": ("core.errors",)}
+ALLOWED = {"analysis": ("core.errors", "core.run_folder")}
 
 
 def breaches(package: str, text: str) -> set[str]:

@@ -1,0 +1,170 @@
+"""The run folder `runs/<study>/<arm>-s<seed>-<hash8>/`: names, format, readers and atomic writing.
+
+The one contract between those who run and those who read: whoever writes or reads such a folder takes names and readers
+from here.
+"""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+
+RUN = "run.json"
+"""Identity, options, state and provenance; replaced as a whole, never edited in place."""
+METRICS = "metrics.jsonl"
+"""A row a logged step, flushed."""
+SCORES = "scores.json"
+SAMPLES = "samples.jsonl"
+"""Source, reference and hypothesis of each test sentence; of the first few, what decoding went through."""
+PROBES = "probes.npz"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+STATE = "state.safetensors"
+"""The checkpoint that a stopped training goes on from."""
+BEST = "best-{step:06d}.safetensors"
+"""The weights of a step, while they are among the best."""
+LOG = "log.txt"
+"""What the run's process printed."""
+LOCK = "lock"
+"""Held by the process that runs the arm."""
+STUDY = "study.json"
+"""In a study's folder: what the study varies, and which runs belong to it."""
+SEARCH = "search.json"
+"""In a search's folder: its trials and what they came to."""
+JOURNAL = "optuna.journal"
+"""In the folder of a study or search: its Optuna storage, unless another one is named."""
+
+FORMAT = 1
+"""Version of run.json that this code writes; a newer one is refused."""
+
+
+def path_of(runs: Path, study: str, arm: str, seed: int, hash8: str) -> Path:
+    """`<runs>/<study>/<arm>-s<seed>-<hash8>`."""
+    return runs / study / f"{arm}-s{seed}-{hash8}"
+
+
+# Writing
+
+
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Turn 'no space left' while writing `path` into a UserError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{path}: the disk is full; make room and start the same command again to go on") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a draft beside `path` to write to; at the end it takes the place of `path`.
+
+    Readers see the old file or the new one, also after a crash. What fails leaves the old one, and no draft. Raises
+    UserError when the disk is full.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with full_disk(path):
+            yield draft
+            with open(draft, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: NaN and infinities become null, numpy and torch scalars numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file as a whole."""
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+# Reading
+
+
+def read(path: Path) -> Any:
+    """The content of a .json file, the rows of a .jsonl file, or the arrays of an .npz file, whole.
+
+    A .jsonl file may be absent (no row), and its last line torn (its writer was killed), which is left out. Raises
+    UserError naming file, line and the way out for all else that is wrong.
+    """
+    if path.suffix == ".jsonl":
+        return _rows(path)
+    try:
+        return _arrays(path) if path.suffix == ".npz" else json.loads(path.read_text(encoding="utf-8"))
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete {path.parent.name} to run it again") from error
+
+
+def try_read(path: Path) -> tuple[Any, str | None]:
+    """What can be read of such a file, and what is wrong with it.
+
+    (None, None) if it is not there; (None, 'is unreadable') if nothing can be read; of a .jsonl file the rows that can
+    be read, and how many cannot.
+    """
+    if not path.exists():
+        return None, None
+    try:
+        if path.suffix == ".npz":
+            return _arrays(path), None
+        text = path.read_text(encoding="utf-8", errors="replace" if path.suffix == ".jsonl" else "strict")
+        return _readable_rows(text) if path.suffix == ".jsonl" else (json.loads(text), None)
+    except _UNREADABLE:
+        return None, "is unreadable"
+
+
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    import numpy as np  # on demand: most readers of these folders need none
+
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not a row of JSON ({error}); delete the run to do it again") from error
+    return rows
+
+
+def _readable_rows(text: str) -> tuple[list[dict[str, Any]], str | None]:
+    rows, broken = [], 0
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            broken += 1
+    return rows, f"has {broken} broken line{'s' * (broken > 1)}" if broken else None
