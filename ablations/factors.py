@@ -55,6 +55,7 @@ FACTORS: dict[str, Factor] = {
             {k: f"K{k}" for k in (2, 5, 10, 20, 50, 100)},
         ),
         _choice("self_conditioning", "self_conditioning", (True, False), "selfcond-"),
+        _choice("method", "method", ("difformer", "autoregressive")),
         _choice("decoding_noise_factor", "decoding_noise_factor", (0.5, 1.0, 2.0, 4.0), "Fdec"),
     )
 }

@@ -3,7 +3,7 @@
 import re
 
 from ablations import presets, records
-from ablations.arm import accompany, execute, folder_of, single_arm
+from ablations.execute import execute, folder_of, single_arm
 from ablations.materials import device_for
 from ablations.place import Place
 from core import distributed
@@ -65,11 +65,11 @@ def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
 
 
 def follow(config: RunConfig, place: Place, ranks: Ranks) -> int:
-    """One of the other ranks; when the first one ends early, it is that one's to say why."""
+    """One of the other ranks, which writes nothing; when the first one ends early, it is that one's to say why."""
     try:
         folder = ranks.told(None)
         if folder is not None:
-            accompany(config, folder, place, ranks)
+            execute(config, folder, records.NullTracker(), place, ranks)
     except RankLost:
         return 1
     except KeyboardInterrupt:

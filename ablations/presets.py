@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import methods
 from core.config import RunConfig, nearest, with_values
 from core.errors import UserError
 
@@ -22,8 +23,12 @@ class Preset:
 
     @property
     def config(self) -> RunConfig:
-        """The options of a run of this preset."""
-        return with_values(RunConfig(), self.values)
+        """The options of a run of this preset, by the default method."""
+        return self.config_for(methods.DEFAULT)
+
+    def config_for(self, method: str) -> RunConfig:
+        """The options of a run by any method: the preset's, as far as the method has them."""
+        return with_values(with_values(RunConfig(), self.values), {"method": method})
 
 
 SMOKE = {

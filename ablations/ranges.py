@@ -4,17 +4,16 @@ A study's nuisance parameters are such ranges (studies.py); the Optuna search an
 them, so that both try the same values.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ablations.factors import FACTORS, Level, options_of
-from core.config import DecodingConfig
+from core.config import decoding_names
 from core.errors import UserError
 
-DECODING = frozenset(field.name for field in dataclasses.fields(DecodingConfig))
+DECODING = decoding_names()
 """Options that a trained model does not depend on."""
 
 

@@ -1,7 +1,7 @@
 """The run folder `runs/<study>/<arm>-s<seed>-<hash8>/`: one arm with one seed, and the truth about it.
 
     run.json       identity, configuration, state, provenance; replaced as a whole, never edited in place
-    metrics.jsonl  one row a logged step (files.MetricsLog)
+    metrics.jsonl  one row a logged step (metrics_log.py)
     lock           held by the process that runs the arm
 
 States: pending -> running -> finished | failed. The right to run an arm is an flock on `lock`: the system drops it
@@ -11,7 +11,6 @@ figures know can be rebuilt from these folders.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
@@ -23,24 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablations.files import MetricsLog, full_disk, latest, lighten, plain, read_json, read_rows, write_json
-from ablations.provenance import commit, provenance
-from core.config import PATHS, DecodingConfig, digest
+from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
+from core.run_folder import FORMAT, LOCK, RUN, write_json
 
-__all__ = [
-    "MetricsLog",
-    "commit",
-    "full_disk",
-    "latest",
-    "lighten",
-    "plain",
-    "provenance",
-    "read_json",
-    "read_rows",
-    "write_json",
-]
-FORMAT = 1
 LEASE_SECONDS = 90.0
 
 _held: dict[Path, tuple[int, threading.Event]] = {}
@@ -88,13 +73,8 @@ def identity(config_flat: Mapping[str, Any], corpus_digest: str) -> str:
 
 def training_identity(config_flat: Mapping[str, Any], corpus_digest: str) -> str:
     """Identity of a run's training alone: all its options but those of decoding."""
-    decoding = {field.name for field in dataclasses.fields(DecodingConfig)}
+    decoding = decoding_names(config_flat.get("method"))
     return identity({k: v for k, v in config_flat.items() if k not in decoding}, corpus_digest)
-
-
-def folder_for(root: Path, study: str, arm: str, seed: int, hash8: str) -> Path:
-    """`<root>/<study>/<arm>-s<seed>-<hash8>`."""
-    return root / study / f"{arm}-s{seed}-{hash8}"
 
 
 # run.json
@@ -104,7 +84,7 @@ def create(
     folder: Path, *, study: str, arm: str, label: str, seed: int, hash8: str, config: Mapping[str, Any], **fields: Any
 ) -> dict[str, Any]:
     """Make a pending run, or leave the one that is there as it is; returns its record."""
-    if (folder / "run.json").exists():
+    if (folder / RUN).exists():
         return read(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT, "study": study, "arm": arm, "label": label, "seed": seed, "hash": hash8}
@@ -113,7 +93,7 @@ def create(
     draft = folder / f".new.{os.getpid()}.json"
     write_json(draft, record | {"tuning": {"trials": 0}} | fields)
     with contextlib.suppress(FileExistsError):  # a link, unlike a replacement, never overwrites another's record
-        os.link(draft, folder / "run.json")
+        os.link(draft, folder / RUN)
     draft.unlink()
     return read(folder)
 
@@ -123,7 +103,7 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises UserError if there is none, or it is not one of ours, or of a newer format.
     """
-    path = folder / "run.json"
+    path = folder / RUN
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["format"]
@@ -140,7 +120,7 @@ def update(folder: Path, **fields: Any) -> dict[str, Any]:
     """Set some fields of run.json in one atomic replacement; returns the new record."""
     with _writing:
         record = read(folder) | fields
-        write_json(folder / "run.json", record)
+        write_json(folder / RUN, record)
     return record
 
 
@@ -213,7 +193,7 @@ def claim(folder: Path, lease_seconds: float = LEASE_SECONDS) -> bool:
     folder = folder.resolve()
     if folder in _held:
         return True
-    handle = _lock(folder / "lock", pauses=(0.02, 0.05, 0.1))  # a mere look (`busy`) holds it for an instant
+    handle = _lock(folder / LOCK, pauses=(0.02, 0.05, 0.1))  # a mere look (`busy`) holds it for an instant
     if handle is None:
         return False
     record = read(folder)
@@ -230,7 +210,7 @@ def claim(folder: Path, lease_seconds: float = LEASE_SECONDS) -> bool:
 @contextlib.contextmanager
 def reserved(folder: Path) -> Iterator[bool]:
     """Hold a run's lock without running it; False if a process of this host has it."""
-    handle = _lock(folder / "lock", pauses=(0.02, 0.05, 0.1))
+    handle = _lock(folder / LOCK, pauses=(0.02, 0.05, 0.1))
     try:
         yield handle is not None
     finally:
@@ -258,10 +238,16 @@ def leave_all() -> None:
 
 def busy(folder: Path) -> bool:
     """Whether some living process (this one included) holds the run."""
-    if not (folder / "lock").exists():
+    if not (folder / LOCK).exists():
         return False
-    handle = _lock(folder / "lock", fcntl.LOCK_SH)  # shared: who looks is not taken for a holder by others who look
+    handle = _lock(folder / LOCK, fcntl.LOCK_SH)  # shared: who looks is not taken for a holder by others who look
     if handle is None:
         return True
     os.close(handle)
     return _elsewhere(read(folder))
+
+
+def lighten(folder: Path) -> None:
+    """Delete the weights of a run whose scores are all that is still needed."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """One arm with one seed: train, decode, score and probe it into one run folder.
 
     python -m ablations.run --preset tiny --noise_factor 4 --token_loss anchor
-
+    python -m ablations.run --preset tiny --method autoregressive          # another method; --help lists its options
     torchrun --nproc-per-node 2 -m ablations.run --preset gpu ...           # the same run on two GPUs
 
 Every option of the run can be set; the preset gives the rest. The folder is runs/<study>/<arm>-s<seed>-<hash8>; the
@@ -16,15 +16,17 @@ import dataclasses
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import tyro
 
 from ablations import command_line, presets
 from ablations.place import Place
+from core import methods
 from core.checks import check
-from core.config import RunConfig, check_choice
-from core.errors import command
+from core.config import RunConfig, all_options, belongs_to, check_choice, unread
+from core.errors import UserError, command
 
 
 def _preset_help() -> str:
@@ -38,21 +40,33 @@ class Options:
     run: RunConfig
     place: Place
     preset: Annotated[str, tyro.conf.arg(help=_preset_help())]
+    method: Annotated[str, tyro.conf.arg(help=f"The method: {', '.join(methods.names())} (core/methods/).")]
 
 
 def parse(arguments: list[str]) -> Options:
     """Preset, place and configuration from a command line; a wrong option ends the program naming the nearest."""
-    preset = presets.get(given_preset(arguments))
-    for name, value in given_pairs(arguments):
-        check_choice(name, value)
+    given = dict(given_pairs(arguments))
+    preset, method = presets.get(given_preset(arguments)), given.get("method", methods.DEFAULT)
+    config = preset.config_for(method)
+    check_given(given, config)
     return command_line.read(
         Options,
         prog="python -m ablations.run",
         description=__doc__,
-        default=Options(preset.config, Place(), preset.name),
+        default=Options(config, Place(), preset.name, method),
         args=arguments,
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
     )
+
+
+def check_given(given: Mapping[str, str], config: RunConfig) -> None:
+    """Raises UserError on words that are no choice of their option, and on options that belong to another method."""
+    known = all_options(config)
+    for name, value in given.items():
+        if name in known:
+            check_choice(name, value, config)
+        elif belongs_to(name):
+            raise UserError(unread(name, config.method.name, known))
 
 
 def given_pairs(arguments: list[str]) -> list[tuple[str, str]]:

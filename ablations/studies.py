@@ -100,6 +100,12 @@ STUDIES: dict[str, Study] = {
             {"self_conditioning": (True, False)},
             control="selfcond-True",
         ),
+        Study(
+            "systems",
+            "How do systems compare at the same size, on the same text, after the same updates?",
+            {"method": ("difformer", "autoregressive")},
+            control="difformer",
+        ),
     )
 }
 

@@ -4,13 +4,11 @@ A hypothesis is BOS, its tokens, EOS; its length counts the tokens and EOS. It m
 the last place is EOS's.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
-from core.autoregressive import Autoregressive, Past, Source
 from core.batches import Batch
+from core.causal import CausalTransformer, Past, Source
 from core.tokenizer import BOS, EOS, PAD, UNK
 
 NEVER = (BOS, PAD, UNK)
@@ -32,24 +30,29 @@ def allowed(log_p: Tensor, last: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def greedy(model: Autoregressive, batch: Batch) -> list[list[int]]:
-    """The most likely token at each place, until EOS; ids with BOS and EOS, one list a sentence."""
+def greedy(model: CausalTransformer, batch: Batch) -> tuple[list[list[int]], Tensor]:
+    """The most likely token at each place, until EOS: ids with BOS and EOS, a list a sentence, and their log p [B]."""
     source = model.encode(batch.source, batch.source_mask)
     longest = limits(batch.source_mask, model.max_positions)
     written = torch.full((len(longest), 1), BOS, device=longest.device)
+    total, ended = torch.zeros(len(longest), device=longest.device), torch.zeros_like(longest, dtype=torch.bool)
     past: Past | None = None
     for place in range(int(longest.max())):
         log_p, past = model.step(written[:, -1], place, past, source)
-        following = allowed(log_p[:, None], longest == place + 1)[:, 0].argmax(-1)
+        best, following = allowed(log_p[:, None], longest == place + 1)[:, 0].max(-1)
+        total += best.masked_fill(ended, 0.0)
+        ended |= following == EOS
         written = torch.cat([written, following[:, None]], 1)
-        if bool((written == EOS).any(1).all()):
+        if bool(ended.all()):
             break
-    return [row[: row.index(EOS) + 1] for row in written.tolist()]
+    return [row[: row.index(EOS) + 1] for row in written.tolist()], total
 
 
 @torch.no_grad()
-def beam_search(model: Autoregressive, batch: Batch, beam: int, length_penalty: float) -> list[list[int]]:
-    """The best hypothesis found for each sentence, by log p / length^length_penalty; ids with BOS and EOS.
+def beam_search(
+    model: CausalTransformer, batch: Batch, beam: int, length_penalty: float
+) -> tuple[list[list[int]], Tensor]:
+    """The best hypothesis found for each sentence, and its log p / length^length_penalty [B]; ids with BOS and EOS.
 
     The `beam` best prefixes go on at each place. A hypothesis that ends while among them is kept. A sentence is done
     with `beam` hypotheses, or when no prefix can come to a better score than the best one (log p only falls, and
@@ -58,7 +61,7 @@ def beam_search(model: Autoregressive, batch: Batch, beam: int, length_penalty: 
     search = Search(model, batch, beam, length_penalty)
     while len(search.sentences):
         search.advance()
-    return search.best
+    return search.best, search.best_score
 
 
 class Search:
@@ -68,7 +71,7 @@ class Search:
     prefix; best_score, ended [all sentences]: of the hypotheses that have ended.
     """
 
-    def __init__(self, model: Autoregressive, batch: Batch, beam: int, length_penalty: float) -> None:
+    def __init__(self, model: CausalTransformer, batch: Batch, beam: int, length_penalty: float) -> None:
         self.model, self.beam, self.length_penalty = model, beam, length_penalty
         self.source: Source = model.encode(batch.source, batch.source_mask)
         self.limits = limits(batch.source_mask, model.max_positions)
@@ -93,7 +96,7 @@ class Search:
         self.keep_ended(score[:, :beam].masked_fill(~ends[:, :beam], -torch.inf), parent, length)
         going_on = ends.long().sort(stable=True).indices[:, :beam]  # each prefix ends once: enough others are left
         self.score = score.gather(1, going_on)
-        self.go_on_with(parent.gather(1, going_on), token.gather(1, going_on), past)
+        self.continue_with(parent.gather(1, going_on), token.gather(1, going_on), past)
 
     def keep_ended(self, score: Tensor, parent: Tensor, length: int) -> None:
         """Note the best of the hypotheses that end now, score [B, beam] (-inf: does not end)."""
@@ -104,7 +107,7 @@ class Search:
             self.best_score[sentence] = value[row]
             self.best[sentence] = [*self.written[row, parent[row, which[row]]].tolist(), EOS]
 
-    def go_on_with(self, parent: Tensor, token: Tensor, past: Past) -> None:
+    def continue_with(self, parent: Tensor, token: Tensor, past: Past) -> None:
         """Take up prefixes parent [B, beam] with token [B, beam] after them; leave the sentences that are done."""
         sentences = self.sentences
         highest = self.score.amax(1) / self.limits[sentences] ** self.length_penalty
@@ -117,14 +120,3 @@ class Search:
         self.sentences, self.score = sentences[kept], self.score[kept]
         if len(kept) < len(done):
             self.source = self.source.rows(kept)
-
-
-def decode(
-    model: Autoregressive, batches: Iterable[tuple[list[int], Batch]], beam: int, length_penalty: float
-) -> dict[int, list[int]]:
-    """{index: token ids} of the sentences in batches; beam 1 is greedy."""
-    found: dict[int, list[int]] = {}
-    for indices, batch in batches:
-        ids = greedy(model, batch) if beam == 1 else beam_search(model, batch, beam, length_penalty)
-        found |= dict(zip(indices, ids, strict=True))
-    return found

@@ -26,10 +26,10 @@ def main() -> int:
     options = parser.parse_args()
     import torch  # takes seconds: not for --help
 
-    from core.machine import settle
+    from core.machine import configure
     from core.rates import SIZES, decoding_rate, matrix_speed, median_of, training_rate
 
-    settle(1)
+    configure(1)
     speed = matrix_speed()
     rows = []
     for size in SIZES:

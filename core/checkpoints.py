@@ -1,7 +1,6 @@
 """Files of tensors (safetensors) written atomically, with their facts in the metadata; no pickles anywhere."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
+from core.run_folder import replacing
 
 Tensors = dict[str, Tensor]
 
 
 def save(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
     """Write tensors and JSON facts; a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(_separate(tensors), temporary, {"facts": json.dumps(facts)})
-        os.replace(temporary, path)
+        with replacing(path) as draft:
+            save_file(_separate(tensors), draft, {"facts": json.dumps(facts)})
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
 

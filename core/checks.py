@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from core.config import DecodingConfig, RunConfig, flat
 from core.errors import UserError
+from core.options import values_of
+from core.sections import DecodingConfig
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -40,19 +41,16 @@ RULES: dict[str, Rule] = {
 }
 
 
-def check(config: RunConfig) -> None:
-    """Raises UserError on the first option whose value no run can have."""
-    values = flat(config)
+def check(config: Any) -> None:
+    """Raises UserError on the first option of a RunConfig whose value no run can have."""
+    values = values_of(config, all_of_them=True)
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"option {name}: {value} is not a finite number")
     for name, (fits, rule) in RULES.items():
-        if values[name] is not None and not fits(values[name]):
+        if values.get(name) is not None and not fits(values[name]):
             raise UserError(f"option {name}: {values[name]} {rule}")
-    for name in ("heads", "decoder_heads"):
-        if values[name] and values["model_dim"] % values[name]:
-            raise UserError(f"option {name}: {values[name]} must divide model_dim = {values['model_dim']}")
-    check_steps(config.decoding, config.diffusion.diffusion_steps)
+    config.method.check()
 
 
 def check_steps(decoding: DecodingConfig, T: int) -> None:

@@ -1,297 +1,90 @@
-"""Every option of a run, documented in place, with where its default comes from.
+"""The configuration of a run: one arm with one seed, all that decides its result but for the machine.
 
-The sections are frozen dataclasses; field names are unique across all of them, so a run is also one flat
-mapping name -> value (`flat`), which is what the command line, W&B and run.json show. "Released" below means
-the scripts of the released implementation (IWSLT14 De-En unless said otherwise).
+core/sections.py documents the options; which of them a run has, says its method.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from core import methods
 from core.errors import UserError
-
-Schedule = Literal["linear", "cosine", "sqrt", "edm", "cdcd"]
-Activation = Literal["relu", "gelu", "silu"]
-Placement = Literal["none", "latent", "decoder_input"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The text: the embedded corpus, or a folder of {train,valid,test}.{src,tgt}[.gz]."""
-
-    data: str | None = None
-    """Folder of parallel text; none = the embedded corpus."""
-    src: str = "de"
-    """Suffix of the source files in the folder (Multi30k and IWSLT14: de)."""
-    tgt: str = "en"
-    """Suffix of the target files in the folder."""
-    vocab_size: int = 8000
-    """Types of the joint BPE (released: 10,000 merges); the embedded corpus is split into words instead."""
-    max_length: int = 128
-    """Longest sentence in tokens, BOS and EOS included; longer pairs, of any split, are dropped and counted (ours)."""
-    train_limit: int = 0
-    """Use only the first N training pairs; 0 = all (ours)."""
-    corpus_variant: Literal["translate", "compress"] = "translate"
-    """Embedded corpus: whole sentences, or modifiers dropped (stands for summarization)."""
-    corpus_pairs: int = 20000
-    """Embedded corpus: training pairs (ours)."""
-    corpus_heldout: int = 400
-    """Embedded corpus: pairs of the validation set, and of the test set (ours)."""
-    corpus_lexicon: int = 400
-    """Embedded corpus: content words per language (ours)."""
-    corpus_zipf: float = 1.0
-    """Embedded corpus: Zipf exponent of word frequency; natural text is near 1."""
-    corpus_ambiguity: float = 0.15
-    """Embedded corpus: share of target words that have a synonym, chosen once per sentence (ours)."""
-    corpus_seed: int = 1
-    """Embedded corpus: seed of the languages and of the sentences; not the run's seed."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network: encoder, denoiser, embedding space."""
-
-    model_dim: int = 128
-    """Width d of the Transformer (released: 512)."""
-    latent_dim: int = 64
-    """Dimension d_e of the embedding space (released: 128); equal to model_dim = no projections."""
-    encoder_layers: int = 2
-    """Encoder layers (released: 6)."""
-    decoder_layers: int = 2
-    """Decoder layers (released: 6)."""
-    ffn_dim: int = 512
-    """Inner width of the feed-forward blocks (released: 1024)."""
-    heads: int = 4
-    """Attention heads (released: 4)."""
-    dropout: float = 0.1
-    """Dropout (released: 0.3 on IWSLT14, 0.1 elsewhere)."""
-    activation: Activation = "relu"
-    """Non-linearity of every feed-forward block (released: relu)."""
-    pre_norm: bool = False
-    """Layer norm before each block instead of after it (released: after)."""
-    learned_positions: bool = True
-    """Learned position tables; off = sinusoids (released: learned)."""
-    embedding_norm: Placement = "latent"
-    """Where the embedding layer norm stands: on z_0 (the paper's prose) or on the decoder's input (released)."""
-    embedding_norm_affine: bool = True
-    """Learned gain and bias in the embedding layer norm (released: yes)."""
-    frozen_embedding: bool = False
-    """Keep the embedding table at its random start (a control of the token_loss study)."""
-    scale_embedding: bool = True
-    """Multiply embeddings by sqrt(d_e) (released: yes)."""
-    share_embedding: bool = True
-    """One table for source, target and output layer (released: yes)."""
-    share_projection: bool = False
-    """Encoder and decoder share the projection W_in (released: no)."""
-    self_conditioning: bool = True
-    """Feed the previous prediction of z_0 back in (released: yes)."""
-    self_conditioning_before_projection: bool = False
-    """Join z_t and the previous z_0_hat in latent space, before W_in (released: after)."""
-    rescale_timesteps: bool = True
-    """Tell the network t * 1000 / T instead of the integer t (released: yes)."""
-    length_offset: bool = True
-    """Predict the target length as an offset from the source length (released: yes)."""
-    decoder_ffn_dim: int | None = None
-    """The decoder's own ffn_dim; none = as in the encoder (released)."""
-    decoder_heads: int | None = None
-    """The decoder's own heads; none = as in the encoder (released)."""
-    decoder_pre_norm: bool | None = None
-    """The decoder's own pre_norm; none = as in the encoder (the released switch is one per side)."""
-    decoder_learned_positions: bool | None = None
-    """The decoder's own learned_positions; none = as in the encoder (the released switch is one per side)."""
-    initialization: Literal["bert", "xavier"] = "bert"
-    """Start of the linear layers: N(0, 0.02) as in BERT (released decoder), or Xavier-uniform (learns faster when
-    narrow)."""
-    embedding_std: float | None = 0.02
-    """Start of the embedding tables: 0.02 as in BERT (released scripts); none = 1 / sqrt(d_e), so that z_0 starts at
-    unit variance (the released code without its BERT switch)."""
-
-    def decoder(self) -> "ModelConfig":
-        """The configuration as the decoder's layers see it: its own choices in place of the encoder's."""
-        names = ("ffn_dim", "heads", "pre_norm", "learned_positions")
-        own = {name: getattr(self, f"decoder_{name}") for name in names}
-        return dataclasses.replace(self, **{name: value for name, value in own.items() if value is not None})
-
-
-@dataclass(frozen=True)
-class DiffusionConfig:
-    """The forward process in training."""
-
-    diffusion_steps: int = 2000
-    """T (released: 2000)."""
-    schedule: Schedule = "sqrt"
-    """Noise schedule alpha_bar(u) (released: sqrt)."""
-    noise_factor: float = 4.0
-    """F: the noise is N(0, F^2 I) (released: 4; 1 = off)."""
-    variance_preserving: bool = False
-    """Reach the same signal-to-noise ratio by the schedule, at unit total variance (released: no)."""
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """L = L_mse + L_token + length_loss_factor * L_length."""
-
-    token_loss: Literal["anchor", "rounding", "none"] = "anchor"
-    """-log p(y|z_0_hat) (anchor, the paper's), -log p(y|z_0) (rounding), or neither."""
-    label_smoothing: float = 0.1
-    """Label smoothing of the token loss (released: 0.1)."""
-    length_loss_factor: float = 0.1
-    """Weight of the length loss (released: 0.1)."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The optimisation."""
-
-    updates: int = 700
-    """Optimizer steps (released: 300,000)."""
-    batch_tokens: int = 1024
-    """Tokens of the longer side in a batch, padding included (released: 8,192 target tokens)."""
-    lr: float = 5e-4
-    """Peak learning rate (released: 5e-4)."""
-    warmup: int = 10000
-    """Linear warm-up steps, then lr * sqrt(warmup / step) (released: 10,000)."""
-    warmup_init_lr: float = 1e-7
-    """Learning rate at step 0 (released: 1e-7)."""
-    beta1: float = 0.9
-    """Adam beta_1 (released: 0.9)."""
-    beta2: float = 0.98
-    """Adam beta_2 (released: 0.98)."""
-    weight_decay: float = 0.01
-    """Decoupled weight decay (released: 0.01)."""
-    clip_norm: float = 1.0
-    """Largest gradient norm (released: 1)."""
-    log_every: int = 20
-    """Updates between rows of metrics.jsonl (ours)."""
-    valid_every: int = 200
-    """Updates between validations (ours)."""
-    valid_sentences: int = 100
-    """Sentences of the validation set that are decoded for the validation BLEU (ours; keeps it cheap)."""
-    keep_best: int = 5
-    """Checkpoints that are kept by validation BLEU and averaged at the end (released: 5)."""
-    checkpoint_seconds: float = 60.0
-    """Wall-clock seconds between resumable checkpoints (ours)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 autocast; auto = on a GPU that has it (released: 16 bit)."""
-
-
-@dataclass(frozen=True)
-class DecodingConfig:
-    """The sampler, the candidates and the choice among them."""
-
-    decoding_steps: int = 20
-    """K (released: 20)."""
-    early_stop: int = 5
-    """Leave out the last steps of the K, those with the least noise (released: 5, so 15 network calls)."""
-    decoding_noise_factor: float = 1.0
-    """F of the sampler (released: 1)."""
-    decoding_schedule: Schedule | None = None
-    """Noise schedule of the sampler; none = as in training (released)."""
-    decoding_variance_preserving: bool = False
-    """The sampler's own variance-preserving form (released: no)."""
-    clamping: bool = False
-    """Replace z_0_hat by the embedding of its nearest token at each step (released: no)."""
-    fixed_t: float | None = None
-    """Always tell the network t = value * T (released: none)."""
-    length_candidates: int = 1
-    """Lengths tried around the predicted one (released: 7)."""
-    noise_candidates: int = 1
-    """Noises tried per length (released: 3)."""
-    selection: Literal["mbr", "model"] = "mbr"
-    """Choice among candidates: mean sentence BLEU against the others, or the model's mean log-probability."""
+from core.options import MethodOptions, annotation_of, check_word, checked, nearest, replaced, values_of
+from core.sections import DataConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """One arm with one seed: all that decides its result, but for the machine."""
 
+    method: MethodOptions = field(default_factory=lambda: methods.options(methods.DEFAULT))
+    """The method, with its own options."""
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 1
-    """Seed of the weights, the batches, t, the noise and the self-conditioning coin."""
+    """Seed of the weights, the batches, and all that is drawn in training."""
 
 
-SECTIONS = ("data", "model", "diffusion", "objective", "training", "decoding")
 PATHS = ("data",)
 """Options that say where, not what: never part of a run's identity."""
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """All options of a run as one mapping name -> value."""
-    values = {"seed": config.seed}
-    for section in SECTIONS:
-        values |= dataclasses.asdict(getattr(config, section))
-    return values
+    """The options of a run as one mapping name -> value: what is recorded, and what its identity is made of.
+
+    An option that was added later is left out while it is at the value that means "as before"; so is the method, which
+    has not always been an option.
+    """
+    named = {} if config.method.name == methods.DEFAULT else {"method": config.method.name}
+    return named | values_of(config)
 
 
-def nearest(name: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    """' Did you mean X?' for the closest known name, or the list of them."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."
-
-
-def _checked(name: str, value: Any, annotation: Any) -> Any:
-    """The value if it fits the field's annotation (integers pass as floats)."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = get_args(annotation)
-        if value is None and type(None) in members:
-            return None
-        return _checked(name, value, next(m for m in members if m is not type(None)))
-    if get_origin(annotation) is Literal:
-        if value is None and "none" in get_args(annotation):  # what a command line or a YAML file makes of the word
-            return "none"
-        if value not in get_args(annotation):
-            choices = [str(choice) for choice in get_args(annotation)]
-            raise UserError(f"option {name}: {value!r} is not a choice.{nearest(str(value), choices)}")
-        return value
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
-        raise UserError(f"option {name}: expected {annotation.__name__}, got {value!r}")
-    return value
+def all_options(config: RunConfig) -> dict[str, Any]:
+    """The same with nothing left out."""
+    return {"method": config.method.name} | values_of(config, all_of_them=True)
 
 
 def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """The config with some options set by their flat names.
 
-    Raises UserError on an unknown name (naming the nearest) or a value outside its type or choices.
+    Another `method` keeps the options that both methods have. Raises UserError on an option that the method does not
+    read, on an unknown name (naming the nearest), and on a value outside its type or choices.
     """
-    known = flat(config)
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise UserError(f"unknown option {unknown[0]!r}.{nearest(unknown[0], known)}")
-    changes: dict[str, Any] = {}
-    if "seed" in values:
-        changes["seed"] = _checked("seed", values["seed"], int)
-    for section in SECTIONS:
-        part = getattr(config, section)
-        hints = get_type_hints(type(part))
-        picked = {k: _checked(k, v, hints[k]) for k, v in values.items() if k in hints}
-        if picked:
-            changes[section] = dataclasses.replace(part, **picked)
-    return dataclasses.replace(config, **changes)
+    method = values.get("method", config.method.name)
+    if method != config.method.name:
+        options = methods.options(checked("method", method, str))
+        config = dataclasses.replace(config, method=replaced(options, all_options(config)))
+    known = all_options(config)
+    for name in values:
+        if name not in known:
+            raise UserError(unread(name, config.method.name, known))
+    return replaced(config, values)
 
 
-def check_choice(name: str, text: str) -> None:
+def decoding_names(method: str | None = None) -> frozenset[str]:
+    """The options of a method (none: the default one) that a trained model does not depend on."""
+    decoding = getattr(methods.options(method or methods.DEFAULT), "decoding", None)
+    return frozenset() if decoding is None else frozenset(values_of(decoding, all_of_them=True))
+
+
+def belongs_to(name: str) -> list[str]:
+    """The methods that have an option of that name."""
+    return [each for each in methods.names() if name in values_of(methods.options(each), all_of_them=True)]
+
+
+def unread(name: str, method: str, known: Mapping[str, Any]) -> str:
+    """Why an option cannot be set: other methods read it, or it is unknown."""
+    if others := belongs_to(name):
+        return f"option {name}: method {method} does not read it; it belongs to {', '.join(others)}"
+    return f"unknown option {name!r}.{nearest(name, known)}"
+
+
+def check_choice(name: str, text: str, config: RunConfig) -> None:
     """Raises UserError naming the nearest choice if an option has choices and the text is none of them."""
-    for section in SECTIONS:
-        annotation = get_type_hints(type(getattr(RunConfig(), section))).get(name)
-        members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-        if text.lower() == "none" and type(None) in members:
-            return
-        for member in members:
-            if get_origin(member) is Literal:
-                _checked(name, text, member)
+    check_word(name, text, annotation_of(config, name))
 
 
 def digest(values: Mapping[str, Any]) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core import synthetic
-from core.config import DataConfig
 from core.errors import UserError
-from core.lineage import Lineage
-from core.lineage import read as read_lineage
+from core.origin import Lineage
+from core.origin import read as read_lineage
+from core.sections import DataConfig
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.config import ModelConfig
+from core.sections import LatentConfig
 from core.tokenizer import PAD
 
 
 class EmbeddingSpace(nn.Module):
     """One table E [V, d_e]; z_0 = LN(sqrt(d_e) E[y]) or sqrt(d_e) E[y]; logits = z E^T with the unscaled table."""
 
-    def __init__(self, config: ModelConfig, vocab: int) -> None:
+    def __init__(self, config: LatentConfig, vocab: int) -> None:
         super().__init__()
         d_e = config.latent_dim
         self.table = nn.Parameter(torch.empty(vocab, d_e), requires_grad=not config.frozen_embedding)
@@ -52,7 +52,7 @@ class EmbeddingSpace(nn.Module):
         return functional.linear(z, self.output())
 
 
-def placed_norm(config: ModelConfig, place: str, dim: int) -> nn.Module:
+def placed_norm(config: LatentConfig, place: str, dim: int) -> nn.Module:
     """The embedding layer norm if the configuration puts it at this place, else the identity."""
     if config.embedding_norm != place:
         return nn.Identity()

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from random import Random
 
-from core.config import DataConfig
+from core.sections import DataConfig
 
 Words = tuple[str, ...]
 

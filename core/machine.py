@@ -8,7 +8,7 @@ import torch
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def settle(threads: int) -> None:
+def configure(threads: int) -> None:
     """Set the number of CPU threads, flush denormals, and keep freed memory.
 
     Large temporaries otherwise go back to the system at each step and are paged in again at the next: measured at 7 to

@@ -3,57 +3,72 @@
 Run folders and converted released checkpoints are such folders.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from core import checkpoints
-from core.autoregressive import Autoregressive
+from core import checkpoints, methods
 from core.checkpoints import Tensors
 from core.config import RunConfig, flat, with_values
-from core.difformer import Difformer
 from core.errors import UserError
+from core.methods.method import Method
+from core.run_folder import TOKENIZER, WEIGHTS
 from core.tokenizer import Tokenizer
 
-Model = Difformer | Autoregressive
-KINDS = {Difformer.__name__: "a Difformer", Autoregressive.__name__: "the teacher of a distillation"}
-WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode with what it takes to use it. decoding: as its own options say."""
+
+    method: Method[Any]
+    network: Any
+    config: RunConfig
+    tokenizer: Tokenizer
+
+    @property
+    def decoding(self) -> Any:
+        """The decoding that its own options say; None if the method has no options of decoding."""
+        return getattr(self.config.method, "decoding", None)
 
 
-def save_weights(folder: Path, model: Model, config: RunConfig, **facts: object) -> None:
-    """Write the weights with what is needed to build the model again, and more facts if there are any."""
+def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object) -> None:
+    """Write the weights with what is needed to build the network again, and more facts if there are any."""
     built = {
-        "kind": type(model).__name__,
+        "method": config.method.name,
         "config": flat(config),
-        "vocab": model.vocab,
-        "max_positions": model.max_positions,
+        "vocab": network.vocab,
+        "max_positions": network.max_positions,
     }
-    checkpoints.save(folder / WEIGHTS, model.state_dict(), built | facts)
+    checkpoints.save(folder / WEIGHTS, network.state_dict(), built | facts)
 
 
-def load(folder: Path, device: torch.device) -> tuple[Difformer, RunConfig, Tokenizer]:
-    """A Difformer in evaluation mode, its options and its tokenizer. Raises UserError if the folder holds none."""
-    tensors, facts, config = read(folder, Difformer)
-    model = Difformer(config.model, facts["vocab"], facts["max_positions"], config.diffusion.diffusion_steps)
-    model.load_state_dict(tensors)
-    return model.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER)
-
-
-def load_teacher(folder: Path, device: torch.device) -> tuple[Autoregressive, RunConfig, Tokenizer]:
-    """The teacher of a distillation in the same way."""
-    tensors, facts, config = read(folder, Autoregressive)
-    model = Autoregressive(config.model, facts["vocab"], facts["max_positions"])
-    model.load_state_dict(tensors)
-    return model.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER)
-
-
-def read(folder: Path, kind: type[Model]) -> tuple[Tensors, dict[str, Any], RunConfig]:
-    """Weights, facts and options. Raises UserError if they are not those of a model of this kind."""
+def load(folder: Path, device: torch.device) -> Model:
+    """The model of a folder, on a device. Raises UserError if the folder holds none."""
     tensors, facts = checkpoints.load(folder / WEIGHTS)
     if "config" not in facts:
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
-    found = facts.get("kind", Difformer.__name__)  # the first weights of ours named no kind
-    if found != kind.__name__:
-        raise UserError(f"{folder / WEIGHTS}: is {KINDS.get(found, found)}, not {KINDS[kind.__name__]}")
-    return tensors, facts, with_values(RunConfig(), facts["config"])
+    found = str(facts.get("method") or facts.get("kind") or methods.DEFAULT).lower()  # our first files named a class
+    config = with_values(RunConfig(), facts["config"] | {"method": found})
+    method = methods.method_for(config.method)
+    network = method.build(facts["vocab"], facts["max_positions"])
+    load_weights(network, tensors, folder / WEIGHTS)
+    return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+
+
+def load_weights(network: nn.Module, tensors: Tensors, source: Path | str) -> None:
+    """Put weights into a network. Buffers that the file lacks stay as they were built: older files have none.
+
+    Raises UserError on parameters that are missing or left over, and on other shapes.
+    """
+    try:
+        missing, unexpected = network.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{source}: weights do not fit the options ({' '.join(str(error).split())[:300]})") from error
+    parameters = {name for name, _ in network.named_parameters()}
+    if missing := [name for name in missing if name in parameters]:
+        raise UserError(f"{source}: weights do not fit the options: missing {missing}, left over {unexpected}")
+    if unexpected:
+        raise UserError(f"{source}: weights do not fit the options: left over {unexpected}")

@@ -34,7 +34,7 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
     """The report for a command line."""
     import torch  # takes seconds: not for --help
 
-    from core.replay import check_checkpoint, convert, replay
+    from core.released.replay import check_checkpoint, convert, replay
 
     torch.set_num_threads(1)
     if options.recording is not None:

@@ -4,16 +4,19 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from core.batches import Batch
-from core.config import DecodingConfig
-from core.difformer import Difformer
+from core.denoiser import Denoiser
 from core.diffusion import ForwardProcess
 from core.embedding import EmbeddingSpace
 from core.objectives import errors, predict
 from core.randomness import Draws, generator
+from core.sections import DecodingConfig
+
+PROBE_TIMES = 16
 
 
 @torch.no_grad()
@@ -46,9 +49,7 @@ def nearest_types(z: Tensor, table: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def per_step(
-    model: Difformer, process: ForwardProcess, batches: list[Batch], times: list[int], seed: int
-) -> dict[str, list[float]]:
+def per_step(model: Denoiser, batches: list[Batch], times: list[int], seed: int) -> dict[str, list[float]]:
     """mse, nll, accuracy and nearest-embedding recovery over the batches' tokens at each t of times.
 
     Self-conditioned as in decoding's later steps (one pass first). Lists as long as times.
@@ -58,20 +59,18 @@ def per_step(
     for t in times:
         total = torch.zeros(5, dtype=torch.float64)
         for index, batch in enumerate(batches):
-            total += _step_sums(model, process, batch, t, generator(table.device, seed, "probe", index), table)
+            total += _step_sums(model, batch, t, generator(table.device, seed, "probe", index), table)
         for name, value in zip(curves, (total[:4] / total[4]).tolist(), strict=True):
             curves[name].append(value)
     return curves
 
 
-def _step_sums(
-    model: Difformer, process: ForwardProcess, batch: Batch, t: int, noise: torch.Generator, table: Tensor
-) -> Tensor:
+def _step_sums(model: Denoiser, batch: Batch, t: int, noise: torch.Generator, table: Tensor) -> Tensor:
     """Sums over a batch's tokens of mse, nll, correct and nearest-correct, and the number of tokens: [5]."""
     shape = (*batch.target.shape, table.shape[1])
     eps = torch.randn(shape, generator=noise, device=table.device)
     times = torch.full((len(batch.target),), t, device=table.device)
-    prediction = predict(model, process, batch, Draws(times, eps, coin=True))
+    prediction = predict(model, batch, Draws(times, eps, coin=True))
     z_t, z_0_hat, y = batch.real(prediction.z_t), batch.real(prediction.z_0_hat), batch.real(batch.target)
     correct = model.embedding.logits(z_0_hat).argmax(-1) == y
     recovered = nearest_types(z_t, table) == y
@@ -82,7 +81,7 @@ def _step_sums(
 
 @torch.no_grad()
 def nearest_recovery(
-    model: Difformer, process: ForwardProcess, batches: Iterable[Batch], times: list[int], seed: int
+    model: Denoiser, process: ForwardProcess, batches: Iterable[Batch], times: list[int], seed: int
 ) -> list[float]:
     """Share of tokens that the embedding nearest to z_t alone recovers, at each t: how little noise there is."""
     table = model.embedding.all_z_0()
@@ -94,6 +93,11 @@ def nearest_recovery(
         z_t = process.signal[t] * z_0 + process.noise[t] * eps
         shares.append(float((nearest_types(z_t, table) == y).float().mean()))
     return shares
+
+
+def probe_times(T: int) -> list[int]:
+    """The t at which is probed, from 0 to T - 1."""
+    return [round(u * (T - 1)) for u in np.linspace(0, 1, PROBE_TIMES)]
 
 
 def one_shot(config: DecodingConfig, t: int, T: int) -> DecodingConfig:

@@ -3,18 +3,17 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from core.batches import BatchStream, Encoded, Ragged, decode_batches
-from core.config import DecodingConfig, ModelConfig, RunConfig
-from core.difformer import Difformer
-from core.diffusion import SpacedProcess
-from core.generation import candidates
+from core.config import RunConfig, with_values
+from core.methods import method_for
 from core.tokenizer import BOS, EOS
 from core.training import Job, Loop
 
@@ -28,7 +27,7 @@ class Size:
     """A size to measure. released: target tokens and sentences per CPU-second of the released implementation."""
 
     name: str
-    model: ModelConfig
+    options: Mapping[str, Any]
     vocab: int
     batch_tokens: int
     updates: int
@@ -37,10 +36,10 @@ class Size:
 
 
 SIZES = (
-    Size("128-wide, 2+2", ModelConfig(), 8000, 1024, 10, 200, (2650, 50)),
+    Size("128-wide, 2+2", {}, 8000, 1024, 10, 200, (2650, 50)),
     Size(
         "512-wide, 6+6 (IWSLT14)",
-        ModelConfig(model_dim=512, latent_dim=128, ffn_dim=1024, encoder_layers=6, decoder_layers=6),
+        dict(model_dim=512, latent_dim=128, ffn_dim=1024, encoder_layers=6, decoder_layers=6),
         10000,
         1024,
         2,
@@ -61,12 +60,13 @@ def random_text(vocab: int, sentences: int) -> Encoded:
 
 def training_rate(size: Size) -> float:
     """Target tokens (padding not counted) per CPU-second, through the very loop that trains."""
-    config = RunConfig(model=size.model)
-    model = Difformer(size.model, size.vocab, 128, 2000).train()
+    config = with_values(RunConfig(), size.options)
+    method = method_for(config.method)
+    network = method.build(size.vocab, 128).train()
     stream = BatchStream(random_text(size.vocab, 4000), size.batch_tokens, 1)
     tokens, spent = 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(model, Job(config, Path(folder), stream, lambda model: {}, lambda row: None))
+        loop = Loop(network, Job(config, method, Path(folder), stream, lambda network: {}, lambda row: None))
         for step in range(size.updates + WARM):
             started, batch = time.process_time(), stream.at(step)
             loop.update(batch)
@@ -79,15 +79,14 @@ def training_rate(size: Size) -> float:
 
 def decoding_rate(size: Size, early_stop: int) -> float:
     """Sentences per CPU-second, 20 steps, one candidate; the predicted lengths are those of the sources."""
-    decoding = DecodingConfig(early_stop=early_stop)
-    model = Difformer(size.model, size.vocab, 128, 2000).eval()
-    model.length_table.data.zero_()
-    model.length_table.data[128] = 1e-3
+    method = method_for(with_values(RunConfig(), {**size.options, "early_stop": early_stop}).method)
+    network = method.build(size.vocab, 128).eval()
+    network.length_table.data.zero_()
+    network.length_table.data[128] = 1e-3
     batches = list(decode_batches(random_text(size.vocab, size.sentences), 2048))
-    process = SpacedProcess.build(RunConfig().diffusion, decoding)
     started = time.process_time()
     for _, batch in batches:
-        candidates(model, process, batch, decoding, 1)
+        method.decode(network, batch, method.options.decoding, 1)
     return size.sentences / (time.process_time() - started)
 
 

@@ -17,9 +17,9 @@ ambiguity leaves the source sentences as they are.
 from dataclasses import dataclass
 from random import Random
 
-from core.config import DataConfig
 from core.errors import UserError
 from core.lexicon import Entry, Grammar, grammar
+from core.sections import DataConfig
 
 Pairs = list[tuple[str, str]]
 

@@ -7,44 +7,48 @@ same weights, bit for bit on a CPU.
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core import checkpoints, model_folder
 from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
-from core.difformer import Difformer
-from core.diffusion import ForwardProcess
 from core.distributed import ALONE, Ranks, in_step
-from core.model_folder import Model
-from core.objectives import Objective, denoising, errors, predict
-from core.probes import embedding_spread
-from core.randomness import mixed, training_draws
+from core.methods.method import Loss, Method, Reduction
+from core.randomness import mixed
+from core.run_folder import BEST, STATE
 
 Log = Callable[[dict[str, Any]], None]
-STATE = "state.safetensors"
+Stop = Callable[[int, dict[str, float]], bool]
+"""(step, scores of a validation) -> whether to end the training here."""
+
+
+def never(step: int, scores: dict[str, float]) -> bool:
+    """Trains to the end."""
+    return False
 
 
 @dataclass(frozen=True)
 class Job:
-    """What training needs: where to write, what to learn from, whom to tell.
+    """What training needs: the method, where to write, what to learn from, whom to tell.
 
-    validate(model) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
-    metrics. Both are called from the loop and must not draw from torch's global generator. objective(model, config)
-    makes what is learned from a batch. Of several ranks all call validate, and the first alone writes and logs.
+    validate(network) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
+    metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
+    the training after a validation. Of several ranks all call validate, and the first alone writes and logs.
     """
 
     config: RunConfig
+    method: Method[Any]
     folder: Path
     stream: BatchStream
     validate: Callable[[Any], dict[str, float]]
     log: Log
-    objective: Callable[[Any, RunConfig], Objective] = denoising
+    stop: Stop = never
     ranks: Ranks = ALONE
 
 
@@ -60,13 +64,15 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended. diverged: the loss was not finite, and training stopped there."""
+    """How training ended. diverged: the loss was not finite, and training stopped there. stopped: job.stop ended it,
+    after the validation with these scores; no weights are kept then."""
 
     steps: int
     tokens: int
     seconds: float
     averaged: int
     diverged: bool
+    stopped: dict[str, float] | None = None
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -76,9 +82,9 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.lr * math.sqrt(max(config.warmup, 1) / max(step, 1))
 
 
-def optimizer_for(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
+def optimizer_for(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW over the parameters that learn."""
-    learned = [p for p in model.parameters() if p.requires_grad]
+    learned = [p for p in network.parameters() if p.requires_grad]
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(learned, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
 
@@ -94,38 +100,39 @@ def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision(config, device))
 
 
-def train(model: Model, job: Job) -> Outcome:
+def train(network: Any, job: Job) -> Outcome:
     """Train to config.training.updates, from the last checkpoint in the folder if there is one.
 
-    Leaves the mean of the best checkpoints in model and in folder/model.safetensors.
+    Leaves the mean of the best checkpoints in network and in folder/model.safetensors.
     """
-    loop = Loop(model, job)
+    loop = Loop(network, job)
     loop.run()
-    averaged = finish(model, job, loop.state)
-    return Outcome(loop.state.step, loop.state.tokens, loop.state.seconds, averaged, loop.diverged)
+    state = loop.state
+    averaged = finish(network, job, state) if loop.stopped is None else 0
+    return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped)
 
 
 class Loop:
     """The loop and its state."""
 
-    def __init__(self, model: Model, job: Job) -> None:
-        self.model, self.job, self.training = model, job, job.config.training
-        self.device = next(model.parameters()).device
-        self.objective = job.objective(model, job.config)
-        self.optimizer = optimizer_for(model, self.training)
-        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+    def __init__(self, network: Any, job: Job) -> None:
+        self.network, self.job, self.training = network, job, job.config.training
+        self.device = next(network.parameters()).device
+        self.optimizer = optimizer_for(network, self.training)
+        self.names = [name for name, p in network.named_parameters() if p.requires_grad]
         self.diverged = False
-        self.state = self.resumed()
+        self.stopped: dict[str, float] | None = None
+        self.state = self.restore()
         job.ranks.check_same(self.state.step)
         self.saved_at = time.monotonic()
 
-    def resumed(self) -> State:
+    def restore(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
         path = self.job.folder / STATE
         if not path.exists():
             return State()
         tensors, facts = checkpoints.load(path)
-        self.model.load_state_dict(checkpoints.unprefixed("model", tensors))
+        model_folder.load_weights(self.network, checkpoints.unprefixed("model", tensors), path)
         checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
         best = [(score, step) for score, step in facts["best"]]
         return State(facts["step"], facts["tokens"], facts["seconds"], best)
@@ -135,7 +142,7 @@ class Loop:
         self.saved_at = time.monotonic()
         if not self.job.ranks.lead:
             return
-        tensors = checkpoints.prefixed("model", self.model.state_dict())
+        tensors = checkpoints.prefixed("model", self.network.state_dict())
         moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
         checkpoints.save(
             self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
@@ -143,8 +150,8 @@ class Loop:
 
     def run(self) -> None:
         """All remaining updates."""
-        self.model.train()
-        while self.state.step < self.training.updates and not self.diverged:
+        self.network.train()
+        while self.state.step < self.training.updates and not self.diverged and self.stopped is None:
             started = time.monotonic()
             with in_step():
                 batch = self.job.stream.at(self.state.step).to(self.device)
@@ -158,20 +165,24 @@ class Loop:
 
     def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
         """One optimizer step; returns how to make its row of metrics, should it be logged."""
-        ranks = self.job.ranks
-        key = (self.state.step, *([ranks.rank] if ranks.rank else []))
-        torch.manual_seed(mixed(self.job.config.seed, "dropout", *key))
+        ranks, seed, step = self.job.ranks, self.job.config.seed, self.state.step
+        torch.manual_seed(mixed(seed, "dropout", step, *([ranks.rank] if ranks.rank else [])))
+        draws = self.job.method.draw(self.network, batch, seed, step)
+        part, draws, reduction = take_part(ranks, batch, draws)
         with autocast(self.training, self.device):
-            loss, values = self.objective(batch, self.state.step)
+            made = self.job.method.loss(self.network, part, draws)
+            loss = reduction.loss(made.terms)
         loss.backward()
-        ranks.sum_gradients(self.model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm, foreach=True)
-        lr = learning_rate(self.training, self.state.step + 1)
+        ranks.sum_gradients(self.network.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm, foreach=True)
+        lr = learning_rate(self.training, step + 1)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return lambda: self.row(ranks.means({"loss": loss} | values()) | {"grad_norm": norm}) | {"train/lr": lr}
+        with torch.no_grad():
+            self.job.method.adapt(self.network, part, draws, made)
+        return lambda: self.row(ranks.means({"loss": loss} | watched(made)) | {"grad_norm": norm}) | {"train/lr": lr}
 
     def row(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The row of metrics of the update just made."""
@@ -190,7 +201,7 @@ class Loop:
         values = row()
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
-            self.job.log(facts | values | embedding_spread(self.model.embedding))
+            self.job.log(facts | values | self.job.method.watch(self.network))
         if self.diverged:
             return
         if validating:
@@ -200,10 +211,13 @@ class Loop:
 
     def validate(self) -> None:
         """Validate, keep the checkpoint if it is among the best, save the state."""
-        self.model.eval()
-        scores = self.job.validate(self.model)
-        self.model.train()
+        self.network.eval()
+        scores = self.job.validate(self.network)
+        self.network.train()
         self.job.log({"train/step": self.state.step} | scores)
+        if self.job.stop(self.state.step, scores):
+            self.stopped = scores
+            return
         ranked = sorted(
             [*self.state.best, (scores["val/bleu"], self.state.step)], key=lambda pair: (-pair[0], -pair[1])
         )
@@ -218,7 +232,22 @@ class Loop:
     def keep(self, scores: dict[str, float]) -> None:
         """Write the weights as one of the best."""
         if self.job.ranks.lead:
-            checkpoints.save(best_path(self.job.folder, self.state.step), self.model.state_dict(), scores)
+            checkpoints.save(best_path(self.job.folder, self.state.step), self.network.state_dict(), scores)
+
+
+@torch.no_grad()
+def watched(made: Loss) -> dict[str, Tensor]:
+    """What is logged of a batch."""
+    return made.watched()
+
+
+def take_part(ranks: Ranks, batch: Batch, draws: Any) -> tuple[Batch, Any, Reduction]:
+    """A rank's rows of a batch and of its draws, and how the means of its terms are weighed in those of the whole."""
+    if ranks.size == 1:
+        return batch, draws, Reduction(batch, batch)
+    rows = ranks.rows(len(batch.source))
+    part = Batch.padded(batch.source[rows], batch.target[rows])
+    return part, draws.rows(rows), Reduction(part, batch, lambda mine, whole: ranks.weight(mine, whole, rows))
 
 
 def saved_step(folder: Path) -> int | None:
@@ -229,32 +258,22 @@ def saved_step(folder: Path) -> int | None:
 
 def best_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step stands if it is among the best."""
-    return folder / f"best-{step:06d}.safetensors"
+    return folder / BEST.format(step=step)
 
 
-def finish(model: Model, job: Job, state: State) -> int:
-    """Average the best checkpoints into model and model.safetensors; their number (0 = none: the last weights)."""
+def finish(network: Any, job: Job, state: State) -> int:
+    """Average the best checkpoints into network and model.safetensors; their number (0 = none: the last weights)."""
     job.ranks.wait()  # for the first rank to have written them
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:
-        model.load_state_dict(checkpoints.average(paths))
+        model_folder.load_weights(network, checkpoints.average(paths), paths[0])
     if job.ranks.lead:
-        model_folder.save_weights(job.folder, model, job.config, step=state.step, averaged=len(paths))
+        model_folder.save_weights(job.folder, network, job.config, step=state.step, averaged=len(paths))
     return len(paths)
 
 
-def validation_loss(
-    model: Difformer, process: ForwardProcess, batches: Iterable[Batch], config: RunConfig
-) -> dict[str, float]:
-    """mse and nll of the validation set with dropout off; the same t and noise at every call."""
-    device = next(model.parameters()).device
-    sums = torch.zeros(3, device=device, dtype=torch.float64)
-    with torch.no_grad(), autocast(config.training, device):
-        for index, batch in enumerate(batches):
-            shape = (*batch.target.shape, config.model.latent_dim)
-            draws = training_draws(0, -1 - index, shape, process.steps, device)
-            prediction = predict(model, process, batch, replace(draws, coin=False))
-            mse, nll = errors(model, prediction, batch)
-            sums += torch.stack([mse.sum(), nll.sum(), torch.tensor(len(nll), device=device)]).double()
-    mse_sum, nll_sum, count = sums.tolist()
-    return {"val/mse": mse_sum / count, "val/nll": nll_sum / count}
+def held_out(network: Any, method: Method[Any], batches: list[Batch], config: TrainingConfig) -> dict[str, float]:
+    """Losses on held-out text, in the precision of training."""
+    device = next(network.parameters()).device
+    with torch.no_grad(), autocast(config, device):
+        return method.held_out(network, batches)

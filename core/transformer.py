@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.config import ModelConfig
 from core.kernels import Dropout
+from core.sections import NetworkConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -42,21 +42,21 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, L, d], mask broadcastable to [B, 1, L, L] (true where a position may look) -> [B, L, d]."""
-        return self.mixed(*self.split(x), mask)
+        return self.attend(*self.split(x), mask)
 
     def step(self, x: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
         """The next position alone, x [B, 1, d], which looks at itself and at the past -> [B, 1, d] and the new past."""
         q, k, v = self.split(x)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        return self.mixed(q, k, v, None), (k, v)
+        return self.attend(q, k, v, None), (k, v)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of x [B, L, d], each [B, heads, L, d / heads]."""
         q, k, v = by_heads(self.qkv(x), 3, self.heads)
         return q, k, v
 
-    def mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """What queries [B, heads, L, d / heads] find among keys and values [B, heads, S, d / heads], [B, L, d]."""
         found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(found.transpose(1, 2).flatten(2))
@@ -89,7 +89,7 @@ class CrossAttention(nn.Module):
 class Layer(nn.Module):
     """What an encoder's and a decoder's layer share: self-attention and feed-forward, residuals and norms."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         d = config.model_dim
         self.pre_norm = config.pre_norm
@@ -116,7 +116,7 @@ class EncoderLayer(Layer):
 class DecoderLayer(Layer):
     """Self-attention, cross-attention to the source, feed-forward."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
 
@@ -145,9 +145,13 @@ class DecoderLayer(Layer):
 
 
 class EncoderDecoder(nn.Module):
-    """What the Difformer and its teacher share: positions, layers, last norms, and how linear layers start."""
+    """What encoder-decoders share: positions, layers, last norms, and how linear layers start."""
 
-    def build(self, config: ModelConfig, max_positions: int) -> None:
+    def __init__(self, vocab: int, max_positions: int) -> None:
+        super().__init__()
+        self.vocab, self.max_positions = vocab, max_positions
+
+    def build(self, config: NetworkConfig, max_positions: int) -> None:
         """Make the shared parts. Called in __init__, at their place in the order of random draws and of parameters."""
         d, decoder = config.model_dim, config.decoder()
         self.encoder_positions = Positions(max_positions, d, config.learned_positions)
@@ -169,25 +173,25 @@ class EncoderDecoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
+    def run_encoder(self, x: Tensor, mask: Tensor) -> Tensor:
         """The encoder's output [B, S, d] for embedded tokens of that shape; mask [B, 1, 1, S]."""
         x = self.dropout(x + self.encoder_positions(x.shape[1]))
         for layer in self.encoder_layers:
             x = layer(x, mask)
         return self.encoder_norm(x)
 
-    def memories(self, encoded: Tensor) -> tuple[KeysValues, ...]:
+    def keys_values(self, encoded: Tensor) -> tuple[KeysValues, ...]:
         """Keys and values of encoded [B, S, d] for each decoder layer's cross-attention."""
-        return tuple(layer.cross.memory(encoded) for layer in self.decoding())
+        return tuple(layer.cross.memory(encoded) for layer in self.layers_of_decoder())
 
-    def decoded(self, x: Tensor, mask: Tensor, keys: tuple[KeysValues, ...], keys_mask: Tensor) -> Tensor:
+    def run_decoder(self, x: Tensor, mask: Tensor, keys: tuple[KeysValues, ...], keys_mask: Tensor) -> Tensor:
         """The decoder's output for its input with positions, x [B C, L, d]; masks as its layers take them."""
         x = self.dropout(x)
         for layer, memory in zip(self.decoder_layers, keys, strict=True):
             x = layer(x, mask, memory, keys_mask)
         return self.decoder_norm(x)
 
-    def decoding(self) -> Iterator[DecoderLayer]:
+    def layers_of_decoder(self) -> Iterator[DecoderLayer]:
         """The decoder's layers, as what they are."""
         return (cast(DecoderLayer, layer) for layer in self.decoder_layers)
 

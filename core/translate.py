@@ -1,16 +1,26 @@
 """Translate text, a sentence a line, with the model of a run folder or of a converted released checkpoint.
 
-python -m core.translate runs/modules/anchor+norm+F4-s1-xxxxxxxx < source.txt > target.txt
+    python -m core.translate runs/modules/anchor+norm+F4-s1-xxxxxxxx < source.txt > target.txt
+    python -m core.translate runs/systems/autoregressive-s1-xxxxxxxx --beam 1 < source.txt
+
+Beside the options below, any option of the decoding of the model's method can be set by its name (python -m
+ablations.run --method NAME --help lists them); what is not set is as the model's own options say.
 """
 
 import argparse
 import io
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from core.config import DecodingConfig
 from core.errors import UserError, command
+from core.options import nearest, parse_value, replaced, values_of
+
+if TYPE_CHECKING:
+    from core.model_folder import Model
+
+SHORT = {"lengths": "length_candidates", "noises": "noise_candidates"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,26 +28,42 @@ def parser() -> argparse.ArgumentParser:
     kept = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(prog="python -m core.translate", description=__doc__, formatter_class=kept)
     made.add_argument("model", type=Path, help="a run folder, or what core.official --convert wrote")
-    made.add_argument("--steps", type=int, help="decoding steps K (default: as the model's own options say)")
-    made.add_argument("--early_stop", type=int, help="last steps left out (default: a quarter of --steps, if given)")
-    made.add_argument("--lengths", type=int, help="lengths tried around the predicted one")
-    made.add_argument("--noises", type=int, help="noises tried per length")
+    made.add_argument("--steps", type=int, help="decoding steps K; a quarter is left out unless --early_stop is given")
+    made.add_argument("--lengths", type=int, help="short for --length_candidates")
+    made.add_argument("--noises", type=int, help="short for --noise_candidates")
     made.add_argument("--seed", type=int, default=1, help="seed of the noise")
     made.add_argument("--threads", type=int, default=1, help="CPU threads")
     return made
 
 
-def decoding_for(options: argparse.Namespace, default: DecodingConfig) -> DecodingConfig:
-    """The model's own decoding with what the command line changes."""
-    changed = {
-        "length_candidates": options.lengths,
-        "noise_candidates": options.noises,
-        "early_stop": options.early_stop,
-    }
+def named(arguments: Sequence[str]) -> dict[str, Any]:
+    """name -> value of '--name value' and '--name=value'. Raises UserError on anything else."""
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        name, sign, text = rest.pop(0).partition("=")
+        if not name.startswith("--") or not (sign or rest):
+            raise UserError(f"{name}: expected --OPTION VALUE")
+        found[name[2:].replace("-", "_")] = parse_value(text if sign else rest.pop(0))
+    return found
+
+
+def decoding_for(model: "Model", options: argparse.Namespace, values: dict[str, Any]) -> Any:
+    """The model's own decoding with what the command line changes. Raises UserError on what its method has not."""
+    decoding, method = model.decoding, model.config.method.name
+    given = {long: getattr(options, short) for short, long in SHORT.items() if getattr(options, short) is not None}
+    known = {} if decoding is None else values_of(decoding, all_of_them=True)
+    for name in (values := given | values):
+        if name not in known:
+            raise UserError(
+                f"option {name}: method {method} decodes without it.{nearest(name, known) if known else ''}"
+            )
     if options.steps is not None:
-        changed |= {"decoding_steps": options.steps}
-        changed["early_stop"] = options.steps // 4 if options.early_stop is None else options.early_stop
-    return replace(default, **{name: value for name, value in changed.items() if value is not None})
+        stepped = model.method.with_steps(decoding, options.steps)
+        if stepped is None:
+            raise UserError(f"option steps: method {method} has no {options.steps} decoding steps")
+        decoding = stepped
+    return replaced(decoding, values) if values else decoding
 
 
 def read_lines() -> list[str]:
@@ -58,29 +84,30 @@ def read_lines() -> list[str]:
 @command
 def main() -> int:
     """Read, translate, print."""
-    options = parser().parse_args()
+    options, rest = parser().parse_known_args()
+    values = named(rest)
     import torch  # takes seconds: not for --help
 
     from core import model_folder
     from core.batches import decode_batches, encode
-    from core.diffusion import SpacedProcess
-    from core.generation import chooser, translate
-    from core.machine import settle
+    from core.generation import DECODE_TOKENS, translate
+    from core.machine import configure
 
-    settle(options.threads)
+    configure(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, config, tokenizer = model_folder.load(options.model, device)
+    model = model_folder.load(options.model, device)
+    decoding = decoding_for(model, options, values)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
-    lines, decoding = read_lines(), decoding_for(options, config.decoding)
-    encoded = encode([(line, "") for line in lines], tokenizer, model.max_positions, "standard input")
+    lines = read_lines()
+    encoded = encode([(line, "") for line in lines], model.tokenizer, model.network.max_positions, "standard input")
     if encoded.dropped:
         raise UserError(f"{next(iter(encoded.dropped))}: {len(lines) - len(encoded)} lines; shorten or split them")
-    tokens = 4096 // (decoding.length_candidates * decoding.noise_candidates)
-    batches = [(indices, batch.to(device)) for indices, batch in decode_batches(encoded, tokens)]
-    process = SpacedProcess.build(config.diffusion, decoding)
-    for text in translate(model, process, batches, decoding, tokenizer.decode, chooser(decoding), options.seed):
-        print(text)
+    made = decode_batches(encoded, DECODE_TOKENS // model.method.count(decoding))
+    batches = ((indices, batch.to(device)) for indices, batch in made)
+    texts = translate(model.method, model.network, batches, decoding, model.tokenizer.decode, options.seed)
+    for index in sorted(texts):
+        print(texts[index])
     return 0
 
 

@@ -1,27 +1,27 @@
 """The folder of a distilled corpus: the text, corpus.json that says where it comes from, and a note for people."""
 
-import dataclasses
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations import records, teaching
-from ablations.files import full_disk
+from ablations import provenance, records
+from ablations.distill.teacher import options_of
+from ablations.evaluate import Evaluator
 from ablations.materials import Materials
-from ablations.teacher_options import Writing
-from core import checkpoints, lineage, model_folder, scores
+from core import checkpoints, origin, scores
 from core.complexity import translation_entropy
 from core.config import RunConfig, flat
 from core.corpus import SPLITS, Pairs
+from core.options import values_of
+from core.run_folder import WEIGHTS, replacing, write_json
 
 NOTE = """# {name}, distilled
 
 Made by `{command}` from {source} ({digest}).
 
-- valid and test are those of the source. train has its sources; each target is what an autoregressive teacher (beam
-  {beam}, length penalty {length_penalty:g}) wrote for it: sequence-level knowledge distillation (Kim and Rush 2016).
+- valid and test are those of the source. train has its sources; each target is what a teacher ({kind}; {decoding})
+  wrote for it: sequence-level knowledge distillation (Kim and Rush 2016).
 - The teacher (`teacher/`, {parameters:,} parameters, {updates:,} updates) has BLEU {bleu:.2f} on test and
   {valid_bleu:.2f} on validation ({signature}).
 - {written:,} targets: BLEU {target_bleu:.2f} against those they replace, {identical:,} the same, {empty:,} empty (a run
@@ -38,17 +38,16 @@ Licence: that of the source
 
 def write_corpus(
     out: Path,
-    config: RunConfig,
-    materials: Materials,
+    evaluator: Evaluator,
     teacher: str,
     scored: Mapping[str, Sequence[str]],
     targets: Mapping[int, str],
-    writing: Writing,
 ) -> None:
     """Write the text, the note and last corpus.json, without which the folder is not done.
 
     teacher: its hash; scored: what it wrote for valid and test; targets: {index of the training pair: new target}.
     """
+    config, materials = evaluator.config, evaluator.materials
     old = [materials.corpus.train[index] for index in sorted(targets)]
     train = [(source, targets[index]) for (source, _), index in zip(old, sorted(targets), strict=True)]
     splits = {"train": train, "valid": materials.corpus.valid, "test": materials.corpus.test}
@@ -57,28 +56,26 @@ def write_corpus(
         for side, suffix in enumerate((config.data.src, config.data.tgt)):
             content = "".join(f"{pair[side]}\n" for pair in splits[split]).encode()
             write(out / f"{split}.{suffix}", content)
-            text[f"{split}.{suffix}"] = lineage.digest(content)
+            text[f"{split}.{suffix}"] = origin.digest(content)
     made = {
         "made_by": "distillation",
         "command": " ".join(sys.orig_argv),
-        "commit": records.commit(),
+        "commit": provenance.commit(),
         "made": records.now(),
         "source": source_facts(config, materials),
         "teacher": teacher_facts(out / "teacher", config, materials, teacher, scored),
-        "decoding": dataclasses.asdict(writing),
+        "decoding": values_of(evaluator.decoding),
         "targets": target_facts(old, train) | {"left_out": len(materials.corpus.train) - len(train)},
         "text": text,
     }
     write(out / "README.md", note(out.name, made).encode())
-    records.write_json(out / lineage.FILE, made)
+    write_json(out / origin.FILE, made)
 
 
 def write(path: Path, content: bytes) -> None:
     """Replace a file as a whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with full_disk(path):
+    with replacing(path) as draft:
         draft.write_bytes(content)
-    os.replace(draft, path)
 
 
 def source_facts(config: RunConfig, materials: Materials) -> dict[str, Any]:
@@ -94,12 +91,12 @@ def teacher_facts(
     folder: Path, config: RunConfig, materials: Materials, teacher: str, scored: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Which teacher wrote the targets, and how good it is."""
-    tensors, facts = checkpoints.load(folder / model_folder.WEIGHTS)
+    tensors, facts = checkpoints.load(folder / WEIGHTS)
     found = scores.score(scored["test"], materials.test.references)
     return {
         "hash": teacher,
-        "weights": lineage.digest((folder / model_folder.WEIGHTS).read_bytes()),
-        "kind": "autoregressive Transformer",
+        "weights": origin.digest((folder / WEIGHTS).read_bytes()),
+        "kind": kind(config),
         "bleu": found["bleu"],
         "valid_bleu": scores.bleu(scored["valid"], materials.valid.references),
         "signature": found["signature"],
@@ -109,8 +106,13 @@ def teacher_facts(
         "checkpoints_averaged": facts["averaged"],
         "parameters": sum(value.numel() for value in tensors.values()),
         "tokenizer": materials.tokenizer.name,
-        "options": {name: value for name, value in teaching.options_of(config).items() if name != "data"},
+        "options": {name: value for name, value in options_of(config).items() if name != "data"},
     }
+
+
+def kind(config: RunConfig) -> str:
+    """What the teacher is, in words."""
+    return f"{config.method.name} Transformer"
 
 
 def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def note(name: str, made: Mapping[str, Any]) -> str:
         command=made["command"],
         source=made["source"]["name"],
         digest=made["source"]["digest"],
-        **made["decoding"],
+        kind=teacher["kind"],
+        decoding=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made["decoding"].items()),
         **{key: teacher[key] for key in ("parameters", "updates", "bleu", "valid_bleu", "signature")},
         **{key: value for key, value in targets.items() if key != "bleu"},
         target_bleu=targets["bleu"],

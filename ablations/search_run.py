@@ -6,24 +6,28 @@ report it any more. A run that differs from a trained one in decoding alone take
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ablations import records
-from ablations.arm import Place, new_model, settled, trained
-from ablations.evaluate import Evaluator
-from ablations.materials import device_for, prepare
-from ablations.pruning import Pruned, Stop, Watched, never
-from core import scores
+from ablations.execute import Execution
+from ablations.place import Place
+from core import run_folder, scores
 from core.config import RunConfig
-from core.difformer import Difformer
-from core.machine import settle
 from core.training import Outcome
 
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 SPLIT = "valid"
+Stop = Callable[[int, float], bool]
+"""stop(step, validation BLEU) -> whether to end the training here."""
+
+
+def never(step: int, bleu: float) -> bool:
+    """Trains to the end."""
+    return False
 
 
 def execute(
@@ -33,42 +37,36 @@ def execute(
 
     Raises UserError for what the user can mend. The caller claims the folder before and marks failures.
     """
-    device = device_for(place.device)
-    settle(place.threads)
     wall, cpu = time.monotonic(), time.process_time()
-    materials = prepare(config.data)
-    model = new_model(config, materials, device)
-    records.update(folder, **records.provenance(device), data=materials.facts())
-    evaluator = Evaluator(materials, config, device)
-    try:
-        outcome = trained(model, config, folder, evaluator, Watched(tracker, stop))
-        found, cost = assessed(model, evaluator, outcome)
+    run = Execution.begin(config, folder, tracker, place)
+    outcome = run.train(lambda step, found: stop(step, found["val/bleu"]))
+    if outcome.stopped is None:
+        found, cost = score_validation(run, outcome)
         ended = "diverged" if outcome.diverged else "ok"
-    except Pruned as pruned:
-        found = {"split": SPLIT, "val/bleu": pruned.bleu, "pruned_at": pruned.step}
-        cost, ended = {"updates": pruned.step}, "pruned"
-    borrowed = bool(records.read(folder).get("trained_by"))
-    cost |= {"updates": 0} if borrowed else {}
+    else:
+        found = {"split": SPLIT, "val/bleu": outcome.stopped["val/bleu"], "pruned_at": outcome.steps}
+        cost, ended = {"updates": outcome.steps}, "pruned"
+    taken_over = bool(records.read(folder).get("trained_by"))
+    cost |= {"updates": 0} if taken_over else {}
     cost |= {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
-    records.write_json(folder / "scores.json", found)
-    if borrowed or ended == "pruned":
+    run_folder.write_json(folder / run_folder.SCORES, found)
+    if taken_over or ended == "pruned":
         records.lighten(folder)
     records.update(folder, cost=cost, outcome=ended)
     records.finish(folder)
     return found
 
 
-def assessed(model: Difformer, evaluator: Evaluator, outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
+def score_validation(run: Execution, outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores on the whole validation set with the run's own decoding, as val/<metric>, and what it cost.
 
     A diverged run is decoded like any other: what it scores is its result.
     """
-    settled(model, outcome)
-    valid = evaluator.materials.valid
-    evaluator.batched(valid)
+    valid = run.materials.valid
+    run.evaluator.batched(valid)
     cpu = time.process_time()
     with torch.no_grad():
-        texts = evaluator.texts(model, valid, evaluator.config.decoding)
+        texts = run.evaluator.texts(run.network, valid, run.evaluator.decoding)
     spent = (time.process_time() - cpu) / max(len(texts), 1)
     found = scores.score(texts, valid.references)
     values = {f"val/{name}" if name in METRICS else name: value for name, value in found.items()}

@@ -8,16 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import model_folder, released
+from core import model_folder
 from core.batches import Batch
 from core.config import RunConfig
-from core.difformer import Difformer
-from core.diffusion import ForwardProcess, SpacedProcess
+from core.denoiser import Denoiser
+from core.denoising import denoiser, length_mask, read_out
+from core.diffusion import ForwardProcess, Visited
 from core.errors import UserError
-from core.generation import denoiser, length_mask, read_out
+from core.methods.difformer_options import Options
 from core.objectives import predict, terms
 from core.randomness import Draws
-from core.samplers import ancestral
+from core.released import reading
+from core.run_folder import TOKENIZER
+from core.samplers import SAMPLERS, sample
 from core.tokenizer import PAD, Subwords, Tokenizer
 
 Arrays = dict[str, np.ndarray]
@@ -38,17 +41,17 @@ def largest(gaps: dict[str, float]) -> float:
 
 
 @torch.no_grad()
-def replay_training(model: Difformer, config: RunConfig, case: Arrays) -> dict[str, float]:
+def replay_training(model: Denoiser, options: Options, case: Arrays) -> dict[str, float]:
     """Largest difference of each quantity of the recorded training step."""
     batch = Batch.padded(torch.from_numpy(case["src"]), torch.from_numpy(case["tgt"]))
-    process = ForwardProcess.build(config.diffusion, released_slip=True)
+    process = ForwardProcess.build(options.diffusion, released_slip=True)
     draws = Draws(torch.from_numpy(case["t"]), torch.from_numpy(case["noise"]), coin=True)
-    made = predict(model, process, batch, draws)
-    first = predict(model, process, batch, Draws(draws.t, draws.eps, coin=False)).z_0_hat
-    parts = terms(model, made, batch, config.objective)
+    made = predict(model, batch, draws, process)
+    first = predict(model, batch, Draws(draws.t, draws.eps, coin=False), process).z_0_hat
+    parts = terms(model, made, batch, options.objective)
     memory = model.encode(batch.source, batch.source_mask)
     encoder_out = torch.from_numpy(case["encoder_out"]).transpose(0, 1).numpy()
-    z = made.z_0 if config.objective.token_loss == "rounding" else made.z_0_hat
+    z = made.z_0 if options.objective.token_loss == "rounding" else made.z_0_hat
     length_target = model.length_target(batch.source_mask.sum(1), batch.target_mask.sum(1))
     mask = batch.target_mask
     return {
@@ -68,7 +71,7 @@ def replay_training(model: Difformer, config: RunConfig, case: Arrays) -> dict[s
 
 
 @torch.no_grad()
-def replay_decoding(model: Difformer, config: RunConfig, case: Arrays) -> tuple[dict[str, float], Tensor, Tensor]:
+def replay_decoding(model: Denoiser, options: Options, case: Arrays) -> tuple[dict[str, float], Tensor, Tensor]:
     """Largest differences of the recorded decoding, our tokens [B, L] and their mask.
 
     decode_lengths are given to the decoding; predicted_lengths are what the model itself must come to.
@@ -82,12 +85,13 @@ def replay_decoding(model: Difformer, config: RunConfig, case: Arrays) -> tuple[
     mask = length_mask(torch.from_numpy(lengths), case["decode_z_T"].shape[1])
     noise = iter(torch.from_numpy(case["decode_step_noise"]))
     steps: list[Tensor] = []
-    z_0_hat = ancestral(
-        denoiser(model, memory, mask, config.decoding),
-        SpacedProcess.build(config.diffusion, config.decoding, released_slip=True),
+    z_0_hat = sample(
+        SAMPLERS[options.decoding.sampler],
+        denoiser(model, memory, mask, options.decoding),
+        Visited.build(options.diffusion, options.decoding, released_slip=True),
         torch.from_numpy(case["decode_z_T"]),
         lambda like: next(noise),
-        config.decoding.early_stop,
+        options.decoding.early_stop,
         lambda *, t, z_t, z_0_hat: steps.append(z_0_hat),
     )
     if "decode_z_0_hat_per_step" in case:
@@ -98,7 +102,7 @@ def replay_decoding(model: Difformer, config: RunConfig, case: Arrays) -> tuple[
     return gaps, found.tokens, mask
 
 
-def token_scores(model: Difformer, z_0_hat: Tensor) -> Tensor:
+def token_scores(model: Denoiser, z_0_hat: Tensor) -> Tensor:
     """Log-probability of the most likely token at each position, [B, L]."""
     return model.embedding.logits(z_0_hat).log_softmax(-1).amax(-1)
 
@@ -110,13 +114,13 @@ def same_tokens(tokens: Tensor, recorded: np.ndarray, mask: Tensor) -> bool:
 
 def replay(path: Path) -> dict[str, Any]:
     """Replay a recorded case that holds its own weights."""
-    options, weights, case = released.read_recording(path)
+    options, weights, case = reading.read_recording(path)
     if not weights:
         raise UserError(f"{path}: holds no weights; name the checkpoint it belongs to (--checkpoint, --dict, --case)")
-    config = released.configuration(options, weights)
-    model = released.build_model(config, weights)
-    gaps = replay_training(model, config, case)
-    more, tokens, mask = replay_decoding(model, config, case)
+    ours = reading.configuration(options, weights)
+    model = reading.build_model(ours, weights)
+    gaps = replay_training(model, ours, case)
+    more, tokens, mask = replay_decoding(model, ours, case)
     gaps |= more
     identical = same_tokens(tokens, case["decode_tokens"], mask)
     return {"case": path.name, "differences": gaps, "largest": largest(gaps), "tokens_identical": identical}
@@ -138,37 +142,37 @@ def read_dictionary(path: Path) -> list[str]:
 
 def check_checkpoint(
     checkpoint: Path, dictionary: Path, case_path: Path | None
-) -> tuple[dict[str, Any], Difformer, RunConfig]:
+) -> tuple[dict[str, Any], Denoiser, RunConfig]:
     """Load a released checkpoint and, given a case, replay its decoding."""
-    options, weights = released.read_checkpoint(checkpoint)
+    options, weights = reading.read_checkpoint(checkpoint)
     words = Tokenizer(Subwords(read_dictionary(dictionary)))
     vocab = len(weights["decoder.embed_tokens.weight"])
     if len(words) != vocab:
         raise UserError(f"{dictionary}: {len(words)} types with the four special ones, but {checkpoint} has {vocab}")
     case: Arrays = {}
     if case_path is not None:
-        recorded, _, case = released.read_recording(case_path)
+        recorded, _, case = reading.read_recording(case_path)
         options |= recorded
-    config = released.configuration(options, weights)
-    model = released.build_model(config, weights)
+    ours = reading.configuration(options, weights)
+    model = reading.build_model(ours, weights)
     report: dict[str, Any] = {
         "checkpoint": checkpoint.name,
         "types": vocab,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     if case:
-        gaps, tokens, mask = replay_decoding(model, config, case)
+        gaps, tokens, mask = replay_decoding(model, ours, case)
         texts = [words.decode(row[real].tolist()) for row, real in zip(tokens, mask, strict=True)]
         identical = same_tokens(tokens, case["decode_tokens"], mask)
         report |= {"differences": gaps, "largest": largest(gaps), "tokens_identical": identical, "texts": texts}
-    return report, model, config
+    return report, model, RunConfig(ours)
 
 
-def convert(model: Difformer, config: RunConfig, dictionary: Path, folder: Path) -> None:
+def convert(model: Denoiser, config: RunConfig, dictionary: Path, folder: Path) -> None:
     """Write a released model in our format; `python -m core.translate` takes it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--convert {folder}: cannot be made ({error.strerror})") from error
     model_folder.save_weights(folder, model, config, source="released checkpoint")
-    Tokenizer(Subwords(read_dictionary(dictionary))).save(folder / model_folder.TOKENIZER)
+    Tokenizer(Subwords(read_dictionary(dictionary))).save(folder / TOKENIZER)

@@ -1,4 +1,4 @@
-"""Runs that share a training: what differs between them is how they decode."""
+"""Runs that share a training, since they differ in decoding alone: one is trained, the others take its weights over."""
 
 import contextlib
 import shutil
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ablations import provenance, records
-from core import model_folder, training
 from core.errors import UserError
+from core.run_folder import METRICS, STATE, WEIGHTS
 
 MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", "ranks")
 """What the bits of a training depend on besides its options, its seed and the text."""
 
 
-def trained(folder: Path, training_hash: str, elsewhere: bool = False) -> Path | None:
+def find(folder: Path, training_hash: str, elsewhere: bool = False) -> Path | None:
     """Another run of the study with this training, done; elsewhere: or of a study beside it, if it comes out alike.
 
     Within a study one training stands for all that share it. Another study may be older than the code, or from another
@@ -24,7 +24,7 @@ def trained(folder: Path, training_hash: str, elsewhere: bool = False) -> Path |
     own = sorted(folder.parent.glob("*"))
     others = sorted(set(folder.parents[1].glob("*/*")) - set(own)) if elsewhere else []
     for twin in [*own, *others]:
-        if twin == folder or not all((twin / name).exists() for name in (model_folder.WEIGHTS, training.STATE)):
+        if twin == folder or not all((twin / name).exists() for name in (WEIGHTS, STATE)):
             continue
         with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
             found = records.read(twin)
@@ -39,9 +39,15 @@ def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(committed) and all(one.get(name) == other.get(name) for name in MADE_BY)
 
 
-def adopt(twin: Path, folder: Path) -> None:
-    """Copy what training left, and note whose it is; the state last, since its being there says that all is."""
-    for name in [*(path.name for path in twin.glob("best-*.safetensors")), "metrics.jsonl", training.STATE]:
+def take_over(folder: Path, training_hash: str, elsewhere: bool = False) -> None:
+    """Copy what the training of another run left, if there is one, and note whose it is.
+
+    The state is last, since its being there says that all is. To be called under the lock of this training.
+    """
+    twin = find(folder, training_hash, elsewhere)
+    if twin is None:
+        return
+    for name in [*(path.name for path in twin.glob("best-*.safetensors")), METRICS, STATE]:
         shutil.copyfile(twin / name, folder / name)
     study = "" if twin.parent == folder.parent else f"{twin.parent.name}/"
     records.update(folder, trained_by=study + twin.name)

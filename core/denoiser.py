@@ -1,4 +1,4 @@
-"""The network (Gao et al. 2024): encoder, denoiser with self-conditioning, length head."""
+"""The network of an embedding diffusion (Gao et al. 2024): encoder, denoiser with self-conditioning, length head."""
 
 import math
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.config import ModelConfig
+from core.diffusion import ForwardProcess
 from core.embedding import EmbeddingSpace, placed_norm
+from core.sections import LatentConfig, NetworkConfig
 from core.transformer import EncoderDecoder, KeysValues, feed_forward
 
 LENGTH_CLASSES = 256
@@ -36,37 +37,38 @@ class Memory:
         return type(self)(layers, self.mask, self.lengths, self.length_logits.detach(), self.encoded.detach())
 
 
-class Difformer(EncoderDecoder):
-    """Predicts z_0 from z_t, t, the source and (self-conditioning) its own last prediction."""
+class Denoiser(EncoderDecoder):
+    """Predicts z_0 from z_t, t, the source and (self-conditioning) its own last prediction. Holds its noise process."""
 
-    def __init__(self, config: ModelConfig, vocab: int, max_positions: int, diffusion_steps: int) -> None:
-        super().__init__()
-        self.config, self.vocab = config, vocab
-        self.max_positions, self.diffusion_steps = max_positions, diffusion_steps
-        d, d_e = config.model_dim, config.latent_dim
-        self.embedding = EmbeddingSpace(config, vocab)
+    def __init__(
+        self, network: NetworkConfig, latent: LatentConfig, process: ForwardProcess, vocab: int, max_positions: int
+    ) -> None:
+        super().__init__(vocab, max_positions)
+        self.latent, self.model_dim, self.process = latent, network.model_dim, process
+        d, d_e = network.model_dim, latent.latent_dim
+        self.embedding = EmbeddingSpace(latent, vocab)
         self.encoder_in = _projection(d_e, d)
-        self.decoder_in = self.encoder_in if config.share_projection else _projection(d_e, d)
+        self.decoder_in = self.encoder_in if latent.share_projection else _projection(d_e, d)
         self.decoder_out = _projection(d, d_e)
-        self.build(config, max_positions)
-        self.embedding_norm = placed_norm(config, "decoder_input", d)
-        width = d_e if config.self_conditioning_before_projection else d
+        self.build(network, max_positions)
+        self.embedding_norm = placed_norm(latent, "decoder_input", d)
+        width = d_e if latent.self_conditioning_before_projection else d
         self.self_condition = (
-            feed_forward(2 * width, width, width, config.activation) if config.self_conditioning else None
+            feed_forward(2 * width, width, width, network.activation) if latent.self_conditioning else None
         )
-        self.time = feed_forward(d, 4 * d, d, config.activation)
+        self.time = feed_forward(d, 4 * d, d, network.activation)
         self.length_table = nn.Parameter(torch.empty(LENGTH_CLASSES, d))
-        self.time_scale = 1000.0 / diffusion_steps if config.rescale_timesteps else 1.0
+        self.time_scale = 1000.0 / process.steps if latent.rescale_timesteps else 1.0
         nn.init.normal_(self.length_table, std=0.02)
-        self.start(config.initialization)
+        self.start(network.initialization)
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Source tokens [B, S] and mask [B, S] (true at real tokens) -> what decoding needs of them."""
         keys_mask = mask[:, None, None, :]
-        x = self.encoded(self.encoder_in(self.embedding.source(source)), keys_mask)
+        x = self.run_encoder(self.encoder_in(self.embedding.source(source)), keys_mask)
         pooled = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
         return Memory(
-            layers=self.memories(x),
+            layers=self.keys_values(x),
             mask=keys_mask,
             lengths=mask.sum(1),
             length_logits=functional.linear(pooled, self.length_table),
@@ -80,29 +82,29 @@ class Difformer(EncoderDecoder):
 
         C candidates per sentence of the memory, adjacent. z_0_prev: the last prediction; None stands for zeros.
         """
-        h = self.joined(z_t, z_0_prev)
-        h = h + self.time(timestep_embedding(time, self.config.model_dim))[:, None]
+        h = self.join_inputs(z_t, z_0_prev)
+        h = h + self.time(timestep_embedding(time, self.model_dim))[:, None]
         h = self.embedding_norm(h + self.decoder_positions(z_t.shape[1]))
-        return self.decoder_out(self.decoded(h, mask[:, None, None, :], memory.layers, memory.mask))
+        return self.decoder_out(self.run_decoder(h, mask[:, None, None, :], memory.layers, memory.mask))
 
-    def joined(self, z_t: Tensor, z_0_prev: Tensor | None) -> Tensor:
+    def join_inputs(self, z_t: Tensor, z_0_prev: Tensor | None) -> Tensor:
         """The decoder's input before time and position, [B, L, d]: z_t alone, or joined with the last prediction."""
         if self.self_condition is None:
             return self.decoder_in(z_t)
-        if self.config.self_conditioning_before_projection:
+        if self.latent.self_conditioning_before_projection:
             return self.decoder_in(self.dropout(_join(self.self_condition, z_t, z_0_prev)))
         previous = None if z_0_prev is None else self.decoder_in(z_0_prev)
         return self.dropout(_join(self.self_condition, self.decoder_in(z_t), previous))
 
     def length_target(self, source_lengths: Tensor, target_lengths: Tensor) -> Tensor:
         """Class of the target length, [B]: offset from the source length + 128, clamped to 0..255."""
-        offset = LENGTH_CENTRE - source_lengths if self.config.length_offset else 0
+        offset = LENGTH_CENTRE - source_lengths if self.latent.length_offset else 0
         return (target_lengths + offset).clamp(0, LENGTH_CLASSES - 1)
 
     def predicted_lengths(self, memory: Memory) -> Tensor:
         """Most likely target length of each sentence, [B], BOS and EOS included."""
         lengths = memory.length_logits.argmax(-1)
-        return lengths + memory.lengths - LENGTH_CENTRE if self.config.length_offset else lengths
+        return lengths + memory.lengths - LENGTH_CENTRE if self.latent.length_offset else lengths
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:

@@ -1,17 +1,17 @@
-"""An encoder-decoder Transformer that writes from left to right: the teacher of sequence-level distillation.
+"""The network that writes from left to right: an encoder-decoder Transformer with a causal mask (Vaswani et al. 2017).
 
-Built of the same layers as the Difformer, with a causal mask, one embedding table for source, target and output, and
-the model width as embedding dimension (Vaswani et al. 2017).
+Built of the same layers as the denoiser, with one embedding table for source, target and output, and the model width as
+embedding dimension.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.config import ModelConfig
 from core.embedding import EmbeddingSpace
+from core.sections import LatentConfig, NetworkConfig
 from core.transformer import EncoderDecoder, KeysValues
 
 Past = tuple[KeysValues, ...]
@@ -30,24 +30,19 @@ class Source:
         return Source(tuple((k[kept], v[kept]) for k, v in self.layers), self.mask[kept])
 
 
-class Autoregressive(EncoderDecoder):
-    """log p(y | x) as a product over tokens, each given those before it.
+class CausalTransformer(EncoderDecoder):
+    """log p(y | x) as a product over tokens, each given those before it. Embeddings start at N(0, 1 / d)."""
 
-    Takes from a run's model options width, layers, heads, dropout, activation, norms, positions and the start of the
-    linear layers; those of the latent space have no meaning here. Embeddings start at N(0, 1 / d).
-    """
-
-    def __init__(self, config: ModelConfig, vocab: int, max_positions: int) -> None:
-        super().__init__()
-        self.config, self.vocab, self.max_positions = config, vocab, max_positions
-        self.embedding = EmbeddingSpace(tied(config), vocab)
+    def __init__(self, config: NetworkConfig, vocab: int, max_positions: int) -> None:
+        super().__init__(vocab, max_positions)
+        self.embedding = EmbeddingSpace(tied(config.model_dim), vocab)
         self.build(config, max_positions)
         self.start(config.initialization)
 
     def encode(self, source: Tensor, mask: Tensor) -> Source:
         """Source tokens [B, S] and mask [B, S] (true at real tokens) -> what decoding needs of them."""
         keys_mask = mask[:, None, None, :]
-        return Source(self.memories(self.encoded(self.embedding.source(source), keys_mask)), keys_mask)
+        return Source(self.keys_values(self.run_encoder(self.embedding.source(source), keys_mask)), keys_mask)
 
     def states(self, tokens: Tensor, source: Source) -> Tensor:
         """The last layer's output [B, L, d] for the first tokens [B, L] of each target, BOS first.
@@ -58,7 +53,7 @@ class Autoregressive(EncoderDecoder):
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         x = self.embedding(tokens) + self.decoder_positions(length)
-        return self.decoded(x, causal[None, None], source.layers, source.mask)
+        return self.run_decoder(x, causal[None, None], source.layers, source.mask)
 
     def step(self, tokens: Tensor, position: int, past: Past | None, source: Source) -> tuple[Tensor, Past]:
         """log p of each type [B C, V] to follow tokens [B C] at a position (0 = BOS), and the past with them.
@@ -68,21 +63,13 @@ class Autoregressive(EncoderDecoder):
         positions = self.decoder_positions(position + 1)[position]
         x = self.dropout(self.embedding(tokens[:, None]) + positions)
         now: list[KeysValues] = []
-        for index, (layer, keys) in enumerate(zip(self.decoding(), source.layers, strict=True)):
+        for index, (layer, keys) in enumerate(zip(self.layers_of_decoder(), source.layers, strict=True)):
             x, kept = layer.step(x, None if past is None else past[index], keys, source.mask)
             now.append(kept)
         logits = self.embedding.logits(self.decoder_norm(x[:, 0])).float()
         return functional.log_softmax(logits, -1), tuple(now)
 
 
-def tied(config: ModelConfig) -> ModelConfig:
+def tied(model_dim: int) -> LatentConfig:
     """The options of one embedding table as wide as the model, for source, target and output."""
-    return replace(
-        config,
-        latent_dim=config.model_dim,
-        share_embedding=True,
-        scale_embedding=True,
-        frozen_embedding=False,
-        embedding_norm="none",
-        embedding_std=None,
-    )
+    return LatentConfig(latent_dim=model_dim, embedding_norm="none", embedding_std=None)

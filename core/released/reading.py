@@ -18,18 +18,21 @@ import torch
 from torch import Tensor
 
 from core.checks import check
-from core.config import (
+from core.config import RunConfig
+from core.denoiser import Denoiser
+from core.errors import UserError
+from core.methods.difformer import Difformer
+from core.methods.difformer_options import Options
+from core.model_folder import load_weights
+from core.options import replaced, values_of
+from core.sections import (
     DecodingConfig,
     DiffusionConfig,
-    ModelConfig,
+    LatentConfig,
+    NetworkConfig,
     ObjectiveConfig,
     Placement,
-    RunConfig,
-    flat,
-    with_values,
 )
-from core.difformer import Difformer
-from core.errors import UserError
 
 Weights = dict[str, Tensor]
 
@@ -113,8 +116,8 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
     return options, weights, {k: v for k, v in arrays.items() if not k.startswith("weight/")}
 
 
-def configuration(options: dict[str, Any], weights: Weights) -> RunConfig:
-    """Our configuration for the released code's options (its argument names).
+def configuration(options: dict[str, Any], weights: Weights) -> Options:
+    """Our options for the released code's options (its argument names).
 
     Raises UserError on a value that the released code does not know.
     """
@@ -130,20 +133,17 @@ def configuration(options: dict[str, Any], weights: Weights) -> RunConfig:
         label_smoothing=get("label_smoothing", 0.0),
         length_loss_factor=get("length_loss_factor", 0.1),
     )
-    model, decoding = _model(options, weights), _decoding(options)
-    config = RunConfig(model=model, diffusion=diffusion, objective=objective, decoding=decoding)
-    config = with_values(RunConfig(), flat(config))  # checks types and choices
-    check(config)
-    return config
+    made = Options(_network(options, weights), _latent(options), diffusion, objective, _decoding(options))
+    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
+    check(RunConfig(made))
+    return made
 
 
-def _model(options: dict[str, Any], weights: Weights) -> ModelConfig:
+def _network(options: dict[str, Any], weights: Weights) -> NetworkConfig:
     """Where no option says whether the decoder is pre-norm, its final norm tells it."""
     get = options.get
-    place: Placement = "latent" if get("embed_norm_before_proj") else "decoder_input"
-    return ModelConfig(
+    return NetworkConfig(
         model_dim=options["model_dim"],
-        latent_dim=options["latent_dim"],
         encoder_layers=options["encoder_layers"],
         decoder_layers=options["decoder_layers"],
         ffn_dim=options["encoder_ffn_embed_dim"],
@@ -156,6 +156,14 @@ def _model(options: dict[str, Any], weights: Weights) -> ModelConfig:
         decoder_pre_norm=bool(get("decoder_normalize_before", "decoder.layer_norm.weight" in weights)),
         learned_positions=bool(get("encoder_learned_pos")),
         decoder_learned_positions=bool(get("decoder_learned_pos")),
+    )
+
+
+def _latent(options: dict[str, Any]) -> LatentConfig:
+    get = options.get
+    place: Placement = "latent" if get("embed_norm_before_proj") else "decoder_input"
+    return LatentConfig(
+        latent_dim=options["latent_dim"],
         embedding_norm=place if get("embed_norm") else "none",
         embedding_norm_affine=bool(get("embed_norm_affine")),
         scale_embedding=not get("no_scale_embedding"),
@@ -184,27 +192,21 @@ def _decoding(options: dict[str, Any]) -> DecodingConfig:
     )
 
 
-def build_model(config: RunConfig, weights: Weights) -> Difformer:
-    """Our model with the released weights, dropout off.
+def build_model(options: Options, weights: Weights) -> Denoiser:
+    """Our network with the released weights, dropout off.
 
     Raises UserError naming weights that are missing or left over.
     """
     vocab = len(weights["decoder.embed_tokens.weight"])
     tables = [v for k, v in weights.items() if k.endswith("embed_positions.weight")]
     positions = min((len(table) - 2 for table in tables), default=1024)
-    model = Difformer(config.model, vocab, positions, config.diffusion.diffusion_steps)
-    renamed = rename(weights, config.model, positions)
-    try:
-        missing, unexpected = model.load_state_dict(renamed, strict=False)
-    except RuntimeError as error:
-        shapes = " ".join(str(error).split())[:300]
-        raise UserError(f"weights do not fit the options: {shapes}") from error
-    if missing or unexpected:
-        raise UserError(f"weights do not fit the options: missing {missing}, left over {unexpected}")
+    model = Difformer(options).build(vocab, positions)
+    renamed = rename(weights, options.latent, positions)
+    load_weights(model, renamed, "the recording")
     return model.eval()
 
 
-def rename(weights: Weights, config: ModelConfig, positions: int) -> Weights:
+def rename(weights: Weights, config: LatentConfig, positions: int) -> Weights:
     """Released weights by our names: queries, keys and values joined, padding rows of position tables left off."""
     renamed: Weights = {}
     for name, value in _joined(weights).items():
@@ -254,7 +256,7 @@ PARTS = {
 }
 
 
-def _our_name(name: str, config: ModelConfig) -> str | None:
+def _our_name(name: str, config: LatentConfig) -> str | None:
     """Our name of a released weight; None for copies and counters."""
     if name.startswith("decoder.embed_norm."):
         place = "embedding.norm." if config.embedding_norm == "latent" else "embedding_norm."

@@ -1,0 +1,1 @@
+"""Distillation: a teacher learns a corpus, and writes its training targets anew."""

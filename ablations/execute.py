@@ -1,0 +1,213 @@
+"""One arm with one seed into its run folder: train, decode, score, probe.
+
+`execute` does what is missing of a folder that the caller has claimed: the command (ablations/run.py) or a worker. Of
+several ranks all go through the same stages; the first one alone writes (`Writer`).
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ablations import evaluate, records, shared_training
+from ablations.evaluate import Evaluator
+from ablations.factors import FACTORS, Level
+from ablations.materials import Materials, device_for, prepare
+from ablations.metrics_log import MetricsLog
+from ablations.place import Place
+from ablations.provenance import provenance
+from ablations.studies import Arm
+from core import corpus, run_folder, training
+from core.batches import BatchStream
+from core.config import RunConfig, all_options, flat
+from core.distributed import ALONE, Ranks
+from core.machine import configure
+from core.methods import DEFAULT
+from core.methods.method import Method
+from core.randomness import mixed
+from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
+from core.training import Job, Outcome, Stop, never
+
+
+def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any) -> Path:
+    """Make (or find) the run folder of an arm with a seed; its record is pending if it is new."""
+    values = flat(config)
+    hash8 = records.identity(values, corpus.digest(config.data))
+    folder = run_folder.path_of(runs, study, arm.name, config.seed, hash8)
+    records.create(
+        folder,
+        study=study,
+        arm=arm.name,
+        label=arm.label,
+        seed=config.seed,
+        hash8=hash8,
+        config=values,
+        toggles=dict(arm.toggles),
+        **fields,
+    )
+    return folder
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes into a run folder, if this process is the one that does."""
+
+    folder: Path
+    lead: bool = True
+
+    def update(self, **fields: Any) -> None:
+        """Set some fields of run.json."""
+        if self.lead:
+            records.update(self.folder, **fields)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Replace a JSON file."""
+        if self.lead:
+            write_json(self.folder / name, content)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file."""
+        if self.lead:
+            with replacing(self.folder / name) as draft:
+                draft.write_text(text, encoding="utf-8")
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace a file of arrays; none is written where there are none."""
+        if self.lead and arrays:
+            with replacing(self.folder / name) as draft, open(draft, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+@dataclass
+class Execution:
+    """A run under way: what its stages share."""
+
+    config: RunConfig
+    folder: Path
+    tracker: records.Tracker
+    materials: Materials
+    evaluator: Evaluator
+    method: Method[Any]
+    network: Any
+    write: Writer
+
+    @classmethod
+    def begin(
+        cls, config: RunConfig, folder: Path, tracker: records.Tracker, place: Place, ranks: Ranks = ALONE
+    ) -> "Execution":
+        """Bring the text, make the network, and note where this happens."""
+        device = ranks.device(device_for(place.device))
+        configure(place.threads)
+        materials, write = prepare(config.data), Writer(folder, ranks.lead)
+        evaluator = Evaluator(materials, config, device, ranks)
+        network = new_network(config, evaluator.method, materials, device)
+        if ranks.lead:
+            materials.tokenizer.save(folder / TOKENIZER)
+        write.update(
+            **provenance(device),
+            precision="bfloat16" if training.mixed_precision(config.training, device) else "float32",
+            data=materials.facts(),
+            parameters=sum(p.numel() for p in network.parameters()),
+            ranks=ranks.size,
+        )
+        return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write)
+
+    def validate(self, network: Any) -> dict[str, float]:
+        """Losses and BLEU on the validation set's first sentences."""
+        evaluator = self.evaluator
+        batched = [batch for _, batch in evaluator.batched(evaluator.valid)]
+        losses = training.held_out(network, self.method, batched, self.config.training)
+        return losses | {"val/bleu": evaluator.bleu(network, evaluator.valid, self.method.validation)}
+
+    def train(self, stop: Stop = never, elsewhere: bool = False) -> Outcome:
+        """Train the network, or take the weights of a run that was trained just so; elsewhere: also of another study.
+
+        It is then fit for decoding, also if its weights are no numbers any more.
+        """
+        ranks, mine = self.evaluator.ranks, records.training_identity(flat(self.config), self.materials.corpus.digest)
+        self.write.update(training_hash=mine)
+        with contextlib.ExitStack() as stack:
+            log: training.Log = ignore
+            if ranks.lead:
+                stack.enter_context(records.exclusive(self.folder.parent / f".training-{mine}.lock"))
+                shared_training.take_over(self.folder, mine, elsewhere)
+                step = training.saved_step(self.folder)
+                log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
+            ranks.wait()
+            stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
+            job = Job(self.config, self.method, self.folder, stream, self.validate, log, stop, ranks)
+            outcome = training.train(self.network, job)
+        make_decodable(self.network, outcome)
+        return outcome
+
+    def assess(self, outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Write scores.json, samples.jsonl and probes.npz; returns the scores and what decoding cost.
+
+        A diverged arm is decoded like any other: what it scores is its result.
+        """
+        found, hypotheses, cost = evaluate.score_test(self.evaluator, self.network)
+        found |= {"checkpoints_averaged": outcome.averaged}
+        self.write.write_text(SAMPLES, evaluate.samples(self.evaluator, self.network, hypotheses))
+        self.write.write_arrays(PROBES, evaluate.probe(self.evaluator, self.network))
+        self.write.write_json(SCORES, found)
+        return found, cost
+
+
+def ignore(row: dict[str, Any]) -> None:
+    """A log that keeps nothing."""
+
+
+def execute(
+    config: RunConfig, folder: Path, tracker: records.Tracker, place: Place, ranks: Ranks = ALONE
+) -> dict[str, Any]:
+    """Run what is missing of a claimed run folder and finish it; returns its scores.
+
+    Raises UserError for what the user can mend. The caller claims the folder before and marks failures.
+    """
+    started, cpu = time.monotonic(), time.process_time()
+    run = Execution.begin(config, folder, tracker, place, ranks)
+    outcome = run.train(elsewhere=True)
+    found, cost = run.assess(outcome)
+    wall, cpu = time.monotonic() - started, time.process_time() - cpu
+    rate = outcome.tokens / outcome.seconds if outcome.seconds else None
+    cost |= {"wall_s": wall, "cpu_s": cpu, "train_s": outcome.seconds, "train_tokens": outcome.tokens}
+    cost["train_tokens_per_s"] = rate
+    run.write.update(cost=cost, outcome="diverged" if outcome.diverged else "ok")
+    if ranks.lead:
+        tracker.results(folder)
+        records.finish(folder)
+    return found
+
+
+def new_network(config: RunConfig, method: Method[Any], materials: Materials, device: torch.device) -> Any:
+    """A network with the seed's initial weights: the same for all arms whose shapes agree."""
+    torch.manual_seed(mixed(config.seed, method.WEIGHTS_KEY))
+    return method.build(len(materials.tokenizer), config.data.max_length).to(device)
+
+
+def make_decodable(network: Any, outcome: Outcome) -> None:
+    """Evaluation mode; weights that are no numbers any more become 0."""
+    network.eval()
+    if outcome.diverged:
+        for parameter in network.parameters():
+            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+
+
+def single_arm(config: RunConfig) -> Arm:
+    """The arm that a configuration stands for, by the levels of the three modules where it is at one."""
+    values, toggles = all_options(config), dict[str, Level]()
+    for name in ("anchor_loss", "embedding_norm", "noise_factor"):
+        toggles |= _level(name, FACTORS[name].levels, values)
+    short = [FACTORS[name].short[level].removesuffix(".0") for name, level in toggles.items()]
+    other = "custom" if config.method.name == DEFAULT else config.method.name
+    return Arm("+".join(short) or other, " · ".join(short) or other, toggles, {})
+
+
+def _level(name: str, levels: Mapping[Level, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Level]:
+    at = [level for level, options in levels.items() if all(values.get(k) == v for k, v in options.items())]
+    return {name: at[0]} if at else {}

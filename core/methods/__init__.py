@@ -1,0 +1,43 @@
+"""Generative methods, one file each; method.py says what the harness asks of one.
+
+A method is a file NAME.py here. It holds `Options`, the method's options, and ends with `METHOD`, the method itself.
+Options may stand in NAME_options.py instead, so that commands know them without importing torch, which takes seconds.
+"""
+
+import pkgutil
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError
+from core.options import MethodOptions, nearest
+
+if TYPE_CHECKING:
+    from core.methods.method import Method
+
+DEFAULT = "difformer"
+"""The method of a run that names none."""
+
+
+@lru_cache
+def names() -> tuple[str, ...]:
+    """All methods there are."""
+    files = [module.name for module in pkgutil.iter_modules(__path__)]
+    return tuple(name for name in files if name != "method" and not name.endswith("_options"))
+
+
+@lru_cache
+def options(name: str) -> MethodOptions:
+    """A method's options at their defaults. Raises UserError naming the nearest method."""
+    if name not in names():
+        raise UserError(f"unknown method {name!r}.{nearest(name, names())}")
+    apart = f"{__name__}.{name}_options"
+    made: MethodOptions = import_module(apart if find_spec(apart) else f"{__name__}.{name}").Options()
+    return made
+
+
+def method_for(options: MethodOptions) -> "Method[Any]":
+    """The method with these options (imports torch)."""
+    made: Method[Any] = import_module(f"{__name__}.{options.name}").METHOD(options)
+    return made

@@ -1,0 +1,75 @@
+"""The autoregressive Transformer (Vaswani et al. 2017): the scale that every table needs, and the usual teacher of
+sequence-level distillation. The network is core/causal.py, its search core/beam.py.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.batches import Batch
+from core.beam import beam_search, greedy
+from core.candidates import Candidates
+from core.causal import CausalTransformer
+from core.methods.autoregressive_options import BeamSearch, Options
+from core.methods.method import Loss, Method, NoDraws, OnStep, Term
+from core.objectives import token_terms
+from core.tokenizer import PAD
+
+
+class Autoregressive(Method[CausalTransformer]):
+    """The autoregressive Transformer with its options."""
+
+    options: Options
+    WEIGHTS_KEY = "teacher"  # as when it was the teacher of distillations alone: equal seeds give equal teachers
+
+    def build(self, vocab: int, max_positions: int) -> CausalTransformer:
+        """A new network."""
+        return CausalTransformer(self.options.network, vocab, max_positions)
+
+    def loss(self, network: CausalTransformer, batch: Batch, draws: NoDraws) -> Loss:
+        """The mean label-smoothed cross-entropy; draws nothing but dropout."""
+        token, nll = token_losses(network, batch, self.options.objective.label_smoothing)
+        return Loss({"token": Term(token, count_following)}, lambda: {"token": token, "nll": nll})
+
+    def held_out(self, network: CausalTransformer, batches: Iterable[Batch]) -> dict[str, float]:
+        """-log p per target token (BOS not counted), in nats."""
+        losses = torch.cat([token_losses(network, batch, 0.0)[1] for batch in batches])
+        return {"val/nll": float(losses.double().mean())}
+
+    @property
+    def validation(self) -> BeamSearch:
+        """Greedy."""
+        return replace(BeamSearch(), beam=1)
+
+    def decode(
+        self, network: CausalTransformer, batch: Batch, decoding: BeamSearch, seed: int, on_step: OnStep | None = None
+    ) -> Candidates:
+        """The best hypothesis found for each sentence; on_step is not called: no text stands before it is through."""
+        if decoding.beam > 1:
+            return Candidates.of(*beam_search(network, batch, decoding.beam, decoding.length_penalty))
+        ids, log_p = greedy(network, batch)
+        lengths = log_p.new_tensor([len(row) - 1 for row in ids])
+        return Candidates.of(ids, log_p / lengths**decoding.length_penalty)
+
+    def facts(self, decoding: BeamSearch) -> dict[str, Any]:
+        """The beam and how its hypotheses are compared."""
+        return super().facts(decoding) | {"beam": decoding.beam, "length_penalty": decoding.length_penalty}
+
+
+def token_losses(network: CausalTransformer, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Label-smoothed cross-entropy and -log p of each target token but BOS, given those before it, each [N - B]."""
+    source = network.encode(batch.source, batch.source_mask)
+    given, wanted = batch.target[:, :-1], batch.target[:, 1:]
+    real = wanted != PAD
+    return token_terms(network, network.states(given, source)[real], wanted[real], smoothing)
+
+
+def count_following(batch: Batch) -> int:
+    """N - B: target tokens but BOS."""
+    return batch.target_tokens - len(batch.target)
+
+
+METHOD = Autoregressive

@@ -1,0 +1,42 @@
+"""The options of the autoregressive Transformer."""
+
+from dataclasses import dataclass
+
+from core.errors import UserError
+from core.options import MethodOptions
+from core.sections import NetworkConfig
+
+
+@dataclass(frozen=True)
+class TeacherForcing:
+    """The mean label-smoothed cross-entropy of each token, given those before it."""
+
+    label_smoothing: float = 0.1
+    """Label smoothing of the token loss (Vaswani et al. 2017: 0.1)."""
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """How text is written."""
+
+    beam: int = 5
+    """Prefixes that go on at each place; 1 = greedy (Kim and Rush 2016: 5)."""
+    length_penalty: float = 1.0
+    """alpha: hypotheses are compared by log p / length^alpha (ours: 1, the mean log-probability)."""
+
+
+@dataclass(frozen=True)
+class Options(MethodOptions):
+    """An encoder-decoder Transformer that writes from left to right (Vaswani et al. 2017)."""
+
+    network: NetworkConfig = NetworkConfig()
+    objective: TeacherForcing = TeacherForcing()
+    decoding: BeamSearch = BeamSearch()
+
+    def check(self) -> None:
+        """Raises UserError on values that do not go together, or that no search can have."""
+        self.network.check()
+        if self.decoding.beam < 1:
+            raise UserError(f"option beam: {self.decoding.beam} must be at least 1")
+        if self.decoding.length_penalty < 0:
+            raise UserError(f"option length_penalty: {self.decoding.length_penalty} must not be negative")

@@ -1,0 +1,23 @@
+"""The options of Difformer."""
+
+from dataclasses import dataclass
+
+from core.checks import check_steps
+from core.options import MethodOptions
+from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class Options(MethodOptions):
+    """Difformer: embedding diffusion with anchor loss, embedding norm and noise factor (Gao et al. 2024)."""
+
+    network: NetworkConfig = NetworkConfig()
+    latent: LatentConfig = LatentConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    decoding: DecodingConfig = DecodingConfig()
+
+    def check(self) -> None:
+        """Raises UserError on values that do not go together."""
+        self.network.check()
+        check_steps(self.decoding, self.diffusion.diffusion_steps)

@@ -1,0 +1,196 @@
+"""What the harness asks of a generative method: training, decoding, evaluation and records know methods by this.
+
+A method is stateless: its options, and functions of a network. What learns, or adapts in training, is a parameter or
+a buffer of the network, so checkpoints carry it and a resumed run goes on from it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from core.batches import Batch
+from core.candidates import Candidates, Choice
+
+
+class Network(Protocol):
+    """What a method's network (an nn.Module) says of itself: the number of types, and of positions."""
+
+    vocab: int
+    max_positions: int
+
+
+class Draws(Protocol):
+    """What a training step draws for its batch, each tensor with a row a sentence."""
+
+    def rows(self, rows: slice) -> Self:
+        """The draws of some rows alone."""
+
+
+@dataclass(frozen=True)
+class NoDraws:
+    """The draws of a method that draws nothing."""
+
+    def rows(self, rows: slice) -> Self:
+        """The same."""
+        return self
+
+
+def count_tokens(batch: Batch) -> int:
+    """N, the elements of a term with one for each target token."""
+    return batch.target_tokens
+
+
+def count_sentences(batch: Batch) -> int:
+    """B, the elements of a term with one for each sentence."""
+    return len(batch.target)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective, unreduced. count: how many elements it has for a batch; weight: of its mean."""
+
+    values: Tensor
+    count: Callable[[Batch], int] = count_tokens
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The terms whose weighted means add up to the loss. watched: makes what is logged of the batch, by name,
+    unreduced; called only when a row is due, under no_grad."""
+
+    terms: Mapping[str, Term]
+    watched: Callable[[], dict[str, Tensor]]
+
+
+OnStep = Callable[[float, Candidates], None]
+"""(t, what the text would be now): called at each step of a decoding that goes by steps, with its time."""
+
+
+class ProbeText(Protocol):
+    """What a method's probes may look at: the first test sentences, and how a decoding of them scores."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def types(self) -> list[str]: ...
+
+    @property
+    def frequency(self) -> np.ndarray:
+        """How often each type occurs in training, [V]."""
+
+    @property
+    def batches(self) -> list[Batch]: ...
+
+    def bleu(self, decoding: Any) -> float:
+        """BLEU of the sentences as this decoding writes them."""
+
+    def bleu_by_step(self, decoding: Any) -> dict[float, float]:
+        """{t: BLEU of what the text is at t} of one decoding with one candidate."""
+
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class Method(ABC, Generic[N]):
+    """A generative method with its options. N: its network."""
+
+    WEIGHTS_KEY: ClassVar[str] = "weights"
+    """Mixed with the run's seed it gives the seed of the initial weights."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    # Learning
+
+    @abstractmethod
+    def build(self, vocab: int, max_positions: int) -> N:
+        """A new network (see `Network`); its weights are drawn from torch's global generator."""
+
+    def draw(self, network: N, batch: Batch, seed: int, step: int) -> Draws:
+        """What a step draws for a batch: a function of (seed, step), and of what adapts in the network."""
+        return NoDraws()
+
+    @abstractmethod
+    def loss(self, network: N, batch: Batch, draws: Any) -> Loss:
+        """The terms of a batch. Pure: draws nothing but dropout, changes nothing."""
+
+    def adapt(self, network: N, batch: Batch, draws: Any, loss: Loss) -> None:
+        """After an update, under no_grad: bring buffers that learn from the terms up to date."""
+
+    def watch(self, network: N) -> dict[str, float]:
+        """What is logged of the network itself, as 'diag/...'."""
+        return {}
+
+    @abstractmethod
+    def held_out(self, network: N, batches: Iterable[Batch]) -> dict[str, float]:
+        """Losses on held-out text as 'val/...': dropout off, under no_grad; the same draws at every call."""
+
+    # Writing
+
+    @property
+    def validation(self) -> Any:
+        """The decoding that validates checkpoints: runs that differ in decoding alone share their training."""
+        return getattr(self.options, "decoding", None)
+
+    @abstractmethod
+    def decode(self, network: N, batch: Batch, decoding: Any, seed: int, on_step: OnStep | None = None) -> Candidates:
+        """Write the targets of a batch, whose own are not looked at. Same network, batch and seed: same tokens."""
+
+    def count(self, decoding: Any) -> int:
+        """C: candidates for each sentence."""
+        return 1
+
+    def choice(self, decoding: Any) -> Choice:
+        """How one of a sentence's candidates is chosen."""
+        return lambda texts, scores: 0
+
+    def with_steps(self, decoding: Any, steps: int) -> Any | None:
+        """The decoding with another number of steps; None where there is no such number."""
+        return None
+
+    def calls(self, decoding: Any) -> int | None:
+        """Network calls of a decoding, if they are known before it."""
+        return None
+
+    def alone(self, decoding: Any) -> Any:
+        """The decoding with a single candidate."""
+        return decoding
+
+    def facts(self, decoding: Any) -> dict[str, Any]:
+        """What scores.json says of a decoding."""
+        return {"candidates": "1"}
+
+    # Diagnostics
+
+    def probes(self, network: N, text: ProbeText) -> dict[str, Any]:
+        """The arrays of probes.npz; none is allowed."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the means of a part of a batch's rows are weighed in those of the whole batch. 1 for the whole.
+
+    share(mine, whole): the weight of a mean over `mine` of `whole` elements.
+    """
+
+    part: Batch
+    whole: Batch
+    share: Callable[[int, int], float] = field(default=lambda mine, whole: 1.0)
+
+    def loss(self, terms: Mapping[str, Term]) -> Tensor:
+        """Sum over terms of weight * mean; of several parts these sums add up to that of the whole."""
+        total: Tensor | None = None
+        for term in terms.values():
+            weight = term.weight * self.share(term.count(self.part), term.count(self.whole))
+            mean = term.values.mean()
+            value = mean if weight == 1.0 else weight * mean
+            total = value if total is None else total + value
+        assert total is not None, "a loss has terms"
+        return total

@@ -1,0 +1,1 @@
+"""Reading and replaying what released code wrote."""
