@@ -12,7 +12,6 @@ for every model, are refused: a teacher has none.
 import dataclasses
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,7 @@ import tyro
 from ablations import command_line, presets, records
 from ablations.run import given_pairs, given_preset
 from ablations.teacher_options import IDLE, Writing
-from core import corpus
+from core import corpus, signals
 from core.checks import check
 from core.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, check_choice
 from core.errors import UserError, command
@@ -156,7 +155,7 @@ def say(line: str) -> None:
 @command
 def main() -> int:
     """Distill; ends with what was made and how to use it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     out = distill(options)
     made = records.read_json(out / FILE)

@@ -14,7 +14,6 @@ sweep are told at once.
 
 import dataclasses
 import os
-import signal
 import sys
 from typing import Annotated
 
@@ -22,6 +21,7 @@ import tyro
 
 from ablations import command_line, presets
 from ablations.place import Place
+from core import signals
 from core.checks import check
 from core.config import RunConfig, check_choice
 from core.errors import command
@@ -72,7 +72,7 @@ def given_preset(arguments: list[str]) -> str:
 @command
 def main() -> int:
     """Run one arm; status 0 when it is finished."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     check(options.run)
     from ablations.launch import launch  # brings in torch, which takes seconds: not for --help
