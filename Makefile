@@ -266,7 +266,7 @@ lint: setup
 
 bench: setup
 	"$(PY)" -m core.bench $(ARGS)
-	"$(PY)" -m sweeps.bench $(filter --json,$(ARGS))
+	"$(PY)" -m sweeps.tracking_cost $(filter --json,$(ARGS))
 
 clean:
 	rm -rf figures .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

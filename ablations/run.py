@@ -14,7 +14,6 @@ sweep are told at once.
 
 import dataclasses
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -23,7 +22,7 @@ import tyro
 
 from ablations import command_line, presets
 from ablations.place import Place
-from core import methods
+from core import methods, signals
 from core.checks import check
 from core.config import RunConfig, all_options, belongs_to, check_choice, unread
 from core.errors import UserError, command
@@ -86,7 +85,7 @@ def given_preset(arguments: list[str]) -> str:
 @command
 def main() -> int:
     """Run one arm; status 0 when it is finished."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     check(options.run)
     from ablations.launch import launch  # brings in torch, which takes seconds: not for --help

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from core import signals
 from core.errors import UserError
 
 T = TypeVar("T")
@@ -180,8 +181,7 @@ def join(device: torch.device) -> Ranks:
     if size == 1:
         return ALONE
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _heed)
+    signals.handle(_heed)
     return Ranks(dist.get_rank(), size)
 
 

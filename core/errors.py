@@ -64,13 +64,18 @@ def _refused(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
+def heed_interrupts() -> None:
+    """Make Ctrl-C one line also before a command's main() has begun: importing torch takes seconds."""
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _hook
+
+
 def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C before a command's main() has begun: importing torch takes seconds."""
     if issubclass(kind, KeyboardInterrupt):
         print(STOPPED, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
-if sys.excepthook is sys.__excepthook__:
-    sys.excepthook = _hook
+if sys.argv[:1] == ["-m"]:  # so it reads while `python -m` looks for one of our commands, and at no other time
+    heed_interrupts()

@@ -27,6 +27,7 @@ import tyro
 
 from ablations import command_line
 from core.errors import UserError, command
+from core.signals import end_on_sigterm
 from sweeps.agents import agent_command, sweep_file
 from sweeps.agents.agent_ledger import Claim, Ledger, Standing, There
 from sweeps.agents.sweep_file import SweepFile
@@ -86,13 +87,8 @@ def main() -> int:
     agent = Agent(file, ledger, options.workers, options.keep_going)
     if options.dry_run:
         return agent.report()
-    signal.signal(signal.SIGTERM, _terminated)
+    end_on_sigterm()
     return agent.run()
-
-
-def _terminated(signum: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signum)
 
 
 def home() -> Path:

@@ -16,7 +16,6 @@ Where a factor of the study and an option share a name, the factor is meant. The
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,8 +27,9 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
 
 from ablations import records
 from core.errors import UserError, command
-from sweeps import mirror, worker
-from sweeps.running import plan, pool
+from core.signals import end_on_sigterm
+from sweeps import mirror
+from sweeps.running import attempt, plan, pool
 from sweeps.running.order import Order, order
 from sweeps.running.recipe import enroll
 from sweeps.wb import connection, tracking
@@ -62,13 +62,13 @@ def _mapping(argument: str) -> dict[str, Any]:
         raise UserError(f"{argument!r}: not JSON ({error})") from error
 
 
-def main(execute: worker.Execute = worker.real) -> int:
+def main(execute: attempt.Execute = attempt.train_and_score) -> int:
     """The command: status 0 when the run is finished, 1 when it failed."""
     if {"-h", "--help"} & set(sys.argv[1:]) or not sys.argv[1:]:
         print(__doc__)
         return 0
     connection.check_mode()
-    signal.signal(signal.SIGTERM, worker._end)
+    end_on_sigterm(pool.GRACE_SECONDS)
     made = order(values(sys.argv[1:]))
     folder = made.job.create(made.runs)
     line = "python -m sweeps.arm " + " ".join(sys.argv[1:])
@@ -77,10 +77,10 @@ def main(execute: worker.Execute = worker.real) -> int:
         show(folder)
         return 0
     try:
-        with worker.output_to(folder / "log.txt"):
-            worker.attempt(made.job, folder, execute)
+        with attempt.output_to(folder / "log.txt"):
+            attempt.attempt(made.job, folder, execute)
     except Exception as error:
-        print(f"{folder}: failed: {worker.reason_of(error)}", file=sys.stderr)
+        print(f"{folder}: failed: {attempt.reason_of(error)}", file=sys.stderr)
         print(pool.tail(folder / "log.txt"), file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     finally:

@@ -26,8 +26,8 @@ from ablations.ranges import Dimension, Levels, Range, absolute, without
 from core.config import digest, flat
 from core.errors import UserError, command
 from sweeps.running import plan, pool
+from sweeps.running.options import Which, positive
 from sweeps.running.recipe import Recipe
-from sweeps.study import Which, positive
 from sweeps.wb import tracking
 
 OUT = Path("sweeps/wandb")

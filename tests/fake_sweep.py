@@ -22,7 +22,9 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
-from sweeps import study, worker
+from core.run_folder import full_disk
+from core.signals import end_on_sigterm
+from sweeps import worker
 from sweeps.running import conduct, display, leases, plan, progress, storage, trials
 
 ROOT = Path(__file__).parents[1]
@@ -178,10 +180,10 @@ def conduct_here() -> int:
     runs, arms, seeds, workers, lease = sys.argv[2:7]
     said = json.loads((Path(runs) / "behaviour.json").read_text())
     behaviour = {arm.replace("*", "all"): what for arm, what in said.items()}
-    signal.signal(signal.SIGTERM, study._terminated)
+    end_on_sigterm()
     where = storage.chosen(None) or ""
     sweep = sweep_of(Path(runs), arms.split(","), int(seeds), int(workers), where, float(lease), **behaviour)
-    with study.disk_full(sweep.runs):
+    with full_disk(sweep.runs):
         return int(any(v.state == "failed" for v in conduct.conduct(sweep)))
 
 

@@ -18,11 +18,12 @@ from ablations import presets, records, studies
 from ablations.pruning import Pruned, Watched
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError, command
-from sweeps import study
+from core.signals import end_on_sigterm
 from sweeps.running.storage import open_storage
 from sweeps.tuning import trial_worker
 from sweeps.tuning.points import space_for
 from sweeps.tuning.rounds import Chances, Search, advance, opened
+from sweeps.tuning.stop import Stop
 
 ME = (sys.executable, str(Path(__file__)))
 CONTROL, OTHER = "anchor+norm+F4", "anchor+norm+F1"
@@ -83,7 +84,7 @@ def train(folder: Path, value: float, tracker: records.Tracker, pause: float) ->
 def stop(folder: Path, facts: dict[str, Any]) -> Callable[[int, float], bool]:
     """What a worker asks after each validation."""
     where = json.loads((folder.parents[1] / "search.json").read_text())["storage"]
-    return trial_worker.Stop(open_storage(where), facts)
+    return Stop(open_storage(where), facts)
 
 
 def search_of(runs: Path, arms: tuple[str, ...] = (CONTROL, OTHER), **changes: Any) -> Search:
@@ -153,7 +154,7 @@ def seek_here() -> int:
     runs = Path(sys.argv[2])
     options = json.loads((runs / "search.json").read_text())
     options |= {name: tuple(options[name]) for name in ("seeds", "arms", "objectives") if name in options}
-    signal.signal(signal.SIGTERM, study._terminated)
+    end_on_sigterm()
     seek(search_of(runs, **options), (*ME, "work"), 0.1)
     return 0
 

@@ -22,9 +22,10 @@ from wandb.proto import wandb_internal_pb2
 from ablations import records
 from core.config import RunConfig
 from core.errors import command
-from sweeps import arm, study, wandb_sweep, worker
+from sweeps import arm, wandb_sweep, worker
 from sweeps.agents import sweep_file
-from sweeps.running import conduct, display
+from sweeps.running import conduct, display, prepare
+from sweeps.running.options import SweepOptions
 
 ROOT = Path(__file__).parents[1]
 ME = [sys.executable, str(Path(__file__).resolve())]
@@ -82,7 +83,7 @@ def written(tmp_path: Path) -> Path:
 
 def plain_jobs() -> list[str]:
     """The runs of the plain Optuna sweep of that study."""
-    sweep, _ = study.prepare(study.Options(study=STUDY, preset="smoke", seeds=1))
+    sweep, _ = prepare.prepare(SweepOptions(study=STUDY, preset="smoke", seeds=1), "sweeps.study")
     return sorted(job.key for job in sweep.jobs)
 
 
@@ -106,7 +107,7 @@ def test_the_same_runs_through_wandb_our_agent_and_optuna(
         patch.setenv("PYTHONPATH", str(ROOT))
         (tmp_path / "optuna").mkdir()
         patch.chdir(tmp_path / "optuna")
-        sweep, _ = study.prepare(study.Options(study=str(written)))
+        sweep, _ = prepare.prepare(SweepOptions(study=str(written)), "sweeps.study")
         conduct.conduct(replace(sweep, worker=(*ME, "work")), display.Lines(2, "bleu"))
     through = {engine: runs_in(tmp_path / engine) for engine in ("wandb", "local", "optuna")}
     assert through["wandb"] == through["local"] == through["optuna"]

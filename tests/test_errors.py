@@ -75,6 +75,16 @@ def test_a_number_without_a_user_has_a_home() -> None:
     assert Path(done.stdout.strip()).is_dir()
 
 
+def test_importing_a_library_module_leaves_the_process_as_it_is() -> None:
+    code = """
+import signal, sys
+before = sys.excepthook, [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+import core.errors, core.signals, ablations.studies, sweeps.running.work, sweeps.tuning.options, analysis
+assert (sys.excepthook, [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]) == before
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize(
     ("module", "slow"),
     [("core.bench", "torch"), ("ablations.run", "tyro"), ("sweeps.study", "tyro"), ("analysis.figures", "matplotlib")],

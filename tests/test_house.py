@@ -166,6 +166,36 @@ def test_a_breach_would_be_seen() -> None:
     assert breaches("analysis", "from core import errors, config\nfrom core.errors import UserError") == {"core.config"}
 
 
+# Commands on top, and one place for what acts on the process
+
+
+def dotted(path: Path) -> str:
+    """The full name of a module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def every_source() -> dict[str, str]:
+    """The text of each module by its full name."""
+    return {dotted(path): path.read_text("utf-8") for package in PACKAGES for path in sources(package)}
+
+
+def test_no_module_imports_a_command_of_sweeps() -> None:
+    commands = [name for name, text in every_source().items() if '\nif __name__ == "__main__":' in text]
+    ours = [name for name in commands if within(name, "sweeps")]
+    assert {"sweeps.study", "sweeps.search", "sweeps.worker"} <= set(ours)
+    found = {
+        name: {one for one in imported(text) if any(within(one, c) for c in ours)}
+        for name, text in every_source().items()
+    }
+    known = {"sweeps.arm": {"sweeps.mirror"}, "sweeps.agent": {"sweeps.arm"}}
+    assert {name: ones - known.get(name, set()) for name, ones in found.items() if ones - known.get(name, set())} == {}
+
+
+def test_signal_handlers_are_set_in_one_place() -> None:
+    found = {name for name, text in every_source().items() if re.search(r"\bsignal\.signal\(|excepthook = ", text)}
+    assert found - {"sweeps.agents.agent_runner"} == {"core.signals", "core.errors"}
+
+
 def test_what_is_imported_is_declared() -> None:
     names = {
         name.split(".")[0] for package in PACKAGES for p in sources(package) for name in imported(p.read_text("utf-8"))

@@ -211,7 +211,7 @@ def test_text_in_a_folder_is_looked_for_here_and_compared(tmp_path: Path) -> Non
     join.check(queue, str(tmp_path / "here"))
     with pytest.raises(UserError, match=rf"other: its digest is .*, the sweep's is {digest}; give the same text"):
         join.check(queue, str(tmp_path / "other"))
-    moved = join.at(job, str(tmp_path / "here"))
+    moved = job.with_text(str(tmp_path / "here"))
     assert moved.config["data"] == str(tmp_path / "here") and moved.key == job.key
 
 

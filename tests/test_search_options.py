@@ -17,7 +17,8 @@ from ablations import presets, studies
 from ablations.ranges import Levels, Range, absolute, default_of, options_set, without
 from core.config import flat
 from core.errors import UserError
-from sweeps import search
+from sweeps.tuning import prepare, report
+from sweeps.tuning.options import SearchOptions, budget_of
 from sweeps.tuning.points import described, shared_points, space_for, text
 
 ROOT = Path(__file__).parents[1]
@@ -90,17 +91,17 @@ def test_shared_points_are_the_same_shares_whatever_the_default() -> None:
 
 def prepared(**options: Any) -> Any:
     """The search that these options ask for."""
-    return search.prepare(search.Options(preset="smoke", **options))[1]
+    return prepare.prepare(SearchOptions(preset="smoke", **options), "sweeps.search")[1]
 
 
 @pytest.mark.parametrize(("given_", "seconds"), [("30m", 1800), ("1.5h", 5400), ("90s", 90), ("2d", 172800)])
 def test_budgets(given_: str, seconds: float) -> None:
-    assert search.budget_of(search.Options(budget=given_)) == seconds
+    assert budget_of(SearchOptions(budget=given_)) == seconds
 
 
 def test_both_comparisons_name_the_command_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["search.py", "--preset", "smoke", "--trials", "8"])
-    sweep, tuned = search.prepare(search.Options(preset="smoke", trials=8))
+    sweep, tuned = prepare.prepare(SearchOptions(preset="smoke", trials=8), "sweeps.search")
     assert sweep.facts["command"] == tuned.facts["command"] == "python -m sweeps.search --preset smoke --trials 8"
 
 
@@ -155,10 +156,10 @@ def test_at_its_end_it_says_what_was_written_and_what_comes_next(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_search(tmp_path)
-    options = search.Options(runs=tmp_path, figures=tmp_path / "figures", compare=False)
-    sweep, asked = search.prepare(options)
+    options = SearchOptions(runs=tmp_path, figures=tmp_path / "figures", compare=False)
+    sweep, asked = prepare.prepare(options, "sweeps.search")
     assert asked.folder == folder
-    search.analyse(asked, sweep, options)
+    report.analyse(asked, sweep, options.figures, options.compare)
     *lines, following = capfd.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith(f"wrote {tmp_path}/figures/modules-search: ")]) == 1
     assert following.startswith(f"next: make report FROM={folder} (")

@@ -28,8 +28,7 @@ from fake_sweep import (
 
 from ablations import records
 from core.errors import UserError
-from sweeps import study
-from sweeps.running import conduct, plan
+from sweeps.running import conduct, plan, report
 
 
 @pytest.fixture(autouse=True)
@@ -189,8 +188,8 @@ def test_a_sweep_says_how_many_of_its_runs_wandb_does_not_have(tmp_path: Path) -
     sweep = sweep_of(tmp_path, seeds=1)
     began = records.now()
     run(sweep)
-    assert study.unmirrored(sweep, began) == 0
+    assert report.unmirrored(sweep, began) == 0
     with open(sweep.jobs[0].folder(tmp_path) / "log.txt", "a") as log:
         log.write("W&B: OSError: gone; the run goes on\n")
-    assert study.unmirrored(sweep, began) == 1
-    assert study.unmirrored(sweep, "2999") == 0, "what earlier sweeps said was said by them"
+    assert report.unmirrored(sweep, began) == 1
+    assert report.unmirrored(sweep, "2999") == 0, "what earlier sweeps said was said by them"

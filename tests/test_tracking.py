@@ -106,11 +106,12 @@ def test_after_an_interruption_one_run_has_all_rows_once(tmp_path: Path) -> None
 def test_sigterm_loses_no_row_and_the_run_is_failed(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "modules")
     code = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from ablations import records
-from sweeps import worker
-from sweeps.running import plan
+from core.signals import end_on_sigterm
+from sweeps.running import plan, pool
+from sweeps.running.attempt import attempt
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
@@ -119,10 +120,10 @@ def execute(config, folder, tracker):
         print("logged", file=sys.__stdout__, flush=True)
         open(folder / "logged", "w").close()
         time.sleep(60)
-signal.signal(signal.SIGTERM, worker._end)
+end_on_sigterm(pool.GRACE_SECONDS)
 records.claim(folder)
 job = plan.Job("modules", "a", "A", 1, "0123abcd", {}, {}, {})
-worker.attempt(job, folder, execute)
+attempt(job, folder, execute)
 """
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -9,7 +9,7 @@ import torch
 from tracked import log_all, run_folder
 
 from ablations import records
-from sweeps import bench
+from sweeps import tracking_cost
 from sweeps.wb import restore, wandb_file
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "again" / "modules"
     rows = records.read_rows(folder / "metrics.jsonl")
-    bench.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
+    tracking_cost.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
     sys.modules["wandb"].teardown()
     (path,) = study.glob("wandb/offline-run-*/*.wandb")
     log = wandb_file.read(path)
@@ -37,23 +37,23 @@ def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: py
 
 def test_costs_and_shares(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     made = {"nothing": (1.0, 0.0, 2.0), "records": (1.4, 0.0, 4.0), "records and W&B": (2.6, 0.4, 6.0)}
-    monkeypatch.setattr(bench, "measured", lambda folder, kind, runs: bench.Cost(*made[kind]))
-    monkeypatch.setattr(sys, "argv", ["bench", "--folder", str(folder), "--runs", "2", "--json"])
-    assert bench.main() == 0
+    monkeypatch.setattr(tracking_cost, "measured", lambda folder, kind, runs: tracking_cost.Cost(*made[kind]))
+    monkeypatch.setattr(sys, "argv", ["tracking_cost", "--folder", str(folder), "--runs", "2", "--json"])
+    assert tracking_cost.main() == 0
     found = json.loads(capsys.readouterr().out)
     assert found["costs"]["records"] == pytest.approx({"cpu": 0.2, "service": 0.0, "wall": 1.0})
     assert found["shares"]["records and W&B"] == pytest.approx({"cpu": 2.5, "wall": 2.0})  # (0.8 + 0.2) of 40; 2 of 100
-    monkeypatch.setattr(sys, "argv", ["bench", "--folder", str(folder), "--runs", "2"])
-    assert bench.main() == 0 and "800 ms CPU + 200 ms in W&B's service: 2.50 %" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["tracking_cost", "--folder", str(folder), "--runs", "2"])
+    assert tracking_cost.main() == 0 and "800 ms CPU + 200 ms in W&B's service: 2.50 %" in capsys.readouterr().out
 
 
 def test_it_measures_in_a_process_of_its_own(folder: Path) -> None:
-    cost = bench.measured(folder, "records", 1)
+    cost = tracking_cost.measured(folder, "records", 1)
     assert cost.cpu > 0 and cost.wall > 0
 
 
 def test_no_runs_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench", "--runs", "0"])
+    monkeypatch.setattr(sys, "argv", ["tracking_cost", "--runs", "0"])
     with pytest.raises(SystemExit):
-        bench.main()
+        tracking_cost.main()
     assert "at least 1" in capsys.readouterr().err

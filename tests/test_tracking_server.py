@@ -132,11 +132,12 @@ def test_a_server_that_never_answers(wandb_server: Server, tmp_path: Path) -> No
 
 
 SLEEPER = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from ablations import records
-from sweeps import worker
-from sweeps.running import plan
+from core.signals import end_on_sigterm
+from sweeps.running import plan, pool
+from sweeps.running.attempt import attempt
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
     with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
@@ -144,9 +145,9 @@ def execute(config, folder, tracker):
             log.log({"train/step": step, "train/loss": 0.5})
         open(folder / "logged", "w").close()
         time.sleep(300)
-signal.signal(signal.SIGTERM, worker._end)
+end_on_sigterm(pool.GRACE_SECONDS)
 records.claim(folder)
-worker.attempt(plan.Job("modules", "a", "A", 1, "0123abcd", {}, {}, {}), folder, execute)
+attempt(plan.Job("modules", "a", "A", 1, "0123abcd", {}, {}, {}), folder, execute)
 """
 
 

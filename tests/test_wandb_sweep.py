@@ -14,11 +14,12 @@ from ablations import presets, records, studies
 from ablations.ranges import Levels, Range
 from core.config import RunConfig, with_values
 from core.errors import UserError, command
-from sweeps import arm, study, wandb_sweep
+from sweeps import arm, wandb_sweep
 from sweeps.agents import sweep_file
 from sweeps.agents.sweep_file import SweepFile
 from sweeps.agents.sweep_points import parameters, points
-from sweeps.running import plan, recipe
+from sweeps.running import plan, prepare, recipe, report
+from sweeps.running.options import SweepOptions
 from sweeps.running.order import order, orders
 from sweeps.running.plan import Job
 from sweeps.running.progress import View
@@ -42,7 +43,7 @@ def runs_of(file: SweepFile) -> dict[str, Job]:
 
 def plain(**options: Any) -> dict[str, Job]:
     """The runs of the study's own sweep."""
-    sweep, _ = study.prepare(study.Options(**options))
+    sweep, _ = prepare.prepare(SweepOptions(**options), "sweeps.study")
     return {str(job.folder(sweep.runs)): job for job in sweep.jobs}
 
 
@@ -67,13 +68,13 @@ def test_the_optuna_sweep_of_a_file_has_the_facts_of_the_study(tmp_path: Path) -
     path = tmp_path / "f.yaml"
     path.write_text(wandb_sweep.render(wandb_sweep.describe(asked), asked))
     (mine, _), (its, _) = (
-        study.prepare(study.Options(study=str(path))),
-        study.prepare(study.Options(study="noise_factor", seeds=1, preset="smoke")),
+        prepare.prepare(SweepOptions(study=str(path)), "sweeps.study"),
+        prepare.prepare(SweepOptions(study="noise_factor", seeds=1, preset="smoke"), "sweeps.study"),
     )
     assert mine.queue == its.queue and mine.jobs == its.jobs and mine.storage == its.storage
     assert {**mine.facts, "command": ""} == {**its.facts, "command": ""}
     with pytest.raises(UserError, match=r"--seeds: the sweep file .*f.yaml says this"):
-        study.prepare(study.Options(study=str(path), seeds=3))
+        prepare.prepare(SweepOptions(study=str(path), seeds=3), "sweeps.study")
 
 
 # Searches
@@ -97,7 +98,9 @@ def test_a_search_draws_what_the_study_leaves_open_within_its_ranges(name: str) 
 def test_runs_that_differ_in_more_than_their_arm_are_ranked(capsys: Any) -> None:
     jobs = [made.job for made in orders(described(study="norm", search="random", points=12, **SMOKE), Path("runs"))]
     assert plan.comparable(list(plain(study="norm", seeds=2, **SMOKE).values()))
-    study.ranking([View(job, "finished", score=float(i)) for i, job in enumerate(jobs)] + [View(jobs[0], "failed")])
+    report.show_ranking(
+        [View(job, "finished", score=float(i)) for i, job in enumerate(jobs)] + [View(jobs[0], "failed")]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["11.00", jobs[11].key] and len(lines) == 12 and "make search" in lines[-1]
 

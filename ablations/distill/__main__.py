@@ -12,7 +12,6 @@ Transformer, or whatever --method says.
 import dataclasses
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ import tyro
 
 from ablations import command_line, presets, records
 from ablations.run import check_given, given_pairs, given_preset
-from core import corpus, methods, run_folder
+from core import corpus, methods, run_folder, signals
 from core.checks import check
 from core.config import RunConfig
 from core.errors import UserError, command
@@ -137,7 +136,7 @@ def say(line: str) -> None:
 @command
 def main() -> int:
     """Distill; ends with what was made and how to use it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     out = distill(options)
     made = run_folder.read(out / FILE)

@@ -21,7 +21,7 @@ from typing import Literal
 
 import yaml
 
-from ablations.files import full_disk
+from core.run_folder import full_disk
 from core.errors import UserError
 from sweeps.agents.sweep_points import Point
 

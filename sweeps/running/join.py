@@ -1,7 +1,6 @@
-"""What a worker on another host asks before it helps: which sweep, the same text, the same code; and what it owes."""
+"""Help with a sweep begun on another host: which sweep, the same text, the same code; what was left; then its runs."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from optuna.storages import BaseStorage
@@ -11,9 +10,15 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
-from sweeps.running.leases import Leases, home
-from sweeps.running.plan import Job, job_from
+from sweeps.running.attempt import reason_of
+from sweeps.running.leases import BEATS, Leases, home
+from sweeps.running.plan import job_from
 from sweeps.running.trials import Queue, by_run
+from sweeps.running.work import Worker
+
+IDLE_SECONDS = 5.0
+FAILURES = 2
+"""So many failed runs in a row end a worker that helps: something is wrong with its host."""
 
 
 def say(text: str) -> None:
@@ -37,11 +42,6 @@ def queue_for(storage: BaseStorage, study: str) -> str:
     raise UserError(f"{found}; choose by --queue: {known}. make worker ARGS=--queue=NAME")
 
 
-def at(job: Job, data: str | None) -> Job:
-    """The job with the place of its text on this host, which is no part of its identity."""
-    return replace(job, config={**job.config, "data": data}) if data and job.config.get("data") else job
-
-
 def check(queue: Queue, data: str | None) -> None:
     """Compare text and options with the sweep's before anything is taken; says when the code is another.
 
@@ -51,7 +51,7 @@ def check(queue: Queue, data: str | None) -> None:
     if not trials:
         return
     original = job_from(trials[0].user_attrs)
-    job = at(original, data)
+    job = original.with_text(data)
     commits = queue.facts.get("commit"), records.commit()
     if commits[0] != commits[1]:
         say(f"note: this code is at commit {commits[1]}, the sweep's at {commits[0]}; run.json says which made a run")
@@ -95,3 +95,28 @@ def company(queue: Queue, leases: Leases) -> bool:
     running = queue.trials(TrialState.RUNNING)
     leases.look(running)
     return any(leases.living(trial) for trial in running)
+
+
+def help_out(worker: Worker) -> None:
+    """Join a sweep begun elsewhere; returns when nothing waits and nobody is at work whose run might be given again.
+
+    Raises UserError for what is wrong on this host: its text, its disk, or FAILURES runs in a row that fail.
+    """
+    queue = worker.queue
+    check(queue, worker.data)
+    pay(queue, worker.runs, worker.study, worker.metric)
+    others, failures = Leases(2 * queue.lease), 0
+    say(f"{worker.study}: {len(queue.trials(TrialState.WAITING))} runs wait; results here in {worker.runs}")
+    while (taken := worker.take()) is not None or company(queue, others):
+        if taken is None:
+            time.sleep(min(IDLE_SECONDS, queue.lease / BEATS))
+            continue
+        trial, job = taken
+        say(f"started   {job.key}")
+        error = worker.run(trial, job)
+        failures = failures + 1 if error else 0
+        say(f"finished  {job.key}" if error is None else f"failed    {job.key}: {reason_of(error)}")
+        if isinstance(error, UserError):
+            raise UserError(f"{job.key} cannot run on this host, and is left to others: {error}") from error
+        if failures == FAILURES:
+            raise UserError(f"{failures} runs in a row failed on this host; see log.txt in {job.folder(worker.runs)}")

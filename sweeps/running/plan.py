@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Job:
     def folder(self, runs: Path) -> Path:
         """Its run folder under the folder of all runs."""
         return records.folder_for(runs, self.study, self.arm, self.seed, self.hash8)
+
+    def with_text(self, data: str | None) -> "Job":
+        """The job with the place of its text on this host (None: the same), which is no part of its identity."""
+        return replace(self, config={**self.config, "data": data}) if data and self.config.get("data") else self
 
     def create(self, runs: Path) -> Path:
         """Make its run folder (pending), or leave the one that is there."""

@@ -6,15 +6,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.signals import ignore_ctrl_c
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 STILLBORN = 3
 """So many workers in a row that die before they take a run end the sweep."""
+GRACE_SECONDS = 20.0
+"""How long a worker told to end may take before it ends at once."""
 
 
 def cores() -> int:
@@ -136,6 +141,20 @@ def _wait(workers: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
     for worker in workers:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.wait(max(0.0, deadline - time.monotonic()))
+
+
+def follow_parent() -> frozenset[str]:
+    """In a worker: which runs the sweep wants. From now on this process ends, as on SIGTERM, when the sweep does."""
+    wanted = frozenset(json.loads(sys.stdin.readline() or "[]"))
+    ignore_ctrl_c()  # the sweep's to handle
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    return wanted
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):  # not sys.stdin: its lock would be held when the interpreter ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def tail(path: Path, lines: int = 8) -> str:

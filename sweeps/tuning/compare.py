@@ -6,9 +6,9 @@ from typing import Any
 
 from ablations.studies import Arm, Study
 from core.config import flat
-from sweeps import study
 from sweeps.running import plan
 from sweeps.running.conduct import Sweep, conduct
+from sweeps.running.report import show_result
 from sweeps.running.trials import queue_name
 from sweeps.tuning.rounds import Search
 
@@ -36,7 +36,7 @@ def run(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> int:
     sweeps = [sweep, *tuned_sweep(sweep, search, found)]
     failed = 0
     for each in sweeps:
-        failed += study.report(each, conduct(each))
+        failed += show_result(each, conduct(each))
     return failed
 
 

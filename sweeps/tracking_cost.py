@@ -1,4 +1,4 @@
-"""What records and tracking cost of a tiny run: python -m sweeps.bench  (the second part of `make bench`)
+"""What records and tracking cost of a tiny run: python -m sweeps.tracking_cost  (the second part of `make bench`)
 
 One run of preset tiny is made in a temporary folder and timed. What its records (run.json, lock and lease,
 metrics.jsonl) and W&B offline were told is then told again, as many times as a worker of `make sweep` has runs, in a
@@ -62,7 +62,7 @@ class Cost:
 @command
 def main() -> int:
     """Print the table, or one JSON object."""
-    options = command_line.read(Options, prog="python -m sweeps.bench", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.tracking_cost", description=__doc__)
     if options.runs < 1:
         raise UserError(f"--runs {options.runs}: must be at least 1")
     with tempfile.TemporaryDirectory() as place:
@@ -105,7 +105,7 @@ def tiny_run(place: Path) -> Path:
 
 def measured(folder: Path, kind: str, runs: int) -> Cost:
     """A replay in a process of its own, offline and without a key."""
-    line = [sys.executable, "-c", "from sweeps.bench import child; child()", str(folder), kind, str(runs)]
+    line = [sys.executable, "-c", "from sweeps.tracking_cost import child; child()", str(folder), kind, str(runs)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(line, env=clean | {"WANDB_MODE": "offline"}, check=True, stdout=subprocess.PIPE, text=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))

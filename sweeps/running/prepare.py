@@ -1,0 +1,68 @@
+"""From the options of a sweep to the sweep: its recipe, its runs, their folder, their workers. Nothing is written."""
+
+from pathlib import Path
+
+from ablations import studies
+from ablations.presets import Preset
+from core.errors import UserError
+from core.run_folder import JOURNAL
+from sweeps.agents import sweep_file
+from sweeps.running import plan, pool, storage
+from sweeps.running.conduct import Sweep
+from sweeps.running.options import SweepOptions, positive, typed, workers_for
+from sweeps.running.order import orders
+from sweeps.running.plan import Job
+from sweeps.running.recipe import Recipe
+from sweeps.wb import connection
+
+
+def prepare(options: SweepOptions, program: str) -> tuple[Sweep, Preset]:
+    """Everything a sweep needs to know; program: what was started, for the record.
+
+    Raises UserError for a wrong option or unusable text; writes nothing.
+    """
+    connection.check_mode()
+    recipe, jobs, runs = runs_of_file(options) if sweep_file.is_one(options.study) else runs_of_study(options)
+    wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
+    devices = pool.gpus()
+    sweep = Sweep(
+        jobs=tuple(wanted),
+        arms=tuple(arm.name for arm in recipe.study.arms),
+        runs=runs,
+        storage=storage.chosen(options.storage) or str(runs / recipe.folder / JOURNAL),
+        queue=recipe.queue,
+        metric=recipe.study.metric,
+        workers=min(workers_for(options, devices), len(wanted)),
+        devices=tuple(devices),
+        facts=recipe.facts(jobs, typed(program)),
+    )
+    return sweep, recipe.preset
+
+
+def recipe_of(options: SweepOptions) -> tuple[Recipe, int]:
+    """The recipe of a named study, and its number of seeds. Raises UserError for a wrong option."""
+    study = studies.get(options.study)
+    overrides = plan.overrides_for(study, options.overrides)
+    recipe = Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
+    usual = study.seeds or recipe.preset.seeds
+    return recipe, positive("seeds", usual if options.seeds is None else options.seeds)
+
+
+def runs_of_study(options: SweepOptions) -> tuple[Recipe, list[Job], Path]:
+    """All runs of a named study, and the folder of all runs."""
+    recipe, seeds = recipe_of(options)
+    return recipe, recipe.jobs(seeds), options.runs
+
+
+def runs_of_file(options: SweepOptions) -> tuple[Recipe, list[Job], Path]:
+    """All runs of a sweep file: the same as `sweeps.agent` and `wandb agent` make of it."""
+    for name in ("preset", "data", "src", "tgt", "seeds", "overrides"):
+        if getattr(options, name) != getattr(SweepOptions, name):
+            given = "set" if name == "overrides" else name
+            raise UserError(f"--{given}: the sweep file {options.study} says this; change its `parameters`")
+    file = sweep_file.load(Path(options.study))
+    found = orders(file, options.runs)
+    jobs = [made.job for made in found]
+    if file.method == "grid":  # seed by seed, as a named study goes
+        jobs = plan.twins_last(sorted(jobs, key=lambda job: job.seed))
+    return found[0].recipe, jobs, found[0].runs

@@ -1,0 +1,71 @@
+"""What a search says before its first trial and after its last one."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.run_folder import STUDY
+from sweeps.running.conduct import Sweep
+from sweeps.running.display import duration
+from sweeps.tuning import compare
+from sweeps.tuning.points import text
+from sweeps.tuning.rounds import Search
+
+
+def heading(search: Search) -> str:
+    """What is searched, in a few lines."""
+    limits = [duration(search.budget)] if search.budget else []
+    limits += [f"{search.trials} trainings an arm"] if search.trials else []
+    seeds = ", ".join(map(str, search.seeds))
+    workers = f"{search.workers} worker" + "s" * (search.workers > 1)
+    lines = [f"{search.title} · {len(search.arms)} arms · at most {', '.join(limits)} · {workers} · {search.folder}"]
+    lines += [search.facts["banner"]] if search.facts["banner"] else []
+    lines += [f"default: {text(search.space.defaults)}; search seeds {seeds}; pruner {search.pruner}"]
+    return "\n".join(lines)
+
+
+def show_plan(search: Search, sweep: Sweep) -> None:
+    """Print what would be searched."""
+    print(heading(search))
+    for name, dimension in search.space.dimensions.items():
+        again = "" if name in search.space.training.dimensions else "  (no training needed)"
+        print(f"  {name}: {dimension}{again}")
+    for arm in search.arms:
+        print(f"  arm {arm.name}")
+    print("points that all arms share:")
+    for half in (search.space.training, search.space.decoding):
+        for point in half.shared:
+            print(f"  {text(point)}")
+    runs = len(sweep.jobs)
+    print(f"then {runs} runs at the default in {sweep.folder}, and {runs} at each arm's own best beside it")
+
+
+def show_best(search: Search, found: Mapping[str, Any]) -> None:
+    """Say what the search found for each arm."""
+    print(f"{found['rounds']} rounds in {duration(found['spent_s'])}: the same for every arm", flush=True)
+    for arm in search.arms:
+        best, spent = found["best"][arm.name], found["spent"][arm.name]
+        cost = f"{spent['trials']} trials, {spent['decodings']} decodings, {duration(spent['seconds'])} of work"
+        if best is None:
+            print(f"  {arm.name}: no trial came through ({cost})")
+            continue
+        before = "" if best["default_value"] is None else f" (default {best['default_value']:.2f})"
+        print(f"  {arm.name}: {search.score_name} {best['value']:.2f}{before} at {text(best['params'])} ({cost})")
+    if found["rounds"] < 2:
+        print("  only the default was tried: give a larger budget, and start the same command again", file=sys.stderr)
+
+
+def analyse(search: Search, sweep: Sweep, figures: Path, compared: bool) -> None:
+    """Draw the figures and print the table, by the same commands as `make figures`."""
+    folders = [sweep.folder, search.runs / compare.folder(sweep.jobs[0].study)] if compared else []
+    for folder in (folder for folder in folders if (folder / STUDY).exists()):
+        drawn = [sys.executable, "-m", "analysis.figures", str(folder), "--out", str(figures), "--quiet"]
+        subprocess.run(drawn, check=False)
+    line = [sys.executable, "-m", "analysis.tuned", str(search.folder), "--out", str(figures)]
+    if subprocess.run(line, check=False).returncode:
+        print(f"no table; the search is done. Make it by: {shlex.join(line)}", file=sys.stderr)
+    elif (sweep.folder / STUDY).exists():
+        print(f"next: make report FROM={shlex.quote(str(search.folder))} (verdicts, figures, samples in one page)")

@@ -1,0 +1,44 @@
+"""A run of a search: trained and scored on the validation set, unless the search's pruner ends it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+
+from ablations import records
+from core.config import RunConfig
+from sweeps.tuning.ledger import Ledger
+from sweeps.tuning.points import pruner_for
+
+
+def train_and_validate(storage: BaseStorage, config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
+    """Train and validate one run of a search."""
+    from ablations import place, search_run  # on demand: brings in torch, which says nothing about wrong options
+
+    stop = Stop(storage, records.read(folder)["search"])
+    search_run.execute(config, folder, tracker, place.Place(), stop)
+
+
+class Stop:
+    """Reports each validation of a run to its trial in Optuna; true when the pruner would end it.
+
+    facts: what the run's record says of its search. The last validation of a training never ends it: only the score
+    is missing then.
+    """
+
+    def __init__(self, storage: BaseStorage, facts: Mapping[str, Any]) -> None:
+        self.storage, self.facts = storage, facts
+
+    def __call__(self, step: int, bleu: float) -> bool:
+        if self.facts["pruner"] != "median":
+            return False
+        pruner = pruner_for(self.facts["pruner"], self.facts["updates"])
+        ledger = Ledger(self.storage, self.facts["optuna_study"], ("maximize",), pruner)
+        try:
+            trial = self.storage.get_trial(self.facts["trial_id"])
+            ledger.report(trial, self.facts["offset"] + step, bleu)
+            return step < self.facts["updates"] and ledger.hopeless(trial)
+        except (KeyError, UpdateFinishedTrialError):  # the trial is over, or the storage a new one
+            return False
