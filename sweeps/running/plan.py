@@ -158,9 +158,15 @@ def _follows(job: Job, seen: set[str]) -> bool:
 
 
 def comparable(jobs: Sequence[Job]) -> bool:
-    """Whether runs differ in nothing but their arm and seed."""
+    """Whether runs differ in nothing but their arm and seed, options aside that only some of the arms' methods have."""
     varied = {"seed"} | {name for job in jobs for name in job.values}
-    return len({digest({k: v for k, v in job.config.items() if k not in varied}) for job in jobs}) <= 1
+    common = set.intersection(*(set(job.config) for job in jobs)) if jobs else set()
+    by_method: dict[str, set[str]] = {}
+    for job in jobs:
+        own = {name: value for name, value in job.config.items() if name not in varied}
+        by_method.setdefault(job.config.get("method", ""), set()).add(digest(own))
+    shared = {digest({name: job.config[name] for name in common - varied}) for job in jobs}
+    return len(shared) <= 1 and all(len(each) == 1 for each in by_method.values())
 
 
 def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
