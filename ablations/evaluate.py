@@ -2,68 +2,20 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from ablations.materials import Materials, Split
 from core import scores
 from core.batches import Batch, decode_batches
-from core.config import RunConfig
-from core.distributed import ALONE, Ranks
-from core.generation import DECODE_TOKENS, translate
-from core.methods import method_for
+from core.evaluator import Evaluator
+from core.generation import DECODE_TOKENS
 
 SCORE_STEPS = (2, 5, 10, 20, 50)
 """Decoding steps K of the score-against-steps curve, for methods that have them."""
-PROBE_SENTENCES = 100
 TRAJECTORIES = 5
-
-
-class Evaluator:
-    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work."""
-
-    def __init__(self, materials: Materials, config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> None:
-        self.materials, self.config, self.device, self.ranks = materials, config, device, ranks
-        self.method = method_for(config.method)
-        self.decoding = getattr(config.method, "decoding", None)
-        self.test, self.valid = materials.test, materials.valid.head(config.training.valid_sentences)
-        self.test_head = materials.test.head(PROBE_SENTENCES)
-        self.batches: dict[int, list[tuple[list[int], Batch]]] = {}
-
-    def batched(self, split: Split) -> list[tuple[list[int], Batch]]:
-        """Decoding batches of a split that this evaluator holds."""
-        if id(split) not in self.batches:
-            made = decode_batches(split.encoded, DECODE_TOKENS // self.method.count(self.decoding))
-            self.batches[id(split)] = [(indices, batch.to(self.device)) for indices, batch in made]
-        return self.batches[id(split)]
-
-    def texts(self, network: Any, split: Split, decoding: Any) -> list[str]:
-        """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
-        batched, decode = self.ranks.share(self.batched(split)), self.materials.tokenizer.decode
-        found = self.ranks.merged(translate(self.method, network, batched, decoding, decode, self.config.seed))
-        return [found[index] for index in sorted(found)]
-
-    def bleu(self, network: Any, split: Split, decoding: Any) -> float:
-        """BLEU of a split."""
-        return scores.bleu(self.texts(network, split, decoding), split.references)
-
-    def texts_by_step(
-        self, network: Any, batches: Iterable[tuple[list[int], Batch]], decoding: Any
-    ) -> dict[float, dict[int, str]]:
-        """{t: {index of the sentence: what its text is then}} of a decoding with one candidate, in the order of t."""
-        found: dict[float, dict[int, str]] = {}
-        decode, method = self.materials.tokenizer.decode, self.method
-        for indices, batch in batches:
-
-            def keep(t: float, now: Any, indices: list[int] = indices) -> None:
-                found.setdefault(t, {}).update(zip(indices, map(decode, now.ids()), strict=True))
-
-            method.decode(network, batch.to(self.device), method.alone(decoding), self.config.seed, keep)
-        return found
 
 
 def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list[str], dict[str, float]]:

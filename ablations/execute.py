@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ablations import evaluate, records, shared_training
-from ablations.evaluate import Evaluator
 from ablations.factors import FACTORS, Level
-from ablations.materials import Materials, device_for, prepare
 from ablations.metrics_log import MetricsLog
 from ablations.place import Place
 from ablations.provenance import provenance
@@ -26,10 +23,11 @@ from core import corpus, run_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, all_options, flat
 from core.distributed import ALONE, Ranks
+from core.evaluator import Evaluator, new_network
 from core.machine import configure
+from core.materials import Materials, device_for, prepare
 from core.methods import DEFAULT
 from core.methods.method import Method
-from core.randomness import mixed
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
 from core.training import Job, Outcome, Stop, never
 
@@ -117,13 +115,6 @@ class Execution:
         )
         return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write)
 
-    def validate(self, network: Any) -> dict[str, float]:
-        """Losses and BLEU on the validation set's first sentences."""
-        evaluator = self.evaluator
-        batched = [batch for _, batch in evaluator.batched(evaluator.valid)]
-        losses = training.held_out(network, self.method, batched, self.config.training)
-        return losses | {"val/bleu": evaluator.bleu(network, evaluator.valid, self.method.validation)}
-
     def train(self, stop: Stop = never, elsewhere: bool = False) -> Outcome:
         """Train the network, or take the weights of a run that was trained just so; elsewhere: also of another study.
 
@@ -140,7 +131,7 @@ class Execution:
                 log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
-            job = Job(self.config, self.method, self.folder, stream, self.validate, log, stop, ranks)
+            job = Job(self.config, self.method, self.folder, stream, self.evaluator.validate, log, stop, ranks)
             outcome = training.train(self.network, job)
         make_decodable(self.network, outcome)
         return outcome
@@ -182,12 +173,6 @@ def execute(
         tracker.results(folder)
         records.finish(folder)
     return found
-
-
-def new_network(config: RunConfig, method: Method[Any], materials: Materials, device: torch.device) -> Any:
-    """A network with the seed's initial weights: the same for all arms whose shapes agree."""
-    torch.manual_seed(mixed(config.seed, method.WEIGHTS_KEY))
-    return method.build(len(materials.tokenizer), config.data.max_length).to(device)
 
 
 def make_decodable(network: Any, outcome: Outcome) -> None:

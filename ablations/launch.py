@@ -4,12 +4,12 @@ import re
 
 from ablations import presets, records
 from ablations.execute import execute, folder_of, single_arm
-from ablations.materials import device_for
 from ablations.place import Place
 from core import distributed
 from core.config import RunConfig
 from core.distributed import RankLost, Ranks
 from core.errors import UserError
+from core.materials import device_for
 
 
 def launch(config: RunConfig, place: Place, preset: str) -> int:

@@ -3,6 +3,7 @@
 Run folders and converted released checkpoints are such folders.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 from torch import nn
 
 from core import checkpoints, methods
+from core.batches import decode_batches, encode
 from core.checkpoints import Tensors
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
+from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
 from core.run_folder import TOKENIZER, WEIGHTS
 from core.tokenizer import Tokenizer
@@ -32,6 +35,22 @@ class Model:
     def decoding(self) -> Any:
         """The decoding that its own options say; None if the method has no options of decoding."""
         return getattr(self.config.method, "decoding", None)
+
+    def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
+        """The text of each source sentence. decoding: another one than the model's own.
+
+        Raises UserError if a sentence is too long.
+        """
+        decoding, decode = decoding or self.decoding, self.tokenizer.decode
+        encoded = encode([(line, "") for line in lines], self.tokenizer, self.network.max_positions, "source")
+        if encoded.dropped:
+            why, count = next(iter(encoded.dropped.items()))
+            raise UserError(f"{why}: {count} sentences; shorten or split them")
+        device = next(self.network.parameters()).device
+        made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
+        batches = ((indices, batch.to(device)) for indices, batch in made)
+        texts = translate(self.method, self.network, batches, decoding, decode, seed)
+        return [texts[index] for index in sorted(texts)]
 
 
 def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object) -> None:

@@ -89,8 +89,6 @@ def main() -> int:
     import torch  # takes seconds: not for --help
 
     from core import model_folder
-    from core.batches import decode_batches, encode
-    from core.generation import DECODE_TOKENS, translate
     from core.machine import configure
 
     configure(options.threads)
@@ -99,15 +97,8 @@ def main() -> int:
     decoding = decoding_for(model, options, values)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
-    lines = read_lines()
-    encoded = encode([(line, "") for line in lines], model.tokenizer, model.network.max_positions, "standard input")
-    if encoded.dropped:
-        raise UserError(f"{next(iter(encoded.dropped))}: {len(lines) - len(encoded)} lines; shorten or split them")
-    made = decode_batches(encoded, DECODE_TOKENS // model.method.count(decoding))
-    batches = ((indices, batch.to(device)) for indices, batch in made)
-    texts = translate(model.method, model.network, batches, decoding, model.tokenizer.decode, options.seed)
-    for index in sorted(texts):
-        print(texts[index])
+    for text in model.translate(read_lines(), decoding, options.seed):
+        print(text)
     return 0
 
 

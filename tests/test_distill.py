@@ -16,7 +16,7 @@ import torch
 from fake_runs import write_study
 
 from ablations import distill, records
-from ablations.materials import prepare
+from core.materials import prepare
 from analysis import load, provenance
 from core import batches, corpus, lineage, model_folder, teacher
 from core.complexity import translation_entropy

@@ -14,7 +14,7 @@ import torch
 
 from ablations import presets, records
 from ablations.arm import new_model
-from ablations.materials import prepare
+from core.materials import prepare
 from core.batches import Batch
 from core.config import RunConfig, with_values
 from core.difformer import Difformer

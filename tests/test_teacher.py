@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ablations import presets
-from ablations.materials import prepare
+from core.materials import prepare
 from core import beam, checkpoints, model_folder, teacher, training
 from core.autoregressive import Autoregressive
 from core.batches import Batch, BatchStream

@@ -15,7 +15,7 @@ import torch
 
 from ablations import presets
 from ablations.arm import new_model
-from ablations.materials import prepare
+from core.materials import prepare
 from core import checkpoints, model_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, TrainingConfig, with_values

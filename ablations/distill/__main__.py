@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> Options:
 
 def check_options(options: Options) -> Path:
     """The folder of the new corpus. Raises UserError on options that no distillation can have."""
-    from ablations.materials import device_for  # brings in torch, which takes seconds: not for --help
+    from core.materials import device_for  # brings in torch, which takes seconds: not for --help
 
     if options.out is None:
         raise UserError("option out: name the folder for the new corpus, --out FOLDER (make: OUT=)")
@@ -103,10 +103,10 @@ def distill(options: Options) -> Path:
     """Do what is missing; returns the new folder."""
     from ablations.distill import teacher  # these bring in torch
     from ablations.distill.corpus import write_corpus
-    from ablations.evaluate import Evaluator
-    from ablations.materials import device_for, prepare
     from core.config import flat
+    from core.evaluator import Evaluator
     from core.machine import configure
+    from core.materials import device_for, prepare
 
     out, config = check_options(options), options.run
     configure(options.threads)

@@ -7,12 +7,12 @@ from typing import Any
 
 from ablations import provenance, records
 from ablations.distill.teacher import options_of
-from ablations.evaluate import Evaluator
-from ablations.materials import Materials
 from core import checkpoints, origin, scores
 from core.complexity import translation_entropy
 from core.config import RunConfig, flat
 from core.corpus import SPLITS, Pairs
+from core.evaluator import Evaluator
+from core.materials import Materials
 from core.options import values_of
 from core.run_folder import WEIGHTS, replacing, write_json
 

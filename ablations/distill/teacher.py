@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 
-from ablations.evaluate import Evaluator
-from ablations.execute import new_network
-from ablations.materials import Split
 from ablations.metrics_log import MetricsLog
 from core import batches, run_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
+from core.evaluator import Evaluator, new_network
 from core.generation import DECODE_TOKENS, translate
+from core.materials import Split
 from core.training import Job
 
 Say = Callable[[str], None]
@@ -40,11 +39,6 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
     materials.tokenizer.save(folder / run_folder.TOKENIZER)
     network = new_network(config, method, materials, evaluator.device)
 
-    def validate(network: Any) -> dict[str, float]:
-        batched = [batch for _, batch in evaluator.batched(evaluator.valid)]
-        losses = training.held_out(network, method, batched, config.training)
-        return losses | {"val/bleu": evaluator.bleu(network, evaluator.valid, method.validation)}
-
     def log(row: dict[str, Any]) -> None:
         metrics.log(row)
         if "val/bleu" in row:
@@ -54,7 +48,7 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
 
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
     with MetricsLog(folder / run_folder.METRICS, training.saved_step(folder)) as metrics:
-        outcome = training.train(network, Job(config, method, folder, stream, validate, log))
+        outcome = training.train(network, Job(config, method, folder, stream, evaluator.validate, log))
     if outcome.diverged:
         raise UserError(
             f"the teacher's loss is not a number after {outcome.steps} updates; try a lower --lr (it was "

@@ -1,4 +1,4 @@
-"""What all runs of a study share: the corpus, its tokenizer and the encoded splits, made once a process."""
+"""Text made ready: the corpus, its tokenizer and the encoded splits, made once a process."""
 
 import sys
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from functools import lru_cache
 import torch
 
 from core import batches, corpus, tokenizer
-from core.config import DataConfig
 from core.errors import UserError
+from core.sections import DataConfig
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class Split:
 
     pairs: corpus.Pairs
     encoded: batches.Encoded
+
+    @property
+    def sources(self) -> list[str]:
+        """The source side."""
+        return [source for source, _ in self.pairs]
 
     @property
     def references(self) -> list[str]:
@@ -32,6 +37,7 @@ class Split:
 class Materials:
     """Text and tensors of a data configuration."""
 
+    config: DataConfig
     corpus: corpus.Corpus
     tokenizer: tokenizer.Tokenizer
     train: batches.Encoded
@@ -72,7 +78,7 @@ def prepare(config: DataConfig) -> Materials:
     words = tokenizer.build(text, config.vocab_size)
     train = batches.encode(text.train, words, config.max_length, "train")
     valid, test = (_held_out(name, getattr(text, name), words, config) for name in ("valid", "test"))
-    materials = Materials(text, words, train, valid, test)
+    materials = Materials(config, text, words, train, valid, test)
     for why, number in materials.dropped.items():
         print(f"{text.name}: dropped {number} pairs ({why})", file=sys.stderr)
     return materials
