@@ -38,24 +38,18 @@ READS_figures := STUDY RUNS FROM FIGURES ARGS
 READS_report := STUDY RUNS FROM REPORT ARGS
 READS_dashboard := $(READS_report) STORAGE
 READS_test := JOBS ARGS
+READS_test-slow := $(READS_test)
 READS_bench := ARGS
-COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test lint bench clean
+COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test test-slow lint bench clean
 SETTINGS := $(sort $(foreach command,$(COMMANDS),$(READS_$(command)))) PYTHON VENV PY TORCH_INDEX PIP_ARGS
 ELSEWHERE := OMP_% WANDB_% CUDA_% PIP_INDEX_URL PYTHON% SWEEP_STORAGE %_PROXY %_proxy MPLBACKEND MAKE% SHELL -%
 
-# "Did you mean X?" if one of the words $2 is near the word $1. In awk, since Python may not be there yet.
-APART := function apart(a, b, i, j, row, diagonal, above, least) { \
-  for (j = 0; j <= length(b); j++) row[j] = j; \
-  for (i = 1; i <= length(a); i++) { diagonal = row[0]; row[0] = i; \
-    for (j = 1; j <= length(b); j++) { above = row[j]; \
-      least = diagonal + (substr(a, i, 1) != substr(b, j, 1)); \
-      if (above + 1 < least) least = above + 1; \
-      if (row[j - 1] + 1 < least) least = row[j - 1] + 1; \
-      row[j] = least; diagonal = above } } \
-  return row[length(b)] }
-meant = $(shell awk '$(APART) BEGIN { given = tolower(ARGV[1]); least = length(given) / 2; \
-  for (k = 2; k < ARGC; k++) { d = apart(given, tolower(ARGV[k])); if (d < least) { least = d; best = ARGV[k] } } \
-  if (best) print "Did you mean " best "$3?" }' '$1' $2)
+# "Did you mean X?" if one of the words $2 is near the word $1; all of them where there is no Python yet.
+NEAREST := import difflib, sys; given, mark, *names = sys.argv[1:]; small = [name.lower() for name in names]; \
+  near = difflib.get_close_matches(given.lower(), small, 1); \
+  print(*(f"Did you mean {names[small.index(name)]}{mark}?" for name in near))
+meant = $(strip $(shell for python in '$(PY)' python3; do \
+  "$$python" -c '$(NEAREST)' '$1' '$3' $2 2>/dev/null && exit; done; echo 'There are: $2'))
 small = $(shell echo '$1' | tr A-Z a-z)
 
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -90,8 +84,9 @@ help:
 ##   make figures    redraw table and figures of a study from its run folders, or from W&B (FROM=)
 ##   make report     write report/index.html: verdicts, tables, figures, samples of a study, in one file
 ##   make dashboard  W&B workspace and report as code; without a server JSON, optuna-dashboard and our own report
-##   make test       run the tests
-##   make lint       check style and types (ruff, mypy)
+##   make test       run the tests, those that take longest aside
+##   make test-slow  run those
+##   make lint       check style and types (ruff, mypy, shellcheck where it is installed)
 ##   make bench      measure training tokens and decoding sentences per second, and what records and tracking cost
 ##   make setup      install into .venv what the others need (they call it themselves; nothing to do takes no time)
 ##   make clean      remove figures/, caches and build leftovers; runs/, results/, wandb/ and .venv are never touched
@@ -117,7 +112,7 @@ help:
 ##   BUDGET=            time for make search, such as 30m or 4h
 ##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, for make test ARGS="-k scores",
 ##                      for make figures ARGS="--width column" (or page, or inches) and ARGS="--style my.mplstyle"
-##   JOBS=2             processes for make test
+##   JOBS=2             processes for make test and make test-slow
 ##
 ## Variables of the installation
 ##   PYTHON=python3     Python 3.11, 3.12 or 3.13 to make the environment with
@@ -128,92 +123,14 @@ help:
 ##                      (also for another CUDA version). Remembered in .venv; given later, torch is exchanged
 ##   PIP_ARGS=          more arguments for pip, e.g. a mirror or a folder of wheels
 
-# Installation. .venv/ready holds the checksum of the lock that is installed, and the index torch came from. While pip
-# works there is .venv/installing: one without a living process is an interrupted installation, made again from nothing.
-define SETUP
-set -eu
-trap 'echo "stopped; start the same command again, and it is made anew" >&2; exit 130' INT
-py="$$VENV/bin/python"
-lock="$$(cksum < requirements.txt)"
-line() { sed -n "$$1p" "$$VENV/$$2" 2>/dev/null || true; }
-fail() { echo "error: $$1" >&2; exit 2; }
-fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
-version='import sys; print("Python %d.%d" % sys.version_info[:2])'
-
-index="$${TORCH_INDEX:-$$(line 2 ready)}"
-if [ "$$(line 1 ready)" = "$$lock" ] && [ "$$(line 2 ready)" = "$$index" ] && "$$py" -c "" 2>/dev/null; then
-  if [ -n "$$PYTHON" ] && [ "$$("$$PYTHON" -c "$$version")" != "$$("$$py" -c "$$version")" ]; then
-    fail "$$VENV is made with $$("$$py" -c "$$version"); for $$PYTHON give another folder too: VENV=.venv-other"
-  fi
-  exit 0
-fi
-
-pid="$$(line 1 installing)"
-if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then
-  fail "process $$pid is installing into $$VENV; wait for it, or remove $$VENV if that process is something else"
-fi
-if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi
-first="$$1"
-while [ $$# -gt 0 ] && ! "$$1" -c "$$fits" 2>/dev/null; do shift; done
-if [ $$# -eq 0 ]; then
-  fail "Python 3.11, 3.12 or 3.13 is needed, $$first is $$("$$first" --version 2>/dev/null || echo "not there"); name one: make setup PYTHON=python3.12"
-fi
-
-if [ -e "$$VENV/installing" ] || ! "$$py" -c "$$fits" 2>/dev/null || ! "$$py" -m pip --version >/dev/null 2>&1; then
-  if [ -d "$$VENV" ] && [ ! -e "$$VENV/pyvenv.cfg" ] && [ ! -e "$$VENV/installing" ]; then
-    fail "$$VENV exists and is not a virtual environment; give another folder: VENV=.venv"
-  fi
-  echo "Making $$VENV with $$("$$1" --version)"
-  rm -rf "$$VENV"
-  mkdir -p "$$VENV"
-  echo "$$$$" > "$$VENV/installing"
-  "$$1" -m venv "$$VENV" 2> "$$VENV/errors" || { cat "$$VENV/errors" >&2; exit 1; }
-  echo '*' > "$$VENV/.gitignore"
-fi
-echo "$$$$" > "$$VENV/installing"
-rm -f "$$VENV/ready"
-
-pip() { "$$py" -m pip install --disable-pip-version-check $$PIP_ARGS "$$@"; }
-torch="$$(grep '^torch==' requirements.txt)"
-if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null 2>&1 &&
-  pip --quiet --dry-run --no-deps --report - "$$torch" 2>/dev/null | grep -q '"nvidia-'; then
-  echo "No NVIDIA GPU here (no nvidia-smi), but pip is about to fetch torch's CUDA build: gigabytes. For the CPU build"
-  echo "stop it (Ctrl-C) and type    make setup TORCH_INDEX=URL"
-  echo "with the URL that pytorch.org, Get Started, shows behind --index-url for Linux, Pip, CPU."
-fi
-echo "Installing requirements.txt into $$VENV: some minutes the first time"
-if [ -n "$$index" ]; then
-  pip --force-reinstall --no-deps --index-url "$$index" "$$torch"
-fi
-pip -r requirements.txt
-printf '%s\n%s\n' "$$lock" "$$index" > "$$VENV/ready"
-rm "$$VENV/installing"
-"$$py" -c "$$version; from importlib.metadata import version; print('with torch', version('torch'), 'is ready')"
-endef
-
-# What an interpreter given as PY lacks of the packages that pyproject.toml names.
-define LACKS
-import sys
-if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.exit(f"error: Python 3.11, 3.12 or 3.13 is needed, {sys.executable} is {sys.version.split()[0]}")
-import re, tomllib
-from importlib.metadata import distributions
-found = {each.metadata["Name"].lower().replace("_", "-") for each in distributions()}
-with open("pyproject.toml", "rb") as file:
-    names = [re.match("[a-zA-Z0-9-]+", line)[0] for line in tomllib.load(file)["project"]["dependencies"]]
-lacks = [name for name in names if name not in found]
-if lacks:
-    print(f"error: {sys.executable} lacks {', '.join(lacks)}; leave PY out, and make installs into .venv,", file=sys.stderr)
-    sys.exit(f"or:  {sys.executable} -m pip install -r requirements.txt")
-endef
-export SETUP LACKS PYTHON VENV TORCH_INDEX PIP_ARGS
+export PYTHON VENV TORCH_INDEX PIP_ARGS
 
 setup:
 ifeq ($(origin PY),file)
-	@sh -c "$$SETUP"
+	@sh .ci/setup.sh
 else
 	@"$(PY)" -c "" 2>/dev/null || { echo "error: PY=$(PY) does not run; leave PY out, and make installs into .venv" >&2; exit 2; }
-	@"$(PY)" -c "$$LACKS"
+	@"$(PY)" .ci/check_python.py
 endif
 
 # Only what is set is passed on: the defaults live in the command.
@@ -257,12 +174,17 @@ dashboard: setup
 	$(strip "$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))
 
 test: setup
-	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: setup
+	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal -m slow $(ARGS)
 
 lint: setup
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
 	"$(PY)" -m mypy
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run .ci/setup.sh; \
+	else echo "shellcheck is not installed: .ci/run and .ci/setup.sh are not checked"; fi
 
 bench: setup
 	"$(PY)" -m core.bench $(ARGS)

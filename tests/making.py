@@ -1,10 +1,12 @@
 """make, run as a user would."""
 
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,29 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
-def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run make with none of the settings of a make around this test."""
-    variables = set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"}
-    clean = {name: value for name, value in os.environ.items() if name not in variables}
+def surroundings(**variables: str) -> dict[str, Any]:
+    """Options of subprocess: these variables in the environment, and no setting of a make around this test."""
+    ours = set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"}
+    clean = {name: value for name, value in os.environ.items() if name not in ours}
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
-    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120, "preexec_fn": heed}
-    return subprocess.run(["make", *arguments], cwd=folder, env=clean, **options)
+    return {"env": clean | variables, "preexec_fn": heed}
+
+
+def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a script would."""
+    options = surroundings(**variables)
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, **options)
+
+
+def make_on_a_terminal(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a user would: stdout is all that the terminal got."""
+    master, slave = pty.openpty()
+    ends: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+    written = b""
+    with subprocess.Popen(["make", *arguments], cwd=folder, **ends, **surroundings(TERM="xterm", **variables)) as made:
+        os.close(slave)
+        with suppress(OSError):  # Linux says so when the last writer has closed
+            while more := os.read(master, 1024):
+                written += more
+    os.close(master)
+    return subprocess.CompletedProcess(made.args, made.returncode, written.decode())

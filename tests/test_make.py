@@ -2,10 +2,13 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from making import MAKEFILE, ROOT, make, needs_make
+
+CHECKS = ["test", "test-slow", "lint", "bench"]
 
 
 @needs_make
@@ -44,7 +47,7 @@ def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
 @pytest.mark.parametrize("target", ["sweep", "search", "worker"])
 def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(target: str, tmp_path: Path) -> None:
     asked = tmp_path / "python"
-    asked.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "storage: $SWEEP_STORAGE arguments: $*"\n')
+    asked.write_text('#!/bin/sh\n[ "$1" = -m ] || exit 0\necho "storage: $SWEEP_STORAGE arguments: $*"\n')
     asked.chmod(0o755)
     shown = make(target, f"PY={asked}", "STORAGE=postgresql://me:secret@host/db", "DATA=my text").stdout
     line = shown.splitlines()[-1]
@@ -62,7 +65,7 @@ def test_distill_passes_on_what_is_set_and_nothing_else() -> None:
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["sweep", "distill", "search", "worker", "figures", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["sweep", "distill", "search", "worker", "figures", *CHECKS])
 def test_every_command_runs_without_any_setting(target: str, tmp_path: Path) -> None:
     willing = tmp_path / "python"
     willing.write_text("#!/bin/sh\nexit 0\n")
@@ -72,10 +75,10 @@ def test_every_command_runs_without_any_setting(target: str, tmp_path: Path) -> 
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["sweep", "distill", "figures", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["sweep", "distill", "figures", *CHECKS])
 def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
     failing = tmp_path / "python"
-    failing.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nexit 7\n')
+    failing.write_text('#!/bin/sh\n[ "$1" = -m ] || exit 0\nexit 7\n')
     failing.chmod(0o755)
     assert make(target, f"PY={failing}").returncode != 0
 
@@ -112,7 +115,17 @@ def test_a_setting_that_is_none_is_refused_with_the_nearest(given: str, way: str
     assert ("Did you mean" in done.stderr) == ("Did you mean" in way)
 
 
-PROGRAMS = ["sweep", "distill", "search", "worker", "wandb-sweep", "figures", "report", "dashboard", "test", "bench"]
+@needs_make
+def test_without_a_python_the_names_are_listed(tmp_path: Path) -> None:
+    assert "Did you mean sweep?" in make("sweeep").stderr
+    for name in ("make", "sh", "tr"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    assert "There are: ARGS BUDGET DATA" in make("-n", "sweep", "SEED=3", PATH=str(tmp_path)).stderr
+    assert "There are: help setup sweep" in make("sweeep", PATH=str(tmp_path)).stderr
+
+
+PROGRAMS = ["sweep", "distill", "search", "worker", "wandb-sweep", "figures", "report", "dashboard"]
+PROGRAMS += [check for check in CHECKS if check != "lint"]
 INSTALLATION = {"PYTHON", "VENV", "PY", "TORCH_INDEX", "PIP_ARGS"}
 
 
@@ -136,7 +149,7 @@ def test_goals_share_their_settings_and_go_in_their_order(tmp_path: Path) -> Non
     assert make("-n", "sweep", "report", "PY=python", "SEEDS=2", "REPORT=r").returncode == 0
     slow = tmp_path / "python"
     slow.write_text(
-        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = sweeps.study ] && sleep 1\necho "$2" >> "{tmp_path}/log"\n'
+        f'#!/bin/sh\n[ "$1" = -m ] || exit 0\n[ "$2" = sweeps.study ] && sleep 1\necho "$2" >> "{tmp_path}/log"\n'
     )
     slow.chmod(0o755)
     assert make("-j4", "sweep", "report", f"PY={slow}").returncode == 0
@@ -148,6 +161,15 @@ def test_what_programs_read_from_the_environment_may_stand_on_the_line() -> None
     given = ["WANDB_MODE=offline", "CUDA_VISIBLE_DEVICES=0", "OMP_NUM_THREADS=2", "PY=python"]
     known = make("-n", "sweep", *given)
     assert known.returncode == 0 and known.stderr == ""
+
+
+@needs_make
+def test_the_two_test_commands_run_every_test_once() -> None:
+    def marked(target: str) -> str:
+        return make("-n", target, "PY=python").stdout.splitlines()[-1].partition(" -m pytest ")[2]
+
+    assert '-m "not slow"' in marked("test")
+    assert marked("test-slow") == marked("test").replace('"not slow"', "slow")
 
 
 def test_clean_spares_what_took_work() -> None:
@@ -162,4 +184,5 @@ def test_ci_runs_lint_and_tests() -> None:
         "stage setup",
         "stage lint",
         "stage test",
+        "stage test-slow",
     ]
