@@ -16,6 +16,7 @@ from analysis.figures.common import Missing, blocks
 from analysis.formats import PAGE
 from analysis.load import Study
 from analysis.style import Look, Panel, arm_handle, arm_style, banner, grid, legend, legend_height, panels, seeds_text
+from core.run_folder import PROBES
 
 NAME = "embedding_norms"
 KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}
@@ -46,7 +47,7 @@ def tidy(study: Study) -> pd.DataFrame:
                 frame = _ranked(probes["frequency"], probes[kind])
                 frames.append(frame.assign(kind=kind, arm=record["arm"], label=record["label"], seed=record["seed"]))
     if not frames:
-        raise Missing("no run has embedding norms in probes.npz")
+        raise Missing(f"no run has embedding norms in {PROBES}")
     return pd.concat(frames, ignore_index=True)
 
 

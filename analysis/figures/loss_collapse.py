@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
 from analysis.load import STEP, Study
 from analysis.style import Panel, arm_handle, arm_style
+from core.run_folder import METRICS as METRICS_FILE
 
 NAME = "loss_collapse"
 METRICS = {
@@ -29,7 +30,7 @@ def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed, training step and metric."""
     present = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not present:
-        raise Missing("no run has training terms in metrics.jsonl")
+        raise Missing(f"no run has training terms in {METRICS_FILE}")
     keys = ["arm", "label", "seed", STEP]
     return study.metrics.melt(id_vars=keys, value_vars=present, var_name="metric").dropna(subset=["value"])
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
+from core.run_folder import PROBES
 
 NAME = "one_shot"
 METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
@@ -28,7 +29,7 @@ def tidy(study: Study) -> pd.DataFrame:
         frames.append(frame.rename(columns={x: "t"}).assign(mode=mode))
     frame = pd.concat([each for each in frames if len(each)], ignore_index=True) if any(map(len, frames)) else None
     if frame is None:
-        raise Missing("no run has one-shot curves in probes.npz")
+        raise Missing(f"no run has one-shot curves in {PROBES}")
     return frame.assign(value=frame["value"].where(frame["metric"] != "accuracy", 100 * frame["value"]))
 
 

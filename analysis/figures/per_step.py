@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
+from core.run_folder import PROBES
 
 NAME = "per_step"
 METRICS = {
@@ -25,7 +26,7 @@ def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed, metric and t; shares in percent. nearest_F1 stands in the CSV only."""
     frame = probe_curves(study, "t", {name: name for name in (*METRICS, "nearest_F1")})
     if frame.empty:
-        raise Missing("no run has per-step curves in probes.npz")
+        raise Missing(f"no run has per-step curves in {PROBES}")
     return frame.assign(value=frame["value"].where(~frame["metric"].isin(PERCENT), 100 * frame["value"]))
 
 

@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
 from analysis.load import Study
 from analysis.style import Panel, arm_handle, arm_style
+from core.run_folder import SCORES
 
 NAME = "score_steps"
 AXES = {"steps": "decoding steps K", "ms": "decoding time\n(ms per sentence)"}
@@ -17,7 +18,7 @@ def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed and K: BLEU as value, network calls, milliseconds per sentence (NaN if not recorded)."""
     frame = study.steps.rename(columns={"bleu": "value"}).dropna(subset=["steps", "value"])
     if frame.empty:
-        raise Missing("no run was decoded with several numbers of steps (by_steps in scores.json)")
+        raise Missing(f"no run was decoded with several numbers of steps (by_steps in {SCORES})")
     return frame.assign(ms=1000 * frame["seconds"] / frame["sentences"])
 
 

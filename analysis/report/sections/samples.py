@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.files import read_rows
 from analysis.load import Study
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.section import Section
+from core.run_folder import SAMPLES, try_read
 
 SENTENCES = 12
 """Sentences shown."""
@@ -26,8 +26,8 @@ def read(study: Study) -> Samples | None:
     """The sentences that all arms with samples translated, of the seed that most arms have (the lowest of those)."""
     by_seed: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
     for record in study.scores[["run", "arm", "seed"]].to_dict("records"):
-        rows, _ = read_rows(study.path / record["run"] / "samples.jsonl")
-        whole = {row["id"]: row for row in rows if isinstance(row.get("id"), int) and "source" in row}
+        rows, _ = try_read(study.path / record["run"] / SAMPLES)
+        whole = {row["id"]: row for row in rows or () if isinstance(row.get("id"), int) and "source" in row}
         if whole:
             by_seed.setdefault(record["seed"], {})[record["arm"]] = whole
     if not by_seed:
@@ -65,7 +65,7 @@ def samples_section(study: Study) -> Section:
     """Controls, and a block per sentence."""
     samples = read(study)
     if samples is None:
-        return Section("samples", "Samples", tag("p", "No run has samples (samples.jsonl) that can be compared."))
+        return Section("samples", "Samples", tag("p", f"No run has samples ({SAMPLES}) that can be compared."))
     arms = [(i, arm) for i, arm in enumerate(study.arms) if arm.name in samples.rows]
     count = f"{len(samples.ids)} of {samples.total:,} test sentences"
     intro = tag(
