@@ -126,14 +126,19 @@ def load(study_dir: str | Path) -> Study:
 
 
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
-    """Say which options differ among results although no arm of the study sets them."""
+    """Say which options differ among results although no arm of the study sets them.
+
+    Where arms are of several methods, an option counts for those methods that read it.
+    """
     varied = {"seed", "data"}.union(*[arm.get("values") or {} for arm in info.get("arms") or []])
     if not any(arm.get("values") for arm in info.get("arms") or []):
         return []
     notes = []
     configs = [record.get("config") or {} for record in records]
     for option in sorted(set().union(*configs) - varied):
-        levels = sorted({json.dumps(config.get(option)) for config in configs})
+        readers = {config.get("method") for config in configs if option in config}
+        own = [config for config in configs if "method" not in varied or config.get("method") in readers]
+        levels = sorted({json.dumps(config.get(option)) for config in own})
         if len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
     return notes

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
-from analysis.style import Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_style
 from core.run_folder import PROBES
 
 NAME = "per_step"
@@ -19,6 +19,7 @@ METRICS = {
     "accuracy": "accuracy\n(%)",
     "nearest": "recovered by\nnearest (%)",
 }
+x_label = t_label
 PERCENT = ("accuracy", "nearest", "nearest_F1")
 
 
@@ -52,8 +53,4 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     """Every metric against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="noise_factor", width=width)
-    for ax, panel, metric in cells:
-        draw(ax, study, stats, panel, metric)
-    finish(study, fig, t_label(study), [arm_handle(study, arm.name, marker="") for arm in study.arms])
-    return fig, stats
+    return draw_facets(study, stats, metrics, draw, x_label, width=width, marker=""), stats
