@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+from core.run_folder import RUN, SEARCH, STUDY
+
 FETCH_FIRST = "run folders are read here; make figures FROM={} makes them of what W&B holds and says where"
 SHOWN = 20
 """So many studies a message names."""
@@ -10,8 +12,8 @@ SHOWN = 20
 
 def studies_in(folder: Path) -> list[str]:
     """Names of the study folders in a folder such as runs/."""
-    found = [file.parent for name in ("*/study.json", "*/search.json") for file in folder.glob(name)]
-    found += [file.parent.parent for file in folder.glob("*/*/run.json")]
+    found = [file.parent for name in (STUDY, SEARCH) for file in folder.glob(f"*/{name}")]
+    found += [file.parent.parent for file in folder.glob(f"*/*/{RUN}")]
     return sorted({path.name for path in found if not path.name.startswith(".")})
 
 
@@ -24,7 +26,7 @@ def no_folder(path: Path) -> str:
 
 def no_runs(path: Path) -> str:
     """The message for a folder that holds no run."""
-    if (path / "study.json").exists():
+    if (path / STUDY).exists():
         way = "nothing of it was run yet; start the same sweep again"
     elif known := studies_in(path):
         way = f"it holds the studies {listed(known)}: name one of them, e.g. {path / known[0]}"
@@ -32,7 +34,7 @@ def no_runs(path: Path) -> str:
         way = FETCH_FIRST.format(path)
     else:
         way = f"it is no study folder such as runs/modules; {beside(path)}"
-    return f"no runs in {path}: it holds no */run.json; {way}"
+    return f"no runs in {path}: it holds no */{RUN}; {way}"
 
 
 def beside(path: Path) -> str:

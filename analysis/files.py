@@ -4,15 +4,13 @@ Only a study.json that is there and unreadable is an error.
 """
 
 import contextlib
-import json
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from core import run_folder
 from core.errors import UserError
+from core.run_folder import try_read
 
 
 @contextlib.contextmanager
@@ -36,20 +34,11 @@ def told(written: Sequence[Path]) -> str:
     return f"wrote {written[0].parent}: " + "; ".join(f"{', '.join(names)} ({kind})" for kind, names in stems.items())
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if it is absent or unreadable."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def read_study(path: Path) -> dict[str, Any] | None:
-    """study.json; None if there is none. Raises UserError if it is there and unreadable."""
-    if not path.exists():
-        return None
-    info = read_json(path)
-    if not isinstance(info, dict):
+def read_study(folder: Path) -> dict[str, Any] | None:
+    """study.json of a study's folder; None if there is none. Raises UserError if it is there and unreadable."""
+    path = folder / run_folder.STUDY
+    info, complaint = try_read(path)
+    if complaint or not isinstance(info, dict | None):
         raise UserError(f"{path} is not readable JSON: delete it and start the sweep again, which writes it anew")
     return info
 
@@ -58,12 +47,13 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
     """All run.json by folder name, and the folders whose run.json cannot be used."""
     records: dict[str, dict[str, Any]] = {}
     broken = []
-    for file in sorted(path.glob("*/run.json")):
-        record = read_json(file)
+    for file in sorted(path.glob(f"*/{run_folder.RUN}")):
+        record, _ = try_read(file)
         if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
             records[file.parent.name] = record
         else:
-            broken.append(failure(file.parent.name, {"state": "broken"}, "run.json is unreadable or incomplete"))
+            reason = f"{run_folder.RUN} is unreadable or incomplete"
+            broken.append(failure(file.parent.name, {"state": "broken"}, reason))
     return records, broken
 
 
@@ -80,41 +70,8 @@ def failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]
     }
 
 
-def read_scores(path: Path) -> dict[str, Any] | None:
-    """scores.json of a run, or None if it is absent or unreadable."""
-    scores = read_json(path)
-    return scores if isinstance(scores, dict) else None
-
-
-def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a JSON-lines file and the number of broken lines (a kill leaves the last one unfinished)."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return [], 0
-    rows, broken = [], 0
-    for line in filter(str.strip, lines):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            broken += 1
-    return rows, broken
-
-
-def read_probes(path: Path, names: Iterable[str]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """probes.npz by run; runs without one are absent, unreadable ones noted."""
-    probes, notes = {}, []
-    for name in names:
-        file = path / name / "probes.npz"
-        if not file.exists():
-            continue
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                probes[name] = {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            notes.append(f"{name}: probes.npz is unreadable and left out")
-    return probes, notes
+def read_each(path: Path, names: Iterable[str], file: str) -> tuple[dict[str, Any], list[str]]:
+    """What can be read of a file of each run, by run, and a note for each that is damaged; absent ones are left out."""
+    read = {name: try_read(path / name / file) for name in names}
+    notes = [f"{name}: {file} {complaint}, left out" for name, (_, complaint) in read.items() if complaint]
+    return {name: content for name, (content, _) in read.items() if content is not None}, notes

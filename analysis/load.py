@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.elsewhere import no_folder, no_runs
-from analysis.files import failure, read_probes, read_records, read_rows, read_scores, read_study
+from analysis.files import failure, read_each, read_records, read_study
 from core.errors import UserError
+from core.run_folder import METRICS, PROBES, SCORES
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
 STEP = "train/step"
@@ -92,11 +93,11 @@ def load(study_dir: str | Path) -> Study:
     path = Path(study_dir)
     if not path.is_dir():
         raise UserError(no_folder(path))
-    described = read_study(path / "study.json")
+    described = read_study(path)
     records, failures = read_records(path)
     if not records and not failures:
         raise UserError(no_runs(path))
-    scores = {name: read_scores(path / name / "scores.json") for name in records}
+    scores = {name: read for name, read in read_each(path, records, SCORES)[0].items() if isinstance(read, dict)}
     chosen, left, notes = _results(records, scores, described)
     failures += left
     if not chosen:
@@ -105,7 +106,7 @@ def load(study_dir: str | Path) -> Study:
     arms = _arms(info, {records[name]["arm"] for name in chosen})
     kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))
     heads = {name: _head(name, records[name], arms) for name in kept}
-    probes, probe_notes = read_probes(path, kept)
+    probes, probe_notes = read_each(path, kept, PROBES)
     metrics, metric_notes = _metrics(path, heads)
     return Study(
         name=str(info.get("study") or path.name),
@@ -114,7 +115,7 @@ def load(study_dir: str | Path) -> Study:
         arms=arms,
         factors={name: list(levels) for name, levels in (info.get("factors") or {}).items()},
         runs=pd.DataFrame([_run_row(name, record) for name, record in records.items()], columns=RUN_COLUMNS),
-        scores=pd.DataFrame([heads[name] | _score_row(scores[name] or {}, records[name]) for name in kept]),
+        scores=pd.DataFrame([heads[name] | _score_row(scores[name], records[name]) for name in kept]),
         steps=_steps({name: heads[name] for name in kept}, scores),
         metrics=metrics,
         failed=pd.DataFrame(failures, columns=["run", "arm", "label", "seed", "state", "reason"]),
@@ -125,21 +126,26 @@ def load(study_dir: str | Path) -> Study:
 
 
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
-    """Say which options differ among results although no arm of the study sets them."""
+    """Say which options differ among results although no arm of the study sets them.
+
+    Where arms are of several methods, an option counts for those methods that read it.
+    """
     varied = {"seed", "data"}.union(*[arm.get("values") or {} for arm in info.get("arms") or []])
     if not any(arm.get("values") for arm in info.get("arms") or []):
         return []
     notes = []
     configs = [record.get("config") or {} for record in records]
     for option in sorted(set().union(*configs) - varied):
-        levels = sorted({json.dumps(config.get(option)) for config in configs})
+        readers = {config.get("method") for config in configs if option in config}
+        own = [config for config in configs if "method" not in varied or config.get("method") in readers]
+        levels = sorted({json.dumps(config.get(option)) for config in own})
         if len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
     return notes
 
 
 def _results(
-    records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None], info: dict[str, Any] | None
+    records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any]], info: dict[str, Any] | None
 ) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """The runs that are results (one per arm and seed), those that are none and why, and notes about the rest."""
     known, planned = {arm["name"] for arm in (info or {}).get("arms") or []}, (info or {}).get("runs")
@@ -153,7 +159,7 @@ def _results(
         if planned is not None and name not in planned:
             others.setdefault("not among those of the sweep that study.json describes", []).append(name)
             continue
-        reason = _no_result(record, scores[name], metric)
+        reason = _no_result(record, scores.get(name), metric)
         if reason:
             failures.append(failure(name, record, reason))
             continue
@@ -180,10 +186,10 @@ def _no_result(record: Mapping[str, Any], scores: Mapping[str, Any] | None, metr
         state = record.get("state", "unknown")
         return f"{state}: {record['reason']}" if record.get("reason") else f"{state}, not finished"
     if scores is None:
-        return "finished, but scores.json is missing or unreadable"
+        return f"finished, but {SCORES} is missing or unreadable"
     value = scores.get(metric)
     if not isinstance(value, int | float) or not math.isfinite(value):
-        return f"finished, but scores.json has no finite {metric}"
+        return f"finished, but {SCORES} has no finite {metric}"
     return None
 
 
@@ -237,9 +243,9 @@ def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
     return row | {"outcome": record.get("outcome") or "ok"}
 
 
-def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any] | None]) -> pd.DataFrame:
+def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
     """by_steps of every result: run, arm, label, seed, steps (K), calls, bleu, seconds, sentences."""
-    by_steps = {name: (scores[name] or {}).get("by_steps") or [] for name in heads}
+    by_steps = {name: scores[name].get("by_steps") or [] for name in heads}
     rows = [head | row for name, head in heads.items() for row in by_steps[name] if isinstance(row, dict)]
     columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds", "sentences"]
     return _numeric(pd.DataFrame(rows, columns=columns))
@@ -247,13 +253,8 @@ def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, A
 
 def _metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
     """metrics.jsonl of every result, one row per training step, and a note for each file with broken lines."""
-    frames, notes = [], []
-    for name, head in heads.items():
-        rows, broken = read_rows(path / name / "metrics.jsonl")
-        if broken:
-            notes.append(f"{name}: {broken} broken line{'s' * (broken > 1)} of metrics.jsonl left out")
-        if rows:
-            frames.append(_one_row_per_step(pd.DataFrame(rows)).assign(**head))
+    read, notes = read_each(path, heads, METRICS)
+    frames = [_one_row_per_step(pd.DataFrame(rows)).assign(**heads[name]) for name, rows in read.items() if rows]
     if not frames:
         return pd.DataFrame(columns=["run", "arm", "label", "seed", STEP]), notes
     return pd.concat(frames, ignore_index=True), notes

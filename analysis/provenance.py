@@ -27,9 +27,7 @@ def footer(study: Study) -> list[str]:
     lines = [study.banner] if study.banner else []
     lines += [
         f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}.",
-        f"Test set: {_scores(study, 'sentences')} sentences; candidates (lengths x noises): "
-        f"{_scores(study, 'candidates')}; decoding steps K: {_scores(study, 'decoding_steps')}, "
-        f"of which left out at the end: {_scores(study, 'early_stop')}.",
+        f"Test set: {_scores(study, 'sentences')} sentences{_decoding(study)}.",
         f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
         f"Seeds: {_seeds(study)}. {INTERVALS}",
@@ -55,6 +53,26 @@ def arm_rows(study: Study) -> pd.DataFrame:
         row |= {"torch": _records(own, _torch), "commit": _records(own, _commit), "command": _command(own)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+DECODING = {
+    "candidates": "; candidates (lengths x noises)",
+    "beam": "; beam",
+    "decoding_steps": "; decoding steps K",
+    "early_stop": ", of which left out at the end",
+}
+"""What scores.json says of decoding, where the method knows of it."""
+
+
+def _decoding(study: Study) -> str:
+    """How texts were decoded, to be appended; what only some arms know is followed by their names."""
+    facts = []
+    for column, name in DECODING.items():
+        rows = study.scores.dropna(subset=[column]) if column in study.scores else study.scores.iloc[:0]
+        whose = [arm.label for arm in study.arms if (rows["arm"] == arm.name).any()]
+        only = f" ({', '.join(whose)})" if len(whose) < len(study.arms) else ""
+        facts += [f"{name}: {_scores(study, column)}{only}"] if whose else []
+    return "".join(facts)
 
 
 def _command(study: Study) -> str:
@@ -84,8 +102,10 @@ def _distinct(values: Iterable[Any]) -> str:
 def _scores(study: Study, column: str) -> str:
     if column not in study.scores:
         return "unknown"
-    values = study.scores[column]
-    return _distinct(int(v) if isinstance(v, float) and v == int(v) else v for v in values.dropna())
+    values = study.scores[column].dropna()
+    if values.empty:
+        return "n/a"
+    return _distinct(int(v) if isinstance(v, float) and v == int(v) else v for v in values)
 
 
 def _records(study: Study, read: Callable[[dict[str, Any]], Any]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,7 +47,6 @@ def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str]
         path = stem.with_suffix(f".{form}")
         path.write_bytes(rendered(figure, form, stem.name))
         written.append(path)
-    plt.close(figure)
     table = stem.with_suffix(".csv")
     frame.to_csv(table, index=False, lineterminator="\n")
     return [*written, table]

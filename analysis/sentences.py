@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from sacrebleu.metrics import BLEU
 
-from analysis.files import read_rows
 from analysis.load import Study
 from analysis.results import interval_columns
 from analysis.stats import from_resamples, holm, resampling, verdict
+from core.run_folder import SAMPLES, SCORES, try_read
 
 ORDERS = 4
 SAME = 1e-6
@@ -57,19 +57,19 @@ def counts(study: Study) -> tuple[dict[str, np.ndarray], list[str]]:
     left_out: dict[str, list[str]] = {}
     common: list[tuple[object, object]] | None = None
     for run, expected in zip(study.scores["run"], study.scores["bleu"], strict=True):
-        rows, broken = read_rows(study.path / run / "samples.jsonl")
-        whole = all(isinstance(row.get(key), str) for row in rows for key in ("hypothesis", "reference"))
-        if broken or not rows or not whole:
-            left_out.setdefault("samples.jsonl is missing or incomplete", []).append(run)
+        rows, complaint = try_read(study.path / run / SAMPLES)
+        whole = all(isinstance(row.get(key), str) for row in rows or () for key in ("hypothesis", "reference"))
+        if complaint or not rows or not whole:
+            left_out.setdefault(f"{SAMPLES} is missing or incomplete", []).append(run)
             continue
         keys = [(row.get("id"), row["reference"]) for row in rows]
         common = common or keys
         if keys != common:
-            left_out.setdefault("samples.jsonl has other sentences than the first run's", []).append(run)
+            left_out.setdefault(f"{SAMPLES} has other sentences than the first run's", []).append(run)
             continue
         table = statistics([row["hypothesis"] for row in rows], [row["reference"] for row in rows])
         if not abs(float(bleu(table.sum(axis=0))) - expected) < SAME:
-            left_out.setdefault("BLEU of samples.jsonl is not the one in scores.json", []).append(run)
+            left_out.setdefault(f"BLEU of {SAMPLES} is not the one in {SCORES}", []).append(run)
             continue
         found[run] = table
     return found, [f"{reason} ({_named(runs)})" for reason, runs in left_out.items()]

@@ -22,7 +22,7 @@ from core.errors import UserError, command
 
 def described(path: Path) -> Study | None:
     """The study that study.json describes, all arms present and nothing run; None without a study.json."""
-    info = read_study(path / "study.json")
+    info = read_study(path)
     if info is None:
         return None
     arms = tuple(

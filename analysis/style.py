@@ -6,6 +6,7 @@ and the viridis scale; line style and marker say the same a second time.
 """
 
 import contextlib
+import io
 import logging
 import re
 import textwrap
@@ -15,12 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -78,6 +76,16 @@ def styled(style: Mapping[Any, Any] | None = None) -> Iterator[None]:
         yield
 
 
+class Page(Figure):
+    """A figure that pyplot does not know of: it belongs to who made it, whatever the backend, and notebooks show it."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        with styled():
+            self.savefig(file, format="png")
+        return file.getvalue()
+
+
 class Look(NamedTuple):
     """How one arm is drawn; `filled`: whether its markers are."""
 
@@ -108,8 +116,8 @@ def arm_style(study: Study) -> dict[str, Look]:
     numeric = len(levels) == 1 and all(isinstance(x, int | float) and not isinstance(x, bool) for x in levels[0])
     names = list(toggles)
     if numeric or len(names) > len(OKABE_ITO):
-        scale = plt.get_cmap("viridis")
-        colors = [matplotlib.colors.to_hex(scale(0.85 * i / max(1, len(names) - 1))) for i in range(len(names))]
+        scale = matplotlib.colormaps["viridis"]
+        colors = [to_hex(scale(0.85 * i / max(1, len(names) - 1))) for i in range(len(names))]
     else:
         colors = list(OKABE_ITO[: len(names)])
     return {
@@ -154,7 +162,7 @@ def grid(
     rows: int, columns: int, width: float, row_height: float, extra: float = 0.0
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure of panels in the common style; extra: inches for legend and banner."""
-    figure = plt.figure(
+    figure = Page(
         figsize=(width, rows * row_height + extra),
         layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04),
     )
@@ -204,10 +212,13 @@ def legend_height(study: Study, width: float) -> float:
     return 0.15 * _scale() * -(-len(labels) // legend_columns(labels, width)) + 0.1
 
 
-def banner(figure: Figure, study: Study, *what: str) -> None:
-    """Above the panels: what the numbers are worth (the study's banner), and what lines, bands and boxes are."""
-    said = "; ".join(line for line in (study.banner, *what) if line)
-    text = textwrap.fill(said, int((figure.get_figwidth() - 0.1) / (0.051 * _scale())))
+def banner(figure: Figure, worth: str, *what: str, margin: float = 0.1) -> None:
+    """Above the panels: what the numbers are worth (a study's banner), and what lines, bands and boxes are.
+
+    margin: inches that lines leave free.
+    """
+    said = "; ".join(line for line in (worth, *what) if line)
+    text = textwrap.fill(said, int((figure.get_figwidth() - margin) / (0.051 * _scale())))
     size = matplotlib.rcParams["legend.fontsize"]
     figure.suptitle(text, x=0.01, ha="left", fontsize=size, color=GREY, style="italic")
 

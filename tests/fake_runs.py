@@ -36,6 +36,43 @@ def modules_arms() -> list[Spec]:
     return arms
 
 
+def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
+    """The study `systems`, whose arms are two methods, or `beam`, whose arms are all of the autoregressive one."""
+    own = {"method": "autoregressive", "label_smoothing": 0.1}
+    if kind == "beam":
+        return (
+            [
+                {"name": f"beam{k}", "label": f"beam {k}", "toggles": {kind: k}, "values": {kind: k}, "options": own}
+                for k in (1, 5)
+            ],
+            {kind: [1, 5]},
+            "beam1",
+        )
+    options = {"difformer": {"method": "difformer", "diffusion_steps": STEPS, "noise_factor": 4.0, "schedule": "sqrt"},
+               "autoregressive": own | {"beam": 5}}  # fmt: skip
+    arms = [
+        {"name": name, "label": name, "toggles": {"method": name}, "values": {"method": name}, "options": each}
+        for name, each in options.items()
+    ]
+    return arms, {"method": list(options)}, "difformer"
+
+
+def without_diffusion(folder: Path) -> None:
+    """Leave in a run folder what an autoregressive Transformer leaves there: nothing of steps, t and embeddings."""
+    (folder / "probes.npz").unlink()
+    scores = json.loads((folder / "scores.json").read_text())
+    for key in ("by_steps", "early_stop", "decoding_steps"):
+        del scores[key]
+    (folder / "scores.json").write_text(json.dumps(scores | {"candidates": "1", "beam": 5}))
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        rows = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        kept = [{k: v for k, v in row.items() if not k.startswith("diag/")} for row in rows]
+        for row in kept:
+            for key in ("train/mse", "val/mse", "trajectory"):
+                row.pop(key, None)
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
 def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
     """Arms, factors and control of a study by name."""
     if kind == "modules":
@@ -45,6 +82,8 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
             "noise_factor": [4.0, 1.0],
         }
         return modules_arms(), factors, "anchor+norm+F4"
+    if kind in ("systems", "beam"):
+        return systems_arms(kind)
     if kind == "noise_factor":
         levels: list[Any] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]
         names, labels = [f"F{x:g}" for x in levels], [f"F{x:g}" for x in levels]
@@ -180,9 +219,8 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
     rng = np.random.default_rng([seed, index])
     folder.mkdir(parents=True)
     scores = score_row(arm["toggles"], rng, seed)
-    config = {"seed": seed, "diffusion_steps": STEPS, "updates": 700, "batch_tokens": 1024, "data": None} | arm[
-        "values"
-    ]
+    config = {"seed": seed, "updates": 700, "batch_tokens": 1024, "data": None}
+    config |= arm.get("options", {"diffusion_steps": STEPS}) | arm["values"]
     data = {"name": "embedded corpus (translate)", "digest": "0a1b2c3d", "train_pairs": 20000, "valid_pairs": 400}
     record = {
         "format": 1, "study": study, "arm": arm["name"], "label": arm["label"], "seed": seed, "hash": folder.name[-8:],
@@ -202,18 +240,22 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
     np.savez(folder / "probes.npz", **probe_arrays(arm["toggles"], rng, scores["bleu"]))  # type: ignore[arg-type]
     rows = sample_rows(rng, scores["bleu"])
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if config.get("method") == "autoregressive":
+        without_diffusion(folder)
 
 
 def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2, 3)) -> Path:
-    """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms)."""
+    """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms),
+    systems (two methods), beam (none of whose arms has steps)."""
     arms, factors, control = study_arms(kind)
     path = root / kind
     for index, arm in enumerate(arms):
         for seed in seeds:
             write_run(path / f"{arm['name']}-s{seed}-{index:04x}{seed:04x}", kind, arm, seed, index)
+    described = [{key: value for key, value in arm.items() if key != "options"} for arm in arms]
     info = {
-        "study": kind, "metric": "bleu", "seeds": list(seeds), "arms": arms, "factors": factors, "control": control,
-        "runs": [folder.name for folder in sorted(path.iterdir())],
+        "study": kind, "metric": "bleu", "seeds": list(seeds), "arms": described, "factors": factors,
+        "control": control, "runs": [folder.name for folder in sorted(path.iterdir())],
         "command": f"make sweep STUDY={kind}", "preset": "tiny", "banner": BANNER,
     }  # fmt: skip
     (path / "study.json").write_text(json.dumps(info))

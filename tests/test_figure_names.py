@@ -14,7 +14,7 @@ from fake_runs import edit, write_study
 from fake_search import write_search
 from test_paper_figures import overlaps
 
-from analysis.figures import ablation, drawing, of_search, one_shot
+from analysis.figures import ablation, drawing, one_shot
 from analysis.figures.names import WIDEST, drawable, drawn_names
 from analysis.formats import COLUMN, PAGE
 from analysis.load import load
@@ -75,7 +75,7 @@ def test_what_was_drawn_keeps_whole_names(drawn: Path, study: Path, monkeypatch:
 def test_long_names_leave_room(width: float, study: Path) -> None:
     for module in (ablation, one_shot):
         with styled():
-            figure, _ = drawing.draw(module, load(study), width)
+            figure, _ = drawing.draw_module(module, load(study), width)
             figure.draw_without_rendering()
         plt.close(figure)
         box = figure.get_tightbbox()
@@ -91,8 +91,8 @@ def test_the_figures_of_a_search_show_them_too(tmp_path: Path) -> None:
         named(tmp_path / folder)
     found = tuned(search)
     assert found is not None
-    of_search.redraw(found, tmp_path / "out", ["svg"], TEXT)
-    for module in of_search.MODULES:
+    drawing.redraw_search(found, tmp_path / "out", ["svg"], TEXT)
+    for module in drawing.SEARCH_MODULES:
         assert set(DRAWN) <= texts(tmp_path / "out" / f"{module.NAME}.svg"), module.NAME
         assert set(NAMES) <= set(pd.read_csv(tmp_path / "out" / f"{module.NAME}.csv")["label"])
 

@@ -97,9 +97,10 @@ def test_nan_null_and_a_single_seed_do_not_stop_a_figure(tmp_path: Path) -> None
     arrays = {key: np.full_like(x, np.nan) if x.dtype.kind == "f" and key != "t" else x for key, x in arrays.items()}
     np.savez(first / "probes.npz", **arrays)
     edit(first / "scores.json", by_steps=[{"steps": 20, "calls": 15, "bleu": None, "seconds": None}])
-    written, skipped = drawing.redraw(load(path), tmp_path / "out", ["png"])
+    written, said = drawing.redraw(load(path), tmp_path / "out", ["png"])
     assert {file.stem for file in written} == NAMES
-    assert not skipped
+    figures = ", ".join(module.NAME for module in drawing.MODULES if module.NAME != "ablation")
+    assert said == [f"{figures} drawn without anchor · nonorm · F1: no data of it"]
 
 
 def test_csv_holds_what_was_drawn(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from fake_runs import edit, write_study
 
 from analysis import results, tables
-from analysis.files import read_rows
 from analysis.load import load
 from core.errors import UserError
+from core.run_folder import try_read
 
 
 def runs(path: Path) -> list[Path]:
@@ -111,10 +111,10 @@ def test_rows_cut_short_by_a_kill_are_dropped(tmp_path: Path) -> None:
     file = runs(path)[0].parent / "metrics.jsonl"
     text = file.read_text()
     file.write_text(text[: text.rindex("{") + 17])
-    rows, broken = read_rows(file)
-    assert (len(rows), broken) == (text.count("\n") - 1, 1)
+    rows, complaint = try_read(file)
+    assert (len(rows), complaint) == (text.count("\n") - 1, "has 1 broken line")
     study = load(path)
-    assert any("1 broken line of" in note for note in study.notes)
+    assert any("metrics.jsonl has 1 broken line" in note for note in study.notes)
 
 
 def test_a_step_written_twice_by_a_resumed_run_counts_once(tmp_path: Path) -> None:

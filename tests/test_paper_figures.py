@@ -202,7 +202,7 @@ def test_the_last_bits_of_the_layout_do_not_show(
 
     for name in ("as it is", "nudged"):
         with styled():
-            figure, frame = drawing.draw(module, modules)
+            figure, frame = drawing.draw_module(module, modules)
             save(figure, tmp_path / name / "figure", frame, ["svg", "pdf", "png"])
         monkeypatch.setattr(Figure, "draw_without_rendering", nudged)
     for form in ("svg", "pdf", "png"):

@@ -13,10 +13,10 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest, Result, _bootstrap_resample
 
 from analysis import tables
-from analysis.files import read_rows
 from analysis.load import load
 from analysis.sentences import bleu, compare, counts, sentence_note, statistics
 from analysis.stats import paired_bootstrap
+from core.run_folder import read
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "quickly", ".", ","]
 texts = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
@@ -78,7 +78,7 @@ def test_the_bootstrap_agrees_with_sacrebleus_own(tmp_path: Path, monkeypatch: p
     """`sacrebleu --paired-bs`: the same differences and intervals of its resamples; its p is of one tail."""
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
     path = written(tmp_path, seeds=(1,), sentences=200)
-    rows = {run.parent.name[:2]: read_rows(run)[0] for run in path.glob("*/samples.jsonl")}
+    rows = {run.parent.name[:2]: read(run) for run in path.glob("*/samples.jsonl")}
     references = [[str(row["reference"]) for row in rows["F4"]]]
     systems: list[tuple[str, Sequence[str]]] = [
         (arm, [str(row["hypothesis"]) for row in rows[arm]]) for arm in ("F4", "F3", "F6", "F8")

@@ -9,7 +9,7 @@ import pytest
 from fake_runs import edit
 from fake_search import DEFAULTS, write_search
 
-from analysis.figures import of_search
+from analysis.figures import drawing
 from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.load import load
@@ -173,7 +173,7 @@ def test_without_comparison_it_says_so(tmp_path: Path) -> None:
     assert any("not finished" in line for line in lines(found))
     with pytest.raises(Missing, match="not run"):
         figure.figure(found)
-    written, skipped = of_search.redraw(found, tmp_path / "out")
+    written, skipped = drawing.redraw_search(found, tmp_path / "out")
     assert not written and len(skipped) == 3
 
 

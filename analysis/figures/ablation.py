@@ -7,7 +7,6 @@ none.
 
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,7 +17,7 @@ from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.load import Study
 from analysis.results import ablation, comparisons, metric_name, on_levels, short
-from analysis.style import GREY, Look, arm_style, banner, seeds_text
+from analysis.style import GREY, Look, Page, arm_style, banner, seeds_text
 
 NAME = "ablation"
 
@@ -120,7 +119,7 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     _fill(axes, study, stats, tested)
     seeds = seeds_text(study)
     what = "1 seed, so no interval" if seeds == "1 seed" else f"mean and 95% t interval over {seeds}; |: one seed"
-    banner(fig, study, what)
+    banner(fig, study.banner, what)
     return fig, stats
 
 
@@ -134,7 +133,7 @@ def _beside(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, d
     widths = {"toggles": 0.33 * len(study.factors), "arms": 3.0, "effects": 2.4}
     kept = [name for name in widths if (name != "toggles" or matrix) and (name != "effects" or len(tested))]
     height = 0.85 + 0.24 * max(len(study.arms), len(tested), 3)
-    fig = plt.figure(figsize=(width, height), layout="constrained")
+    fig = Page(figsize=(width, height), layout="constrained")
     drawn = fig.subplots(1, len(kept), width_ratios=[widths[name] for name in kept], squeeze=False)[0]
     return fig, dict(zip(kept, drawn, strict=True))
 
@@ -145,7 +144,7 @@ def _below(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, di
     if len(tested):
         lines["effects"] = len(study.arms) if (tested["kind"] == "difference").any() else len(tested)
     heights = [0.5 + 0.19 * max(count, 3) for count in lines.values()]
-    fig = plt.figure(figsize=(width, 0.35 + sum(heights)), layout="constrained")
+    fig = Page(figsize=(width, 0.35 + sum(heights)), layout="constrained")
     drawn = fig.subplots(len(lines), 1, height_ratios=heights, squeeze=False)[:, 0]
     return fig, dict(zip(lines, drawn, strict=True))
 

@@ -1,6 +1,7 @@
 """What several figures share: means over seeds with their range, curves, and the error of missing data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.formats import COLUMN, PAGE
 from analysis.load import Study
-from analysis.style import Look, Panel, banner, grid, legend, legend_height, panels, range_text
+from analysis.style import Look, Panel, arm_handle, banner, grid, legend, legend_height, panels, range_text
 
 
 class Missing(Exception):
@@ -77,9 +78,23 @@ def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
 
 
+def only_drawn(study: Study, frame: pd.DataFrame) -> Study:
+    """The study with those arms that a figure's frame has something of."""
+    drawn = set(frame["arm"])
+    return replace(study, arms=tuple(arm for arm in study.arms if arm.name in drawn))
+
+
+def name_missing(study: Study, frame: pd.DataFrame) -> str:
+    """The arms that a figure's frame has nothing of, such as another method's without what it shows; may be empty."""
+    drawn = set(frame["arm"])
+    return ", ".join(arm.label for arm in study.arms if arm.name not in drawn)
+
+
 def steps_total(study: Study) -> int | None:
-    """T, if all results have the same."""
-    totals = {(record.get("config") or {}).get("diffusion_steps") for record in study.records.values()}
+    """T, if all results of the study's arms have the same."""
+    arms = {arm.name for arm in study.arms}
+    configs = [record.get("config") or {} for record in study.records.values() if record["arm"] in arms]
+    totals = {config.get("diffusion_steps") for config in configs}
     return totals.pop() if len(totals) == 1 else None
 
 
@@ -174,6 +189,30 @@ def _column(ax: Axes) -> int:
     return int(ax.get_subplotspec().colspan.start)  # type: ignore[union-attr]
 
 
+def draw_facets(
+    study: Study,
+    stats: pd.DataFrame,
+    metrics: Mapping[str, str],
+    draw: Callable[[Axes, Study, pd.DataFrame, Panel, str], None],
+    x_label: Callable[[Study], str],
+    within: str = "noise_factor",
+    width: float | None = None,
+    common_x: bool = True,
+    what: str = "",
+    **handle: Any,
+) -> Figure:
+    """A figure of those metrics and arms that stats has, in `facets`, with legend and banner.
+
+    draw: puts one metric of a panel's arms into axes. what: said above the figure. handle: changes of legend entries.
+    """
+    study = only_drawn(study, stats)
+    fig, cells = facets(study, metrics, within, width, common_x)
+    for ax, panel, metric in cells:
+        draw(ax, study, stats, panel, metric)
+    finish(study, fig, x_label(study), [arm_handle(study, arm.name, **handle) for arm in study.arms], what)
+    return fig
+
+
 def finish(study: Study, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
     """The label of the x axis below each column, the legend, and the banner."""
     lowest = {_column(ax): ax for ax in fig.axes}
@@ -181,4 +220,4 @@ def finish(study: Study, fig: Figure, x: str, handles: list[Line2D], *what: str)
         ax.set_xlabel(x)
     fig.align_labels()
     legend(fig, handles)
-    banner(fig, study, range_text(study), *what)
+    banner(fig, study.banner, range_text(study), *what)

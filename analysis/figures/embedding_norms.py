@@ -12,10 +12,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.common import Missing, blocks
+from analysis.figures.common import Missing, blocks, only_drawn
 from analysis.formats import PAGE
 from analysis.load import Study
 from analysis.style import Look, Panel, arm_handle, arm_style, banner, grid, legend, legend_height, panels, seeds_text
+from core.run_folder import PROBES
 
 NAME = "embedding_norms"
 KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}
@@ -46,7 +47,7 @@ def tidy(study: Study) -> pd.DataFrame:
                 frame = _ranked(probes["frequency"], probes[kind])
                 frames.append(frame.assign(kind=kind, arm=record["arm"], label=record["label"], seed=record["seed"]))
     if not frames:
-        raise Missing("no run has embedding norms in probes.npz")
+        raise Missing(f"no run has embedding norms in {PROBES}")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -93,23 +94,24 @@ def _box_handle(study: Study, name: str) -> Line2D:
 def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Columns: arms that differ in the embedding norm side by side; rows: norm in the table, norm of z_0."""
     stats = statistics(tidy(study))
+    study, kinds = only_drawn(study, stats), [kind for kind in KINDS if (stats["kind"] == kind).any()]
     parts = blocks(panels(study, within="embedding_norm", most=4), width or PAGE)
     extra = 0.4 + 0.5 * len(parts) + legend_height(study, width or PAGE)
-    rows = 2 * len(parts)
+    rows = len(kinds) * len(parts)
     fig, axes = grid(rows, len(parts[0]), width or PAGE, 1.5 if len(parts) == 1 else 1.2, extra)
     for i, row in enumerate(axes):
-        kind, panel_row = list(KINDS)[i % 2], parts[i // 2]
+        kind, panel_row = kinds[i % len(kinds)], parts[i // len(kinds)]
         _draw_row(row, study, stats, kind, panel_row)
-        row[0].sharey(axes[i % 2][0])
+        row[0].sharey(axes[i % len(kinds)][0])
         row[0].set_ylim(0, 1.05 * stats.loc[stats["kind"] == kind, "p95"].max())
         for ax, panel in zip(row, panel_row, strict=False):
-            if i % 2 == 0:
+            if kind == kinds[0]:
                 ax.set_title(panel.title)
-            else:
+            if kind == kinds[-1]:
                 _label_bands(ax, stats)
                 ax.set_xlabel("frequency rank of types" if i == rows - 1 or len(parts) == 1 else "")
     legend(fig, [_box_handle(study, arm.name) for arm in study.arms])
-    banner(fig, study, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
+    banner(fig, study.banner, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
     return fig, stats
 
 

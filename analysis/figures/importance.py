@@ -1,13 +1,12 @@
 """How much each searched option matters: fANOVA's shares, per arm and over all."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing
-from analysis.figures.searches import caption
 from analysis.formats import COLUMN
-from analysis.style import SMALL
+from analysis.style import SMALL, Page, banner
 from analysis.tuned.data import Tuned
 from analysis.tuned.text import label
 
@@ -24,7 +23,8 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     options = [*found.search["dimensions"], *(["arm"] if "arm" in set(frame["option"]) else [])]
     table = frame.pivot(index="label", columns="option", values="share").reindex(columns=options)
     table = table.reindex(index=list(dict.fromkeys(frame["label"]))).astype(float)
-    fig = plt.figure(figsize=(COLUMN, 1.1 + 0.22 * len(table)), layout="constrained")
+    fig = Page(figsize=(COLUMN, 1.1 + 0.22 * len(table)), layout="constrained")
+    FigureCanvasAgg(fig)  # seaborn draws it once; without a canvas of its own it would ask for pyplot's
     ax = fig.subplots()
     shades = seaborn.light_palette("#56B4E9", as_cmap=True)  # black on the darkest of them is still easy to read
     words = {"size": SMALL, "color": "black"}
@@ -36,5 +36,10 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0)
     ax.grid(visible=False)
-    caption(fig, found, "share of all main effects on the validation score (fANOVA)")
+    banner(
+        fig,
+        str(found.search.get("banner") or ""),
+        "share of all main effects on the validation score (fANOVA)",
+        margin=0.0,
+    )
     return fig, frame

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
 from analysis.load import STEP, Study
-from analysis.style import Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_style
+from core.run_folder import METRICS as METRICS_FILE
 
 NAME = "loss_collapse"
 METRICS = {
@@ -25,11 +26,16 @@ LOG = ("train/mse",)
 FROM_ZERO = ("train/mse", "train/token", "train/nll", "diag/norm_mean", "diag/rank")
 
 
+def x_label(_: Study) -> str:
+    """Of the axis."""
+    return "training step"
+
+
 def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed, training step and metric."""
     present = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not present:
-        raise Missing("no run has training terms in metrics.jsonl")
+        raise Missing(f"no run has training terms in {METRICS_FILE}")
     keys = ["arm", "label", "seed", STEP]
     return study.metrics.melt(id_vars=keys, value_vars=present, var_name="metric").dropna(subset=["value"])
 
@@ -58,8 +64,4 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     """Every metric against the training step; arms that differ in the anchor loss alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="anchor_loss", width=width)
-    for ax, panel, metric in cells:
-        draw(ax, study, stats, panel, metric)
-    finish(study, fig, "training step", [arm_handle(study, arm.name, marker="") for arm in study.arms])
-    return fig, stats
+    return draw_facets(study, stats, metrics, draw, x_label, "anchor_loss", width, marker=""), stats

@@ -10,13 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
-from analysis.style import Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_style
+from core.run_folder import PROBES
 
 NAME = "one_shot"
 METRICS = {"bleu": "BLEU", "accuracy": "accuracy (%)"}
 MODES = {"oneshot": "dashed: from pure noise", "along": "solid: along the trajectory"}
+x_label = t_label
 LINES: dict[str, Any] = {"oneshot": (0, (3, 1.2)), "along": "-"}
 
 
@@ -28,7 +30,7 @@ def tidy(study: Study) -> pd.DataFrame:
         frames.append(frame.rename(columns={x: "t"}).assign(mode=mode))
     frame = pd.concat([each for each in frames if len(each)], ignore_index=True) if any(map(len, frames)) else None
     if frame is None:
-        raise Missing("no run has one-shot curves in probes.npz")
+        raise Missing(f"no run has one-shot curves in {PROBES}")
     return frame.assign(value=frame["value"].where(frame["metric"] != "accuracy", 100 * frame["value"]))
 
 
@@ -52,9 +54,6 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     """BLEU and accuracy against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="noise_factor", width=width)
-    for ax, panel, metric in cells:
-        draw(ax, study, stats, panel, metric)
-    arms = [arm_handle(study, arm.name, linestyle="none", markersize=5) for arm in study.arms]
-    finish(study, fig, t_label(study), arms, "; ".join(MODES.values()))
-    return fig, stats
+    what = "; ".join(text for mode, text in MODES.items() if (stats["mode"] == mode).any())
+    legend: dict[str, Any] = {"linestyle": "none", "markersize": 5}
+    return draw_facets(study, stats, metrics, draw, x_label, width=width, what=what, **legend), stats

@@ -1,15 +1,13 @@
 """Validation score against decoding time: every completed trial, and each arm's front."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.figures.common import Missing, plain_numbers
-from analysis.figures.searches import caption
 from analysis.formats import COLUMN
 from analysis.results import NAMES
-from analysis.style import arm_handle, arm_style, legend
+from analysis.style import Page, arm_handle, arm_style, banner, legend
 from analysis.tuned.data import Tuned
 
 NAME = "pareto"
@@ -23,7 +21,7 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     if found.default is None:
         raise Missing("the arms have not run at the default yet")
     looks = arm_style(found.default)
-    fig = plt.figure(figsize=(COLUMN, 2.9), layout="constrained")
+    fig = Page(figsize=(COLUMN, 2.9), layout="constrained")
     ax = fig.subplots()
     for arm, own in frame.groupby("arm", sort=False):
         look = looks[str(arm)]
@@ -39,5 +37,5 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     ax.set_xlabel("decoding, CPU ms per sentence")
     ax.set_ylabel(f"validation {NAMES.get(found.metric, found.metric)}")
     legend(fig, [arm_handle(found.default, arm.name) for arm in found.default.arms if arm.name in set(frame["arm"])])
-    caption(fig, found, "dots: trials of the search; steps: fronts")
+    banner(fig, str(found.search.get("banner") or ""), "dots: trials of the search; steps: fronts", margin=0.0)
     return fig, frame

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, facets, finish, probe_curves, seed_range, t_label, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
 from analysis.load import Study
-from analysis.style import Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_style
+from core.run_folder import PROBES
 
 NAME = "per_step"
 METRICS = {
@@ -18,6 +19,7 @@ METRICS = {
     "accuracy": "accuracy\n(%)",
     "nearest": "recovered by\nnearest (%)",
 }
+x_label = t_label
 PERCENT = ("accuracy", "nearest", "nearest_F1")
 
 
@@ -25,7 +27,7 @@ def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed, metric and t; shares in percent. nearest_F1 stands in the CSV only."""
     frame = probe_curves(study, "t", {name: name for name in (*METRICS, "nearest_F1")})
     if frame.empty:
-        raise Missing("no run has per-step curves in probes.npz")
+        raise Missing(f"no run has per-step curves in {PROBES}")
     return frame.assign(value=frame["value"].where(~frame["metric"].isin(PERCENT), 100 * frame["value"]))
 
 
@@ -51,8 +53,4 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     """Every metric against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    fig, cells = facets(study, metrics, within="noise_factor", width=width)
-    for ax, panel, metric in cells:
-        draw(ax, study, stats, panel, metric)
-    finish(study, fig, t_label(study), [arm_handle(study, arm.name, marker="") for arm in study.arms])
-    return fig, stats
+    return draw_facets(study, stats, metrics, draw, x_label, width=width, marker=""), stats

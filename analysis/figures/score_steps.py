@@ -5,19 +5,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.figures.common import Missing, curve, facets, finish, plain_numbers, seed_range, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
 from analysis.load import Study
-from analysis.style import Panel, arm_handle, arm_style
+from analysis.style import Panel, arm_style
+from core.run_folder import SCORES
 
 NAME = "score_steps"
 AXES = {"steps": "decoding steps K", "ms": "decoding time\n(ms per sentence)"}
+
+
+METRICS = dict.fromkeys(AXES, "BLEU")
+
+
+def x_label(_: Study) -> str:
+    """None for all: each panel has its own."""
+    return ""
 
 
 def tidy(study: Study) -> pd.DataFrame:
     """A row per arm, seed and K: BLEU as value, network calls, milliseconds per sentence (NaN if not recorded)."""
     frame = study.steps.rename(columns={"bleu": "value"}).dropna(subset=["steps", "value"])
     if frame.empty:
-        raise Missing("no run was decoded with several numbers of steps (by_steps in scores.json)")
+        raise Missing(f"no run was decoded with several numbers of steps (by_steps in {SCORES})")
     return frame.assign(ms=1000 * frame["seconds"] / frame["sentences"])
 
 
@@ -50,9 +59,5 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> N
 def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """BLEU over K and over time; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
-    kept = {x: "BLEU" for x in AXES if (stats[x] > 0).any()}
-    fig, cells = facets(study, kept, within="noise_factor", width=width, common_x=False)
-    for ax, panel, x in cells:
-        draw(ax, study, stats, panel, x)
-    finish(study, fig, "", [arm_handle(study, arm.name) for arm in study.arms])
-    return fig, stats
+    kept = {x: label for x, label in METRICS.items() if (stats[x] > 0).any()}
+    return draw_facets(study, stats, kept, draw, x_label, width=width, common_x=False), stats

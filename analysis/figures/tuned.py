@@ -4,7 +4,6 @@ Left, a pair of means with their intervals for each arm (open: default; filled: 
 effects of a factorial. Intervals are t intervals over the study's seeds.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.results import NAMES
 from analysis.separation import seeds_seen
-from analysis.style import GREY, Look, arm_style, banner, legend
+from analysis.style import GREY, Look, Page, arm_style, banner, legend
 from analysis.tuned.data import Tuned
 
 NAME = "tuned"
@@ -64,7 +63,7 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
     stats = statistics(found)
     arms, effects = stats[stats["kind"] == "arm"], stats[stats["kind"] != "arm"]
     height = 1.15 + 0.3 * max(len(found.arms), len(found.effects), 2)
-    fig = plt.figure(figsize=(PAGE, height), layout="constrained")
+    fig = Page(figsize=(PAGE, height), layout="constrained")
     axes = fig.subplots(1, 2 if len(effects) else 1, squeeze=False)[0]
     name = NAMES.get(found.metric, found.metric)
     draw_pairs(axes[0], arms, arm_style(found.default))
@@ -81,5 +80,5 @@ def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
         for when, label in WHEN.items()
     ]
     legend(fig, handles)
-    banner(fig, found.default, f"mean and 95% t interval over {seeds_seen(stats['n'])}")
+    banner(fig, found.default.banner, f"mean and 95% t interval over {seeds_seen(stats['n'])}")
     return fig, stats

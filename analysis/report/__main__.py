@@ -6,12 +6,11 @@ writes report/index.html; the same runs give the same bytes.
 """
 
 import argparse
-import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError, command
+from core.run_folder import replacing
 
 if TYPE_CHECKING:
     from analysis.load import Study
@@ -29,14 +28,11 @@ def read(path: Path) -> "Study":
 def write(text: str, out: Path) -> Path:
     """Write out/index.html whole or not at all. Raises UserError where that is impossible."""
     path = out / "index.html"
-    part = out / f".index.{os.getpid()}.part"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(text.encode("utf-8"))
-        part.replace(path)
+        with replacing(path) as draft:
+            draft.write_bytes(text.encode("utf-8"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise UserError(
             f"{path} cannot be written: {error.strerror}; give another folder with --out (make: REPORT=)"
         ) from None

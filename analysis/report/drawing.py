@@ -8,7 +8,6 @@ import io
 import re
 from xml.etree import ElementTree
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis.formats import PAGE
@@ -22,11 +21,10 @@ DROPPED = {f"{{{SVG}}}{name}" for name in ("metadata", "style", "script")}
 
 
 def svg_text(figure: Figure) -> str:
-    """The figure as matplotlib writes it; the figure is closed."""
+    """The figure as matplotlib writes it."""
     buffer = io.StringIO()
     fix_layout(figure)
     figure.savefig(buffer, format="svg", metadata=METADATA["svg"])
-    plt.close(figure)
     return buffer.getvalue()
 
 

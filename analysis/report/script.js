@@ -134,6 +134,7 @@ function samples(controls) {
   });
 
   function read() {
+    if (!slider) return; // no arm writes step by step
     const article = byId(choose.value);
     const index = Number(slider.value);
     let said = "no steps";
@@ -151,6 +152,7 @@ function samples(controls) {
 
   function show() {
     all(".sentence").forEach((article) => article.classList.toggle("chosen", article.id === choose.value));
+    if (!slider) return;
     const lengths = all(".outputs > li", byId(choose.value)).map((output) => stepsOf(output).length);
     slider.max = String(Math.max(1, ...lengths) - 1);
     slider.disabled = Math.max(...lengths) < 2;
@@ -164,7 +166,7 @@ function samples(controls) {
   }
 
   choose.addEventListener("change", show);
-  slider.addEventListener("input", read);
+  if (slider) slider.addEventListener("input", read);
   boxes.forEach((box) => box.addEventListener("change", pick));
   show();
   pick();

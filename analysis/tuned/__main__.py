@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from core.errors import UserError, command
+from core.run_folder import SEARCH
 
 
 @command
@@ -13,11 +14,10 @@ def main() -> None:
     parser.add_argument("search_dir", type=Path, help="folder of a search, such as runs/modules-search")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     options = parser.parse_args()
-    from analysis.tuned.data import FILE  # these take seconds: not for --help
-    from analysis.tuned.writing import report
+    from analysis.tuned.writing import report  # takes seconds: not for --help
 
     if not report(options.search_dir, options.out):
-        raise UserError(f"no search in {options.search_dir} (no {FILE}): make search writes one to runs/STUDY-search")
+        raise UserError(f"no search in {options.search_dir} (no {SEARCH}): make search writes one to runs/STUDY-search")
 
 
 if __name__ == "__main__":

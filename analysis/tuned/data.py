@@ -8,13 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.files import read_json
 from analysis.load import Study, load
 from analysis.results import effects_of, factorial_cells, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
 from core.errors import UserError
-
-FILE = "search.json"
+from core.run_folder import SEARCH, try_read
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,10 @@ def tuned(path: Path) -> Tuned | None:
 
     Raises UserError if its search.json cannot be read.
     """
-    file = Path(path) / FILE
+    file = Path(path) / SEARCH
     if not file.exists():
         return None
-    search = read_json(file)
+    search, _ = try_read(file)
     if not isinstance(search, dict) or "arms" not in search:
         raise UserError(f"{file} is not readable: start the search again, which writes it anew")
     studies: dict[str, Study | None] = {}

@@ -91,7 +91,11 @@ def _trained(found: Tuned) -> list[str]:
     """In how many arms the best point was trained otherwise than the default, and not only decoded otherwise."""
     options, best = found.search.get("trained") or [], found.points
     defaults = found.search["defaults"]
-    other = [arm for arm, point in best.items() if any(point["params"].get(o) != defaults.get(o) for o in options)]
+    other = [
+        arm
+        for arm, point in best.items()
+        if any(point["params"].get(o, defaults.get(o)) != defaults.get(o) for o in options)
+    ]
     if not options or not best:
         return []
     text = f"Another {' or '.join(map(label, options))} than the default was best in {len(other)} of {len(best)} arms"

@@ -25,8 +25,10 @@ def label(option: str) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value of an option in three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A value of an option in three digits; n/a for an option that an arm does not have."""
+    if isinstance(value, float):
+        return "n/a" if math.isnan(value) else f"{value:.3g}"
+    return str(value)
 
 
 def arms_grid(found: Tuned) -> Grid:

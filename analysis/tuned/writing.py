@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.figures import of_search
+from analysis.figures.drawing import redraw_search
 from analysis.files import told, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
@@ -53,7 +53,7 @@ def report(
         print_grids(tables, lines(found), console)
     out = out / path.resolve().name
     with writing():
-        written, skipped = of_search.redraw(found, out, formats, style)
+        written, skipped = redraw_search(found, out, formats, style)
         written += write(found, out)
     print("\n".join([told(written), *skipped]))
     return True

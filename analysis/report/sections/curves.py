@@ -13,6 +13,7 @@ from analysis.report.html import Html, join, script_data, tag, text_of
 from analysis.report.section import Section
 from analysis.report.tables import download, scroll
 from analysis.style import Look, arm_style
+from core import run_folder
 
 METRICS = {
     "train/loss": "training loss",
@@ -36,7 +37,7 @@ def curves_section(study: Study) -> Section:
     """The charts, the chooser of metric and step, and the table of values at that step."""
     kept = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not kept:
-        return Section("curves", "Training curves", tag("p", "No run has a readable metrics.jsonl."))
+        return Section("curves", "Training curves", tag("p", f"No run has a readable {run_folder.METRICS}."))
     curves = {name: thinned(study.metrics, name) for name in kept}
     runs = list(study.scores["run"])
     drawn = {name: _lines(study, frame, runs) for name, frame in curves.items()}

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from analysis.figures.common import Missing
-from analysis.figures.drawing import MODULES, draw
+from analysis.figures.common import Missing, name_missing
+from analysis.figures.drawing import MODULES, draw_module
 from analysis.load import Study
 from analysis.report.alternative import describe
 from analysis.report.drawing import inline, svg_text
@@ -48,7 +48,9 @@ def figures_section(study: Study) -> Section:
         for module in MODULES:
             title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
             try:
-                figure, frame = draw(module, study)
+                figure, frame = draw_module(module, study)
+                missing = name_missing(study, frame)
+                caption += f" Without {missing}: no data of it." if missing else ""
                 parts.append(_figure(study, module.NAME, title, caption, svg_text(figure), frame))
             except Missing as missing:
                 parts.append(tag("p", f"{title}: left out, {missing}.", class_="note"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -86,26 +87,27 @@ def runs_frame(study: Study) -> pd.DataFrame:
 
 def _runs_table(study: Study, frame: pd.DataFrame) -> Html:
     """The runs, grouped by arm; a link to an arm finds its group."""
-    heads = tag("tr", [tag("th", name, scope="col", class_=None if i == 0 else "number" if key in DIGITS else None)
-                       for i, (key, name) in enumerate(SHOWN.items())])  # fmt: skip
+    shown = [key for key in SHOWN if key in frame and frame[key].notna().any()]
+    heads = tag("tr", [tag("th", SHOWN[key], scope="col", class_="number" if key in DIGITS else None)
+                       for key in shown])  # fmt: skip
     groups = []
     for i, arm in enumerate(study.arms):
         rows = frame[frame["arm"] == arm.name].to_dict("records")
-        head = tag("tr", tag("th", text_of(arm.label), scope="rowgroup", colspan=str(len(SHOWN))), class_="group")
-        groups.append(tag("tbody", head, [_run_row(row) for row in rows], id=f"arm-{i}"))
+        head = tag("tr", tag("th", text_of(arm.label), scope="rowgroup", colspan=str(len(shown))), class_="group")
+        groups.append(tag("tbody", head, [_run_row(row, shown) for row in rows], id=f"arm-{i}"))
     caption = tag("caption", "Runs behind the numbers", class_="hidden")
     return scroll(tag("table", caption, tag("thead", heads), groups, class_="runs"), "Runs behind the numbers")
 
 
-def _run_row(row: dict[str, Any]) -> Html:
+def _run_row(row: dict[str, Any], shown: list[str]) -> Html:
     cells = [tag("td", text_of(_shown(key, row.get(key))), class_="number" if key in DIGITS else None)
-             for key in SHOWN if key != "run"]  # fmt: skip
+             for key in shown if key != "run"]  # fmt: skip
     return tag("tr", tag("th", text_of(row["run"]), scope="row"), cells)
 
 
 def _shown(key: str, value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
-        return "unknown"
+        return "n/a"
     if key in DIGITS:
         return number(float(value), DIGITS[key])
     if key == "versions":
@@ -117,25 +119,33 @@ def _shown(key: str, value: Any) -> str:
 
 
 def options_table(study: Study) -> Html:
-    """The options that differ between arms as a table, the common ones in a disclosure."""
+    """The options that differ between arms as a table; those of some methods alone, and common ones, in disclosures."""
     configs = {arm.name: _config(study, arm) for arm in study.arms}
-    names = sorted(set().union(*configs.values()) - {"seed"}) if configs else []
+    names = sorted(set().union(*configs.values()) - {"seed"})
+    partial = [name for name in names if any(name not in config for config in configs.values())]
     levels = {name: {json.dumps(config.get(name)) for config in configs.values()} for name in names}
-    varied = [name for name in names if len(levels[name]) > 1]
-    rows = [[arm.label, *(_option(configs[arm.name].get(name)) for name in varied)] for arm in study.arms]
+    varied = [name for name in names if len(levels[name]) > 1 and name not in partial]
+    rows = [[arm.label, *(_option(configs[arm.name], name) for name in varied)] for arm in study.arms]
     differing = table(["arm", *varied], rows, "Options that differ between arms") if varied else None
-    common = [[name, _option(next(iter(configs.values())).get(name))] for name in names if name not in varied]
-    same = tag(
-        "details",
-        tag("summary", f"{len(common)} options that are the same in all arms"),
-        table(["option", "value"], common, "Options that are the same in all arms"),
-        class_="common",
+    common = [name for name in names if name not in varied and name not in partial]
+    first = next(iter(configs.values()))
+    own = [[name, *(_option(configs[arm.name], name) for arm in study.arms)] for name in partial]
+    return join(
+        differing,
+        _disclosed("that not all arms have", ["option", *(arm.label for arm in study.arms)], own),
+        _disclosed("that are the same in all arms", ["option", "value"], [[n, _option(first, n)] for n in common]),
     )
-    return join(differing, same if common else None)
 
 
-def _option(value: Any) -> str:
-    return "none" if value is None else str(value)
+def _disclosed(which: str, heads: list[str], rows: list[list[str]]) -> Html | None:
+    if not rows:
+        return None
+    inner = table(heads, rows, f"Options {which}")
+    return tag("details", tag("summary", f"{len(rows)} options {which}"), inner, class_="common")
+
+
+def _option(config: Mapping[str, Any], name: str) -> str:
+    return "n/a" if name not in config else "none" if config[name] is None else str(config[name])
 
 
 def _config(study: Study, arm: Arm) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.files import read_rows
 from analysis.load import Study
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.section import Section
+from core.run_folder import SAMPLES, try_read
 
 SENTENCES = 12
 """Sentences shown."""
@@ -20,14 +20,16 @@ class Samples:
     ids: list[int]
     rows: dict[str, dict[int, dict[str, Any]]]
     total: int
+    stepwise: bool = True
+    """Whether any run recorded how its texts looked at each step."""
 
 
 def read(study: Study) -> Samples | None:
     """The sentences that all arms with samples translated, of the seed that most arms have (the lowest of those)."""
     by_seed: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
     for record in study.scores[["run", "arm", "seed"]].to_dict("records"):
-        rows, _ = read_rows(study.path / record["run"] / "samples.jsonl")
-        whole = {row["id"]: row for row in rows if isinstance(row.get("id"), int) and "source" in row}
+        rows, _ = try_read(study.path / record["run"] / SAMPLES)
+        whole = {row["id"]: row for row in rows or () if isinstance(row.get("id"), int) and "source" in row}
         if whole:
             by_seed.setdefault(record["seed"], {})[record["arm"]] = whole
     if not by_seed:
@@ -37,8 +39,9 @@ def read(study: Study) -> Samples | None:
     common = sorted(i for i in set.intersection(*[set(rows) for rows in rows_of.values()]) if _same(rows_of, i))
     if not common:
         return None
-    decoded = [i for i in common if all(rows[i].get("trajectory") for rows in rows_of.values())]
-    return Samples(seed, chosen(common, decoded), rows_of, len(common))
+    stepwise = [rows for rows in rows_of.values() if any(row.get("trajectory") for row in rows.values())]
+    decoded = [i for i in common if all(rows[i].get("trajectory") for rows in stepwise)] if stepwise else []
+    return Samples(seed, chosen(common, decoded), rows_of, len(common), bool(stepwise))
 
 
 def chosen(common: list[int], decoded: list[int]) -> list[int]:
@@ -65,19 +68,15 @@ def samples_section(study: Study) -> Section:
     """Controls, and a block per sentence."""
     samples = read(study)
     if samples is None:
-        return Section("samples", "Samples", tag("p", "No run has samples (samples.jsonl) that can be compared."))
+        return Section("samples", "Samples", tag("p", f"No run has samples ({SAMPLES}) that can be compared."))
     arms = [(i, arm) for i, arm in enumerate(study.arms) if arm.name in samples.rows]
     count = f"{len(samples.ids)} of {samples.total:,} test sentences"
-    intro = tag(
-        "p",
-        f"Seed {samples.seed}; {count}, by their place, not their quality; runs record the decoding of some. "
-        "Words that changed since the step before are ",
-        tag("mark", "marked"),
-        ".",
-        class_="note",
-    )
+    steps = ["; runs record the decoding of some. Words that changed since the step before are ", tag("mark", "marked")]
+    where = f"Seed {samples.seed}; {count}, by their place, not their quality"
+    intro = tag("p", where, steps if samples.stepwise else None, ".", class_="note")
     blocks = [_sentence(samples, i, arms) for i in samples.ids]
-    return Section("samples", "Samples and their decoding", join(intro, _controls(samples, arms), blocks))
+    title = "Samples and their decoding" if samples.stepwise else "Samples"
+    return Section("samples", title, join(intro, _controls(samples, arms), blocks))
 
 
 def _controls(samples: Samples, arms: list[Any]) -> Html:
@@ -97,7 +96,9 @@ def _controls(samples: Samples, arms: list[Any]) -> Html:
         tag("input", type="range", id="decoding", min="0", max="1", value="1", step="1"),
     )
     fieldset = tag("fieldset", tag("legend", "Arms"), boxes)
-    return tag("div", choose, step, fieldset, class_="controls js-only", id="sample-controls")
+    return tag(
+        "div", choose, step if samples.stepwise else None, fieldset, class_="controls js-only", id="sample-controls"
+    )
 
 
 def _short(text: object, most: int = 60) -> str:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from analysis.files import read_json
 from analysis.load import Study
 from analysis.report.html import join, tag
 from analysis.report.section import Section
 from analysis.report.tables import download, grid_table
-from analysis.tuned.data import FILE, Tuned, tuned
+from analysis.tuned.data import Tuned, tuned
 from analysis.tuned.lines import lines
 from analysis.tuned.text import grids
+from core.run_folder import SEARCH, try_read
 
 
 def tuned_section(study: Study) -> Section | None:
@@ -25,8 +25,8 @@ def tuned_section(study: Study) -> Section | None:
 
 def search_of(folder: Path) -> Tuned | None:
     """The search that a study's folder holds or belongs to: one beside it names the folder in its search.json."""
-    for file in [folder / FILE, *sorted(folder.parent.glob(f"*/{FILE}"))]:
-        search = read_json(file) if file.exists() else None
+    for file in [folder / SEARCH, *sorted(folder.parent.glob(f"*/{SEARCH}"))]:
+        search, _ = try_read(file)
         if isinstance(search, dict) and (
             file.parent == folder or folder.resolve().name in (search.get("default"), search.get("tuned"))
         ):

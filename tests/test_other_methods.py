@@ -1,0 +1,89 @@
+"""Arms of other methods: what only some runs left is shown of those; what none left is left out, and said."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_runs import edit, write_study
+
+from analysis import tables
+from analysis.figures import drawing
+from analysis.load import Study, load
+from analysis.report.page import page
+
+OF_DIFFUSION = ("embedding_norms", "per_step", "one_shot", "score_steps")
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A diffusion model and an autoregressive one."""
+    return load(write_study(tmp_path_factory.mktemp("runs"), "systems"))
+
+
+@pytest.fixture(scope="module")
+def beam(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Autoregressive arms alone."""
+    return load(write_study(tmp_path_factory.mktemp("runs"), "beam"))
+
+
+def test_both_methods_are_read_and_their_options_are_no_complaint(systems: Study, beam: Study) -> None:
+    assert len(systems.scores) == 6 and len(systems.probes) == 3
+    assert systems.notes == beam.notes == ()
+
+
+def test_an_option_that_differs_within_a_method_is_told(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "systems", seeds=(1, 2))
+    record = next(path.glob("autoregressive-s1-*")) / "run.json"
+    edit(record, config=load(path).records[record.parent.name]["config"] | {"label_smoothing": 0.2})
+    assert load(path).notes == ("the results differ in label_smoothing, which no arm sets: 0.1, 0.2",)
+
+
+def test_figures_show_the_arms_that_have_what_they_show(systems: Study, tmp_path: Path) -> None:
+    written, said = drawing.redraw(systems, tmp_path, ["png"])
+    assert {path.stem for path in written} == {module.NAME for module in drawing.MODULES}
+    assert said == [f"{', '.join(OF_DIFFUSION)} drawn without autoregressive: no data of it"]
+    assert set(pd.read_csv(tmp_path / "per_step.csv")["arm"]) == {"difformer"}
+    losses = pd.read_csv(tmp_path / "loss_collapse.csv")
+    assert set(losses.loc[losses["metric"] == "train/nll", "arm"]) == {"difformer", "autoregressive"}
+    assert set(losses.loc[losses["metric"] == "train/mse", "arm"]) == {"difformer"}
+
+
+def test_a_figure_of_which_no_arm_has_anything_is_left_out(beam: Study, tmp_path: Path) -> None:
+    written, said = drawing.redraw(beam, tmp_path, ["png"])
+    assert {path.stem for path in written} == {"ablation", "loss_collapse"}
+    assert [line.partition(" left out: no run ")[0] for line in said] == list(OF_DIFFUSION)
+
+
+def test_a_kind_of_norm_that_no_arm_has_costs_a_row(tmp_path: Path) -> None:
+    import numpy as np
+
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    for file in path.glob("*/probes.npz"):
+        arrays = dict(np.load(file))
+        del arrays["norm_raw"]
+        np.savez(file, **arrays)
+    study = load(path)
+    figure = drawing.draw(study, "embedding_norms")
+    assert len({ax.get_subplotspec().rowspan.start for ax in figure.axes}) == 1  # type: ignore[union-attr]
+
+
+def test_tables_say_what_each_method_has(systems: Study, beam: Study) -> None:
+    made = tables.tabulate(systems)
+    footer = "\n".join(made.lines)
+    assert (
+        "candidates (lengths x noises): 1x1 | 1; beam: 5 (autoregressive); decoding steps K: 20 (difformer)" in footer
+    )
+    rows = made.frames["table"].set_index("arm")
+    assert rows.loc["autoregressive", "decoding_steps"] == "n/a" and rows.loc["difformer", "decoding_steps"] == "20"
+    assert "decoding steps" not in "\n".join(tables.tabulate(beam).lines)
+
+
+def test_the_report_takes_them(systems: Study, beam: Study) -> None:
+    both = page(systems)
+    assert "Without autoregressive: no data of it." in both
+    assert "options that not all arms have" in both and "<bdi>label_smoothing</bdi>" in both
+    assert 'id="decoding"' in both and "Samples and their decoding" in both
+    alone = page(beam)
+    assert 'id="decoding"' not in alone and "Samples and their decoding" not in alone
+    assert alone.count(": left out, no run ") == 4
+    assert '<th scope="col">K</th>' in both and '<th scope="col">K</th>' not in alone
