@@ -15,7 +15,7 @@ from tracked import ROOT, log_all, run_folder, until
 
 from ablations import records
 from sweeps import mirror
-from sweeps.wb import restore, tracking, wandb_file
+from sweeps.wb import private, restore, tracking, wandb_file
 from sweeps.wb.tracking import WandbTracker
 
 STEPS = [1, 2, 2, 3, 4, 4]
@@ -27,7 +27,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 2.0)
     quick = {"x_graphql_retry_max": 1, "x_graphql_retry_wait_min_seconds": 0.1, "x_graphql_retry_wait_max_seconds": 0.2}
     quick |= {"x_graphql_timeout_seconds": 1.0, "x_file_stream_retry_wait_min_seconds": 0.1}
-    monkeypatch.setattr(tracking, "PATIENCE", tracking.PATIENCE | quick)
+    monkeypatch.setattr(private, "PATIENCE", private.PATIENCE | quick)
     for name in ("DATA", "CACHE", "ARTIFACT"):  # as a user has it: beside the runs
         monkeypatch.delenv(f"WANDB_{name}_DIR")
     yield

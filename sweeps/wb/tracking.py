@@ -19,7 +19,7 @@ from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
 from core.errors import UserError
-from sweeps.wb import archive
+from sweeps.wb import archive, private
 from sweeps.wb.connection import client, has_key, mode, reachable, report, server
 
 if TYPE_CHECKING:
@@ -32,15 +32,6 @@ FINISH_SECONDS = 60.0
 
 ROOM_BYTES = 64 * 1024
 """With less left on its disk, what the client wrote may be cut off: it writes blocks of 32 KiB."""
-
-PATIENCE = {
-    "x_graphql_retry_max": 2,
-    "x_graphql_retry_wait_max_seconds": 4.0,
-    "x_graphql_timeout_seconds": 10.0,
-    "x_file_transfer_retry_max": 2,
-    "x_file_transfer_timeout_seconds": 30.0,
-}
-"""How often the client tries again: without it, a server that is gone at the end of a run holds it up without limit."""
 
 STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
 STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
@@ -102,11 +93,8 @@ def address(record: Mapping[str, Any]) -> dict[str, str]:
 def _settings(online: bool, sweep: str | None) -> Any:
     values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
     values |= {"sweep_id": sweep} if sweep else {}
-    values |= {"x_save_requirements": False}  # the record has the versions that matter
-    if online:
-        values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS} | PATIENCE
-    else:
-        values |= {"x_disable_stats": True}
+    values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS} if online else {}
+    values |= private.experimental_settings(online)
     known = client().Settings.model_fields  # older versions wait without a limit
     return client().Settings(**{name: value for name, value in values.items() if name in known})
 
@@ -195,7 +183,7 @@ class WandbTracker:
             if record.get("data"):
                 self._safely(lambda: self._came_about(record))
             if (folder / lineage.MODEL_FILES[0]).exists():
-                self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
+                self._safely(lambda: private.log_artifact(self.run, lineage.model(record, folder), used=True))
             self._safely(lambda: media.show_texts(self.run, folder))
 
     def _answered(self) -> bool:
@@ -220,9 +208,9 @@ class WandbTracker:
                 _told.add(step.id)
                 with client().init(**self._beside(step)) as run:
                     for artifact in step.used:
-                        lineage.log(run, artifact, made=False, used=True)
-                    lineage.log(run, step.made)
-        lineage.log(self.run, lineage.corpus(record["data"], record["config"]), made=False, used=True)
+                        private.log_artifact(run, artifact, made=False, used=True)
+                    private.log_artifact(run, step.made)
+        private.log_artifact(self.run, lineage.corpus(record["data"], record["config"]), made=False, used=True)
 
     def _beside(self, step: "lineage.Step") -> dict[str, Any]:
         """Options of a run beside the own one."""
@@ -255,7 +243,7 @@ class WandbTracker:
         if (self.folder / "scores.json").exists() and self._answered():
             from sweeps.wb import lineage
 
-            lineage.log(self.run, lineage.outputs(self.run.id, self.folder))
+            private.log_artifact(self.run, lineage.outputs(self.run.id, self.folder))
 
 
 def _line(error: BaseException) -> str:
