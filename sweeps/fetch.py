@@ -22,6 +22,7 @@ from typing import Any, Literal
 from ablations import command_line
 from core.config import digest, nearest
 from core.errors import UserError, command
+from core.run_folder import RUN, SEARCH, STUDY
 from sweeps.wb import restore, wandb_file
 from sweeps.wb.restore import Held, Restored
 
@@ -79,7 +80,7 @@ def of_wandb(source: str) -> bool:
     path = Path(source)
     if source.startswith("wandb:") or path.suffix == ".wandb":
         return True
-    ours = ("study.json", "search.json", "*/run.json", "*/study.json")
+    ours = (STUDY, SEARCH, f"*/{RUN}", f"*/{STUDY}")
     return not any(next(path.glob(name), None) for name in ours) and next(path.rglob("*.wandb"), None) is not None
 
 

@@ -25,6 +25,7 @@ from ablations import command_line, studies
 from ablations.ranges import Dimension, Levels, Range, absolute, without
 from core.config import digest, flat
 from core.errors import UserError, command
+from core.run_folder import replacing
 from sweeps.running import plan, pool
 from sweeps.running.options import Which, positive
 from sweeps.running.recipe import Recipe
@@ -183,9 +184,8 @@ def write(path: Path, text: str, overwrite: bool) -> None:
         raise UserError(f"{path}: was edited since it was made, and is left as it is; {ways}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another folder with --out") from error
 

@@ -14,7 +14,7 @@ from tracked import ROOT, contents, framed, log_all, plain_surroundings, run_fol
 
 from ablations import records
 from core.errors import UserError
-from sweeps import fetch, mirror
+from sweeps import fetch
 from sweeps.wb import archive, restore, tracking, wandb_api
 
 
@@ -32,7 +32,7 @@ def study(root: Path, seeds: tuple[int, ...] = (1, 2)) -> Path:
 def mirrored(path: Path, mode: str) -> None:
     """All runs of a study into W&B, by the real client."""
     for folder in sorted(file.parent for file in path.glob("*/run.json")):
-        mirror.mirror(folder, mode)
+        tracking.mirror(folder, mode)
     tracking.client().teardown()  # all is written
 
 

@@ -14,7 +14,6 @@ from standin import Server
 from tracked import ROOT, log_all, run_folder, until
 
 from ablations import records
-from sweeps import mirror
 from sweeps.wb import private, restore, tracking, wandb_file
 from sweeps.wb.tracking import WandbTracker
 
@@ -82,7 +81,7 @@ def test_a_server_that_vanishes(wandb_server: Server, tmp_path: Path, capsys: py
     assert steps(back, run) == STEPS and back.backend.runs[run]["exitcode"] == 0, done.stdout + done.stderr
     shutil.rmtree(tmp_path / "modules" / "wandb")
     back.backend.runs.clear()
-    assert mirror.mirror(folder, "online"), "the folder alone is enough"
+    assert tracking.mirror(folder, "online"), "the folder alone is enough"
     tracking.client().teardown()
     assert steps(back, run) == STEPS and back.backend.runs[run]["exitcode"] == 0
     kinds = sorted(a["type"] for a in back.backend.artifacts.values() if a["type"] != "run_table")

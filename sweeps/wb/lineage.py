@@ -19,9 +19,10 @@ from typing import Any
 
 import wandb
 
+from core.run_folder import TOKENIZER, WEIGHTS
 from sweeps.wb import archive
 
-MODEL_FILES = ("model.safetensors", "tokenizer.json")
+MODEL_FILES = (WEIGHTS, TOKENIZER)
 LICENCE = re.compile(r"^\W*licen[cs]e\W+(.+)$", re.IGNORECASE | re.MULTILINE)
 
 

@@ -4,8 +4,9 @@ Without WANDB_MODE and without a key, runs are written offline beside the run fo
 `python -m sweeps.mirror` writes them anew). WANDB_MODE=disabled turns it off. W&B is a mirror of the run folder: when
 it fails, that is reported once and the run goes on.
 
-Under an agent of a W&B sweep (WANDB_SWEEP_ID set) the run takes the agent's WANDB_RUN_ID, WANDB_RUN_GROUP and project,
-and the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last word in its configuration; run.json notes whose it is.
+A run of a sweep file (sweeps/agent.py) has its sweep in run.json. Under W&B's own agent (WANDB_SWEEP_ID set) the run
+takes the agent's WANDB_RUN_ID, WANDB_RUN_GROUP and project, the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last
+word in its configuration, and run.json notes whose it is.
 """
 
 import os
@@ -19,6 +20,7 @@ from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
 from core.errors import UserError
+from core.run_folder import METRICS, SCORES, read
 from sweeps.wb import archive, private
 from sweeps.wb.connection import client, has_key, mode, reachable, report, server
 
@@ -55,12 +57,17 @@ class Identity:
     sweep: str | None = None
 
 
-def identity(record: Mapping[str, Any]) -> Identity:
-    """What a run is called in W&B: what the sweep's agent says (WANDB_SWEEP_ID set), or said when the run was its own.
+def own_id(record: Mapping[str, Any]) -> str:
+    """A run's id in W&B, unless an agent gives one: its hash8 and four digits for the study and arm it belongs to."""
+    return f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
 
-    Otherwise the id is the run's hash8 and four digits for the study and arm it belongs to, the group the study.
+
+def identity(record: Mapping[str, Any]) -> Identity:
+    """What a run is called in W&B: what W&B's agent says (WANDB_SWEEP_ID set), or what its record has of a sweep.
+
+    Otherwise it has its own id, and its group is the study.
     """
-    own = f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
+    own = own_id(record)
     if sweep := os.environ.get("WANDB_SWEEP_ID"):
         group = os.environ.get("WANDB_RUN_GROUP") or record["study"]
         return Identity(os.environ.get("WANDB_RUN_ID") or own, group, sweep)
@@ -168,7 +175,7 @@ class WandbTracker:
 
     def _catch_up(self) -> None:
         """The rows of the file that a signal kept from `log`: a row is written first, and shown after that."""
-        for row in records.read_rows(self.folder / "metrics.jsonl")[self.given :]:
+        for row in read(self.folder / METRICS)[self.given :]:
             self.log(row)
 
     def results(self, folder: Path) -> None:
@@ -240,7 +247,7 @@ class WandbTracker:
         """The run's small files, for `python -m sweeps.fetch`."""
         for row in archive.rows(self.folder):
             self.run.log(row)
-        if (self.folder / "scores.json").exists() and self._answered():
+        if (self.folder / SCORES).exists() and self._answered():
             from sweeps.wb import lineage
 
             private.log_artifact(self.run, lineage.outputs(self.run.id, self.folder))
@@ -260,6 +267,19 @@ def tracker(folder: Path) -> Tracker:
         report(f"{_line(error)}; the run goes on without it")
         return NullTracker()
     return NullTracker() if where == "disabled" else WandbTracker(folder, where)
+
+
+def mirror(folder: Path, mode: str) -> bool:
+    """Write the W&B run of a run folder anew: its rows, its results, its end.
+
+    False if something of it could not be written, which is said.
+    """
+    tracker = WandbTracker(folder, mode)
+    for row in read(folder / METRICS):
+        tracker.log(row)
+    tracker.results(folder)
+    tracker.finish(records.read(folder)["state"])
+    return tracker.well and not tracker.gone
 
 
 __all__ = ["NullTracker", "Tracker", "WandbTracker", "client", "has_key", "mode", "reachable", "server", "tracker"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.run_folder import RUN
 from sweeps.wb import archive, tracking
 from sweeps.wb.restore import Held
 
@@ -61,7 +62,7 @@ def _held(run: Any) -> Held:
     except Exception as error:  # deleted on the server, say
         print(f"{where}: its files are not to be had ({_line(error)}); read from its history", file=sys.stderr)
         files = {}
-    rows = [] if "run.json" in files else list(run.scan_history(use_cache=False))
+    rows = [] if RUN in files else list(run.scan_history(use_cache=False))
     return Held(where, config, summary, rows, files)
 
 
