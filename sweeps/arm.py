@@ -30,6 +30,7 @@ from core.errors import UserError, command
 from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
 from sweeps.running import attempt, plan, pool
+from sweeps.running.options import typed
 from sweeps.running.order import Order, order
 from sweeps.running.recipe import enroll
 from sweeps.wb import connection, tracking
@@ -71,8 +72,7 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
     end_on_sigterm(pool.GRACE_SECONDS)
     made = order(values(sys.argv[1:]))
     folder = made.job.create(made.runs)
-    line = "python -m sweeps.arm " + " ".join(sys.argv[1:])
-    enroll(folder.parent, made.recipe.facts([made.job], line))
+    enroll(folder.parent, made.recipe.facts([made.job], typed("sweeps.arm")))
     if not claim(folder):
         show(folder)
         return 0
@@ -105,7 +105,7 @@ def claim(folder: Path) -> bool:
 def show(folder: Path) -> None:
     """Report a run that is finished already; under an agent its W&B run is written from the folder."""
     print(f"{folder}: finished already", flush=True)
-    mode = tracking.mode()
+    mode = connection.mode()
     if os.environ.get("WANDB_SWEEP_ID") and mode != "disabled":
         tracking.mirror(folder, mode)
 

@@ -31,7 +31,7 @@ def main() -> int:
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:
         raise UserError(f"{study}: no finished or failed runs here; give the folder of a study, e.g. runs/modules")
-    mode = tracking.mode()
+    mode = connection.mode()
     if mode == "disabled":
         raise UserError("WANDB_MODE=disabled turns W&B off; unset it, or use WANDB_MODE=offline")
     well = 0

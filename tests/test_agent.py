@@ -11,11 +11,12 @@ import yaml
 from test_engines import ME, STUDY
 
 from ablations import records
-from sweeps import agent, wandb_sweep
+from sweeps import agent
 from sweeps.running import prepare, report
 from sweeps.running.options import SweepOptions
 from sweeps.running.order import enter_sweep, in_sweep
-from sweeps.wb import sweep_file, tracking, wandb_file
+from sweeps.wb import sweep_file, tracking, wandb_file, write_sweep
+from sweeps.wb.write_sweep import FileOptions
 
 ARMS = "method: grid\nprogram: sweeps/arm.py\nparameters:\n  study: {value: noise_factor}"
 
@@ -29,7 +30,7 @@ class Desk:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         patch.setattr(agent, "prepare", self.prepare)
         patch.setattr(report, "analyse", lambda sweep, figures: None)
-        made = wandb_sweep.describe(wandb_sweep.Options(study=STUDY, preset="smoke", seeds=2)) | content
+        made = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", seeds=2)) | content
         Path("sweep.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
 
     def prepare(self, *given: Any) -> Any:
@@ -84,7 +85,7 @@ def test_the_first_points_and_how_all_stand(
 
 def test_random_points_are_the_same_for_the_sweep_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"method": "random", "run_cap": 3}
-    found = wandb_sweep.describe(wandb_sweep.Options(study=STUDY, preset="smoke", search="random"))
+    found = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", search="random"))
     desk = Desk(tmp_path, monkeypatch, **found | made)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert desk.agent() == 0

@@ -22,10 +22,11 @@ from wandb.proto import wandb_internal_pb2
 from ablations import records
 from core.config import RunConfig
 from core.errors import command
-from sweeps import agent, arm, wandb_sweep, worker
+from sweeps import agent, arm, worker
 from sweeps.running import conduct, display, prepare, report
 from sweeps.running.options import SweepOptions
-from sweeps.wb import sweep_file
+from sweeps.wb import sweep_file, write_sweep
+from sweeps.wb.write_sweep import FileOptions
 
 ROOT = Path(__file__).parents[1]
 ME = [sys.executable, str(Path(__file__).resolve())]
@@ -74,7 +75,7 @@ def runs_in(folder: Path) -> dict[str, float]:
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """The sweep file of a study; for_wandb.yaml has a program that leaves out training."""
-    content = wandb_sweep.describe(wandb_sweep.Options(study=STUDY, preset="smoke", seeds=1))
+    content = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", seeds=1))
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     content["command"] = ["${env}", *ME, "arm", "${args}"]

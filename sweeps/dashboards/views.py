@@ -1,6 +1,7 @@
 """A study's workspace and report as JSON, and saved to the W&B server: written twice, they are updated."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from core.errors import UserError
 from sweeps.dashboards import story
 from sweeps.dashboards.facts import Facts
 from sweeps.dashboards.workspace import name_from, title, workspace
-from sweeps.wb import private
+from sweeps.wb import connection, private
 
 TIMEOUT = 30
 """Seconds a server may take for one answer."""
@@ -52,6 +53,17 @@ def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]
     told.id = existing_report(api, facts, owner, project)
     told.save()
     return [quote(address, safe=":/?=&%#") for address in (made.url, told.url)]  # a project may have blanks
+
+
+def save_patiently(facts: Facts, project: str, when: str, folder: Path) -> dict[str, str]:
+    """Save both where a server answers in time; their addresses. Raises UserError that says where the JSON is, else."""
+    url = connection.server()
+    kept = f"{folder} has both as JSON; start the same command again when it answers, or with WANDB_MODE=offline"
+    if not connection.reachable(url):
+        raise UserError(f"W&B: {url} does not answer. {kept}")
+    entity = os.environ.get("WANDB_ENTITY")
+    saved = in_time(lambda: save(facts, entity, project, when), f"W&B: not saved at {url}", kept)
+    return dict(zip(("workspace", "report"), saved, strict=True))
 
 
 def existing_report(api: Any, facts: Facts, entity: str, project: str) -> str:

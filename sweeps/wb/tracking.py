@@ -22,7 +22,7 @@ from core.config import digest
 from core.errors import UserError
 from core.run_folder import METRICS, SCORES, read
 from sweeps.wb import archive, private
-from sweeps.wb.connection import client, has_key, mode, reachable, report, server
+from sweeps.wb.connection import client, mode, reachable, report, server
 
 if TYPE_CHECKING:
     from sweeps.wb import lineage  # imports wandb
@@ -280,6 +280,3 @@ def mirror(folder: Path, mode: str) -> bool:
     tracker.results(folder)
     tracker.finish(records.read(folder)["state"])
     return tracker.well and not tracker.gone
-
-
-__all__ = ["NullTracker", "Tracker", "WandbTracker", "client", "has_key", "mode", "reachable", "server", "tracker"]
