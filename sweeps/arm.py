@@ -1,4 +1,4 @@
-"""One arm of a study with one seed: the program that the agents of a W&B sweep start, with or without a server.
+"""One arm of a study with one seed: the program that the agents of a W&B sweep start.
 
     python -m sweeps.arm --study=modules --anchor_loss=True --embedding_norm=False --noise_factor=4 --seed=2
     python sweeps/arm.py --study=noise_factor --noise_factor=2 --preset=smoke --updates=20
@@ -27,9 +27,10 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
 
 from ablations import records
 from core.errors import UserError, command
+from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
-from sweeps import mirror
 from sweeps.running import attempt, plan, pool
+from sweeps.running.options import typed
 from sweeps.running.order import Order, order
 from sweeps.running.recipe import enroll
 from sweeps.wb import connection, tracking
@@ -71,17 +72,16 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
     end_on_sigterm(pool.GRACE_SECONDS)
     made = order(values(sys.argv[1:]))
     folder = made.job.create(made.runs)
-    line = "python -m sweeps.arm " + " ".join(sys.argv[1:])
-    enroll(folder.parent, made.recipe.facts([made.job], line))
+    enroll(folder.parent, made.recipe.facts([made.job], typed("sweeps.arm")))
     if not claim(folder):
         show(folder)
         return 0
     try:
-        with attempt.output_to(folder / "log.txt"):
+        with attempt.output_to(folder / LOG):
             attempt.attempt(made.job, folder, execute)
     except Exception as error:
         print(f"{folder}: failed: {attempt.reason_of(error)}", file=sys.stderr)
-        print(pool.tail(folder / "log.txt"), file=sys.stderr)
+        print(pool.tail(folder / LOG), file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     finally:
         records.release(folder)
@@ -105,14 +105,14 @@ def claim(folder: Path) -> bool:
 def show(folder: Path) -> None:
     """Report a run that is finished already; under an agent its W&B run is written from the folder."""
     print(f"{folder}: finished already", flush=True)
-    mode = tracking.mode()
+    mode = connection.mode()
     if os.environ.get("WANDB_SWEEP_ID") and mode != "disabled":
-        mirror.mirror(folder, mode)
+        tracking.mirror(folder, mode)
 
 
 def result(folder: Path, made: Order) -> str:
     """One line on how it came out."""
-    scores: Mapping[str, Any] = records.read_json(folder / "scores.json")
+    scores: Mapping[str, Any] = read(folder / SCORES)
     metric = made.recipe.study.metric
     return f"{folder}: {metric.upper()} {scores.get(metric)}"
 

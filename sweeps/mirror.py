@@ -23,16 +23,6 @@ class Options:
     """The study's folder, e.g. runs/modules."""
 
 
-def mirror(folder: Path, mode: str) -> bool:
-    """One run: its rows, its results, its end. False if something of it could not be written, which is said."""
-    tracker = tracking.WandbTracker(folder, mode)
-    for row in records.read_rows(folder / "metrics.jsonl"):
-        tracker.log(row)
-    tracker.results(folder)
-    tracker.finish(records.read(folder)["state"])
-    return tracker.well and not tracker.gone
-
-
 def main() -> int:
     """The command."""
     study = command_line.read(Options, prog="python -m sweeps.mirror", description=__doc__).study
@@ -41,13 +31,13 @@ def main() -> int:
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:
         raise UserError(f"{study}: no finished or failed runs here; give the folder of a study, e.g. runs/modules")
-    mode = tracking.mode()
+    mode = connection.mode()
     if mode == "disabled":
         raise UserError("WANDB_MODE=disabled turns W&B off; unset it, or use WANDB_MODE=offline")
     well = 0
     for folder in folders:
         print(folder.name, flush=True)
-        well += mirror(folder, mode)
+        well += tracking.mirror(folder, mode)
     print(f"{well} of {len(folders)} runs written ({mode}) to {tracking.home(folders[0]) / 'wandb'}")
     return 0 if well == len(folders) else 1
 

@@ -11,12 +11,10 @@ Started again, however it ended, it does only what is missing. What is done lies
 
 import sys
 
-from ablations import command_line, records
+from ablations import command_line
 from core.errors import command
-from core.run_folder import full_disk
 from core.signals import end_on_sigterm
-from sweeps.running import plan, report
-from sweeps.running.conduct import conduct
+from sweeps.running import report
 from sweeps.running.options import SweepOptions
 from sweeps.running.prepare import prepare
 
@@ -29,16 +27,7 @@ def main() -> int:
         report.show_plan(sweep, preset)
         return 0
     end_on_sigterm()
-    began = records.now()
-    with full_disk(sweep.runs):
-        views = conduct(sweep)
-    failed = report.show_result(sweep, views)
-    report.show_unmirrored(sweep, began)
-    if not plan.comparable(sweep.jobs):
-        report.show_ranking(views)
-    elif failed < len(views):
-        report.analyse(sweep, options.figures)
-    return 1 if failed else 0
+    return report.conduct_and_report(sweep, options.figures)
 
 
 if __name__ == "__main__":

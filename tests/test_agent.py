@@ -1,299 +1,146 @@
-"""The agent without a server, with real programs: each point once, whatever is killed; nothing lost."""
+"""Our sweep files without a server: the sweep's own workers, folders and table, and the sweep's id in every run."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_engines import ME, STUDY
 
+from ablations import records
 from sweeps import agent
-from sweeps.agents import sweep_file
-from sweeps.agents.agent_ledger import Ledger
-from sweeps.agents.sweep_points import points
-
-ROOT = Path(__file__).parents[1]
-
-PROGRAM = """
-import json, os, signal, sys, time
-x = dict(part[2:].split("=", 1) for part in sys.argv[1:])["x"]
-with open("ran", "a") as file:
-    file.write(f"{x} {os.environ['WANDB_RUN_ID']} {os.getpid()}\\n")
-what = json.load(open("behaviour.json")).get(x, "quick")
-times = sum(line.split()[0] == x for line in open("ran"))
-print("about to", what, flush=True)
-if what == "fail" or what == "fail once" and times == 1:
-    sys.exit("no luck")
-if what == "brisk":
-    time.sleep(0.3)
-if what == "wait":
-    while not os.path.exists("go"):
-        time.sleep(0.05)
-if what == "stubborn":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open("deaf", "w").close()
-    time.sleep(60)
-"""
-
+from sweeps.running import prepare, report
+from sweeps.running.options import SweepOptions
+from sweeps.running.order import enter_sweep, in_sweep
+from sweeps.wb import sweep_file, tracking, wandb_file, write_sweep
+from sweeps.wb.write_sweep import FileOptions
 
 ARMS = "method: grid\nprogram: sweeps/arm.py\nparameters:\n  study: {value: noise_factor}"
 
 
 class Desk:
-    """A user's folder with a program, a sweep file over x, and agents that are started there."""
+    """A user's folder with a sweep file, and agents that are started there, with training left out."""
 
-    def __init__(self, folder: Path, count: int, **behaviour: str) -> None:
-        self.folder, self.file = folder, folder / "sweep.yaml"
-        (folder / "train.py").write_text(PROGRAM)
-        command = ["${env}", sys.executable, "-S", "${program}", "${args}"]
-        parameters = {"x": {"values": [f"x{i}" for i in range(count)]}}
-        content = {"program": "train.py", "method": "grid", "parameters": parameters, "command": command}
-        self.file.write_text(yaml.safe_dump(content))
-        self.behave(**behaviour)
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, **content: Any) -> None:
+        self.folder, self.patch = folder, patch
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setattr(agent, "prepare", self.prepare)
+        patch.setattr(report, "analyse", lambda sweep, figures: None)
+        made = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", seeds=2)) | content
+        Path("sweep.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
 
-    def behave(self, **behaviour: str) -> None:
-        """What the program does at a point."""
-        (self.folder / "behaviour.json").write_text(json.dumps(behaviour))
+    def prepare(self, *given: Any) -> Any:
+        """The sweep, with workers that train nothing."""
+        sweep, preset = prepare.prepare(*given)
+        return replace(sweep, worker=(*ME, "work")), preset
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """An agent in a process of its own."""
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
-        line = [sys.executable, "-m", "sweeps.agent", "sweep.yaml", *options]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            line, cwd=self.folder, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=heed
-        )
+    def agent(self, *options: str) -> int:
+        """An agent from start to end: its status."""
+        self.patch.setattr(sys, "argv", ["agent", "sweep.yaml", *options])
+        for name in ("WANDB_PROJECT", "WANDB_ENTITY"):
+            self.patch.setenv(name, "")
+        return agent.main()
 
-    def agent(self, *options: str) -> tuple[int, str]:
-        """An agent from start to end: its status, and what it said."""
-        process = self.start(*options)
-        out, err = process.communicate(timeout=120)
-        assert "Traceback" not in err, err
-        return process.returncode, out + err
-
-    def ran(self) -> dict[str, int]:
-        """How often the program was started at each point."""
-        lines = (self.folder / "ran").read_text().splitlines() if (self.folder / "ran").exists() else []
-        return dict(sorted(Counter(line.split()[0] for line in lines).items()))
-
-    def pids(self) -> list[int]:
-        """The programs that were started."""
-        return [int(line.split()[2]) for line in (self.folder / "ran").read_text().splitlines()]
-
-    def ledger(self) -> Ledger:
-        """What is on disk."""
-        file = sweep_file.load(self.file)
-        return Ledger(self.folder / "wandb" / f"sweep-{file.sweep_id}", file.sweep_id, points(file))
-
-    def states(self) -> list[str]:
-        """How the points stand."""
-        return [standing.state for standing in self.ledger().standings()]
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all runs."""
+        return [records.read(path.parent) for path in sorted(self.folder.glob("runs/*/*/run.json"))]
 
 
-def once(count: int) -> dict[str, int]:
-    """Each point once."""
-    return {f"x{i}": 1 for i in range(count)}
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A folder with a sweep of two arms and two seeds."""
+    return Desk(tmp_path, monkeypatch, project="theirs")
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+def test_every_point_once_and_its_run_has_the_sweep_in_wandb(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.agent("--workers", "2") == 0
+    sweep_id = sweep_file.load(Path("sweep.yaml")).sweep_id
+    made = desk.records()
+    assert [record["state"] for record in made] == ["finished"] * 4
+    assert [record["wandb"]["sweep"] for record in made] == [sweep_id] * 4
+    said = capsys.readouterr().out
+    assert f"to send them to W&B: wandb sync runs/{STUDY}-smoke/wandb/offline-run-*" in said
+    (study,) = desk.folder.glob("runs/*")
+    logs = [wandb_file.read(path) for path in study.glob("wandb/offline-run-*/*.wandb")]
+    assert {log.run_id for log in logs} == {record["wandb"]["id"] for record in made} and len(logs) == 4
+    assert {(log.sweep, log.project, log.group) for log in logs} == {(sweep_id, "theirs", f"{STUDY}-smoke")}
+    ran = [record["attempts"] for record in made]
+    assert desk.agent() == 0 and [record["attempts"] for record in desk.records()] == ran == [1] * 4
 
 
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent sets these itself."""
-    for name in ("WANDB_MODE", "WANDB_RUN_GROUP", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def test_each_point_once_and_the_same_again_does_nothing(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 5)
-    status, said = desk.agent("--workers", "2")
-    assert status == 0 and "5 of 5 points" in said and desk.ran() == once(5)
-    rows = [json.loads(line) for line in (desk.ledger().folder / "points.jsonl").read_text().splitlines()]
-    assert [row["values"] for row in rows] == [{"x": f"x{i}"} for i in range(5)]
-    status, said = desk.agent()
-    assert status == 0 and "5 of 5 points" in said and desk.ran() == once(5)
-
-
-def test_failed_points_are_tried_twice_and_again_by_the_next_agent(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 3, x0="fail", x1="fail once")
-    status, said = desk.agent()
-    assert status == 1 and "about to fail" in said and "point 1: failed, status 1: x=x0" in said
-    assert desk.ran() == {"x0": 2, "x1": 2, "x2": 1}
-    runs = [line.split()[1].split("-", 1)[1] for line in (tmp_path / "ran").read_text().splitlines()]
-    assert sorted(runs) == ["000", "000-2", "001", "001-2", "002"], "an attempt is a run of its own"
-    desk.behave()
-    assert desk.agent()[0] == 0
-    assert desk.ran() == {"x0": 3, "x1": 2, "x2": 1}
-
-
-def test_a_program_that_always_fails_is_given_up(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 4, x0="fail", x1="fail", x2="fail")
-    status, said = desk.agent()
-    assert status == 2 and "3 points failed and none is done" in said and sum(desk.ran().values()) == 3
-    status, said = desk.agent("--keep-going", "--workers", "2")
-    assert status == 1 and "1 of 4 points" in said
-
-
-def test_two_agents_share_the_points(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 8, **{f"x{i}": "brisk" for i in range(8)})
-    both = [desk.start("--workers", "2"), desk.start("--workers", "2")]
-    for process in both:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, out + err
-    assert desk.ran() == once(8)
-
-
-def test_agent_killed_its_programs_go_on_and_the_next_agent_waits_for_them(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 4, x0="wait", x1="wait")
-    first = desk.start("--workers", "2")
-    until(lambda: len(desk.ran()) == 2)
-    first.kill()
-    first.communicate()
-    second = desk.start("--workers", "2")
-    until(lambda: len(desk.ran()) == 4)
-    assert desk.states()[:2] == ["running", "running"]
-    (tmp_path / "go").touch()
-    out, err = second.communicate(timeout=120)
-    assert second.returncode == 0, out + err
-    assert desk.ran() == once(4), "no result of the killed agent is lost, and none is made twice"
-
-
-def test_everything_killed_is_done_again(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 3, x0="wait", x1="wait")
-    first = desk.start("--workers", "2")
-    until(lambda: len(desk.ran()) == 2)
-    os.killpg(first.pid, signal.SIGKILL)
-    for pid in desk.pids():
-        os.killpg(os.getpgid(pid), signal.SIGKILL)
-    first.communicate()
-    until(lambda: desk.states()[:2] == ["interrupted", "interrupted"])
-    (tmp_path / "go").touch()
-    assert desk.agent()[0] == 0
-    assert desk.ran() == {"x0": 2, "x1": 2, "x2": 1}
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_ends_its_programs_and_the_next_goes_on(
-    tmp_path: Path, number: signal.Signals, status: int
+def test_the_first_points_and_how_all_stand(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk = Desk(tmp_path, 3, x1="wait")
-    first = desk.start()
-    until(lambda: "x1" in desk.ran())
-    first.send_signal(number)
-    _, err = first.communicate(timeout=60)
-    assert first.returncode == status and "1 of 3 points are done" in err and "Traceback" not in err
-    assert desk.states() == ["done", "interrupted", "waiting"]
-    assert not any(Path(f"/proc/{pid}").exists() for pid in desk.pids())
-    (tmp_path / "go").touch()
-    assert desk.agent()[0] == 0
-    assert desk.ran() == {"x0": 1, "x1": 2, "x2": 1}
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert desk.agent("--count", "2", "--workers", "1", "--sweep-id", "mine") == 0
+    assert [record["wandb"]["sweep"] for record in desk.records()] == ["mine"] * 2
+    capsys.readouterr()
+    assert desk.agent("--dry-run") == 1 and "2 of 4 runs to do" in capsys.readouterr().out
+    assert desk.agent("--dry-run", "--count", "2") == 0
 
 
-def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk(tmp_path, 1, x0="stubborn")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(agent, "GRACE_SECONDS", 0.3)
-    mine = agent.Agent(sweep_file.load(desk.file), desk.ledger(), workers=1)
-    monkeypatch.setattr(mine, "_remind", lambda: interrupt() if (tmp_path / "deaf").exists() else None)
-    with pytest.raises(KeyboardInterrupt):
-        mine.run()
-    until(lambda: desk.states() == ["interrupted"])
+def test_random_points_are_the_same_for_the_sweep_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"method": "random", "run_cap": 3}
+    found = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", search="random"))
+    desk = Desk(tmp_path, monkeypatch, **found | made)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert desk.agent() == 0
+    sweep, _ = prepare.prepare(SweepOptions(study="sweep.yaml"), "sweeps.study")
+    assert {record["hash"] for record in desk.records()} == {job.hash8 for job in sweep.jobs}
+    assert len(desk.records()) == 3
 
 
-def test_a_second_interruption_kills_a_program_that_will_not_end(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 2, x0="stubborn")
-    first = desk.start()
-    until((tmp_path / "deaf").exists)
-    first.send_signal(signal.SIGINT)
-    assert first.stderr is not None
-    said = first.stderr.readline()
-    assert "ending the programs" in said
-    first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=20)
-    assert first.returncode == 130 and "0 of 2 points are done" in err and "Traceback" not in err, err
-    (pid,) = desk.pids()
-    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
-    assert desk.states() == ["interrupted", "waiting"]
+def test_runs_that_were_there_get_the_sweep_unless_they_have_one(tmp_path: Path) -> None:
+    sweep, _ = prepare.prepare(SweepOptions(study=STUDY, preset="smoke", seeds=1, runs=tmp_path), "sweeps.study")
+    first, second = (in_sweep(job, "mine") for job in sweep.jobs)
+    assert not enter_sweep(first, tmp_path), "not there yet"
+    folders = [job.create(tmp_path) for job in sweep.jobs]
+    theirs = {"id": "r1", "group": "g", "sweep": "theirs"}
+    records.update(folders[0], wandb=theirs, state="finished")
+    records.update(folders[1], state="finished")
+    assert not enter_sweep(first, tmp_path) and enter_sweep(second, tmp_path) and not enter_sweep(second, tmp_path)
+    assert records.read(folders[0])["wandb"] == theirs
+    found = records.read(folders[1])
+    assert tracking.identity(found) == tracking.Identity(tracking.own_id(found), f"{STUDY}-smoke", "mine")
 
 
-def interrupt() -> None:
-    """Ctrl-C."""
-    raise KeyboardInterrupt
-
-
-def test_how_points_stand_without_running_them(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, 3)
-    assert desk.agent("--count", "1")[0] == 0
-    status, said = desk.agent("--dry-run")
-    assert status == 1 and "point 2: waiting: x=x1" in said and "1 of 3 points" in said and desk.ran() == once(1)
-
-
-def test_a_program_of_the_users_gets_nested_values_from_wandb(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(
-        "import json, sys, wandb\n"
-        "with wandb.init(settings={'silent': True, 'console': 'off'}) as run:\n"
-        "    found = [dict(run.config), run.id, run.sweep_id, run.group, run.project]\n"
-        "    json.dump([*found, sys.argv[1:]], open('seen.json', 'w'))\n"
-    )
-    (tmp_path / "mine.yaml").write_text(
-        "{name: mine, project: theirs, program: train.py, method: random, run_cap: 1, parameters: {"
-        "epochs: {min: 3, max: 3}, optimizer: {parameters: {lr: {value: 0.5}, kind: {values: [adam]}}}}}"
-    )
-    line = [sys.executable, "-m", "sweeps.agent", "mine.yaml"]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_SERVICE": "gone"}
-    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    sweep_id = sweep_file.load(tmp_path / "mine.yaml").sweep_id
-    optimizer = {"kind": "adam", "lr": 0.5}
-    config, *names, argv = json.loads((tmp_path / "seen.json").read_text())
-    assert config == {"epochs": 3, "optimizer": optimizer}
-    assert names == [f"{sweep_id}-000", sweep_id, "mine", "theirs"]
-    assert argv == ["--epochs=3", f"--optimizer={optimizer}"], "one argument for a nested parameter, as wandb agent"
-    assert f"wandb sync {tmp_path}/wandb/offline-run-*-{sweep_id}-*" in done.stdout
-    assert list(tmp_path.glob(f"wandb/offline-run-*-{sweep_id}-000/run-*.wandb"))
+def test_finished_runs_without_the_sweep_are_said(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.patch.setenv("WANDB_MODE", "disabled")
+    assert desk.agent("--count", "1") == 0
+    (path,) = desk.folder.glob("runs/*/*/run.json")
+    record = json.loads(path.read_text())
+    del record["wandb"]
+    path.write_text(json.dumps(record))
+    assert desk.agent("--count", "1") == 0
+    said = capsys.readouterr().out
+    assert "1 runs were finished before they had the sweep's id" in said
+    assert f"python -m sweeps.mirror runs/{STUDY}-smoke" in said
 
 
 @pytest.mark.parametrize(
     ("options", "text", "wrong"),
     [
-        (["--workers", "0"], "method: grid\nparameters: {x: {value: 1}}", "must be at least 1"),
-        (["--sweep-id", "a/b"], "program: t.py\nmethod: grid\nparameters: {x: {value: 1}}", "give the id alone"),
-        ([], "program: none.py\nmethod: grid\nparameters: {x: {value: 1}}", "w.yaml:1: program 'none.py' is not there"),
-        (
-            [],
-            f"{ARMS}\n  noise_factor: {{value: 4}}\n  folder: {{value: a b}}",
-            "w.yaml:6: --folder a b: names a folder",
-        ),
+        (["--workers", "0"], f"{ARMS}\n  noise_factor: {{value: 4}}", "--workers 0: must be at least 1"),
+        (["--count", "0"], f"{ARMS}\n  noise_factor: {{value: 4}}", "--count 0: must be at least 1"),
+        (["--sweep-id", "a/b"], f"{ARMS}\n  noise_factor: {{value: 4}}", "give the id alone"),
+        ([], f"{ARMS}\n  noise_factor: {{value: 4}}\n  folder: {{value: a b}}", "w.yaml:6: --folder a b: names a"),
         ([], f"{ARMS}\n  noise_factor: {{values: [4, 5]}}", "w.yaml:5: --noise_factor: 5 is no level of this factor"),
-        ([], "method: bayes\nparameters: {x: {value: 1}}", "w.yaml:1: method `bayes` needs W&B's server"),
-        ([], "program: t.py\nmethod: random\nparameters: {x: {value: 1}}", "w.yaml:2: method random has no end"),
+        ([], "program: train.py\nmethod: grid", "w.yaml:1: its program is not sweeps/arm.py"),
+        ([], "program: sweeps/arm.py\nmethod: bayes", "w.yaml:2: method `bayes` needs W&B's server"),
+        ([], ARMS.replace("grid", "random"), "w.yaml:1: method random has no end"),
     ],
 )
 def test_what_is_wrong_is_one_message(
     options: list[str], text: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("t.py").touch()
-    Path("sweeps").mkdir()
-    Path("sweeps/arm.py").touch()
     Path("w.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["agent", "w.yaml", *options])
     with pytest.raises(SystemExit, match="2"):
         agent.command(agent.main)()
     assert wrong in capsys.readouterr().err
-    assert not Path("wandb").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["w.yaml"]

@@ -1,34 +1,36 @@
-"""Dashboards on this machine: optuna-dashboard over our storage, the browser, the preview of the workspace."""
+"""Dashboards on this machine: optuna-dashboard over our storage, our own report kept up to date, the browser."""
 
-import base64
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import optuna
-import pandas as pd
 import pytest
-from fake_runs import write_study
+from fake_runs import edit, write_study
+from optuna.trial import TrialState
 
-from analysis.preview import data
 from core.errors import UserError
 from sweeps import dashboard
 from sweeps.dashboards import boards
+from sweeps.dashboards.live_report import LiveReport, ended
+from sweeps.running.options import SweepOptions
+from sweeps.running.prepare import prepare
 from sweeps.running.storage import open_storage
+from sweeps.running.trials import Queue
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,8 @@ def test_the_command_serves_our_journal_until_ctrl_c(
         said += line
         if line.startswith("optuna-dashboard"):
             break
-    address = said.splitlines()[-1].split(": ")[1]
+    report, address = (line.split(": ")[1] for line in said.splitlines()[-2:])
+    assert b"<iframe" in fetched(report) and b"No run has ended yet" in fetched(f"{report}report")
     assert address.startswith("http://127.0.0.1:") and "(opened)" not in said
     assert "no results yet: the panels fill as runs finish" in said
     summaries = json.loads(fetched(f"{address}api/studies"))["study_summaries"]
@@ -91,34 +94,41 @@ def test_the_command_serves_our_journal_until_ctrl_c(
     assert not list(begun.glob("*.lock")), "Optuna's own lock files, which a sweep does not heed"
     command.send_signal(signal.SIGINT)
     assert command.wait(timeout=60) == 0
-    assert command.stderr.read().endswith("optuna-dashboard ended\n")
-    assert {"workspace.json", "report.json", "workspace.html"} <= {p.name for p in (tmp_path / "out/modules").iterdir()}
+    assert command.stderr.read().endswith("dashboards ended\n")
+    assert {"workspace.json", "report.json"} == {p.name for p in (tmp_path / "out/modules").iterdir()}
 
 
 @contextmanager
 def serving(journal: Path) -> Iterator[str]:
-    """Address of an optuna-dashboard over a journal."""
-    server = boards.board(str(journal), 0)
+    """Address of the first study in an optuna-dashboard over a journal."""
+    with answering(boards.board(str(journal), 0)) as address:
+        yield f"{address}api/studies/0"
+
+
+@contextmanager
+def answering(server: boards.Server) -> Iterator[str]:
+    """Address of a server that serves."""
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/api/studies/0"
+        yield boards.address(server)
     finally:
         server.shutdown()
         server.server_close()
 
 
-def test_a_folder_without_a_study_has_optuna_dashboard_alone(
+def test_a_folder_without_a_study_has_no_workspace(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (begun / "study.json").unlink()
     served: list[boards.Server] = []
-    monkeypatch.setattr(boards, "serve", served.append)
+    monkeypatch.setattr(boards, "serve", served.extend)
     monkeypatch.setattr(sys, "argv", ["dashboard", str(begun), "--out", str(tmp_path / "out"), "--no-browser"])
     assert dashboard.main() == 0
-    (server,) = served
-    server.server_close()
+    assert len(served) == 2
+    for server in served:
+        server.server_close()
     said = capsys.readouterr()
-    assert said.out.startswith("optuna-dashboard") and said.err.startswith("no workspace: no runs in")
+    assert "\noptuna-dashboard" in said.out and said.err.startswith("no workspace: no runs in")
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--no-serve"])
     with pytest.raises(UserError, match="no runs in"):
         dashboard.main()
@@ -163,7 +173,7 @@ def test_a_port_in_use_is_named_and_the_usual_one_given_up(study: Path, monkeypa
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--port {port}: .*in use; leave it out, and a free one is taken"):
             boards.board(str(study / "optuna.journal"), port)
-        monkeypatch.setattr(boards, "PORT", port)
+        monkeypatch.setattr(boards, "BOARD_PORT", port)
         server = boards.board(str(study / "optuna.journal"), None)
         assert server.server_address[1] != port
         server.server_close()
@@ -207,89 +217,67 @@ def test_a_page_is_opened_only_on_a_screen(
     assert capsys.readouterr().out == "page: http://127.0.0.1:1/" + " (opened)" * opened + "\n"
 
 
-# The preview
+# Our own report, live
 
 
-class Page(HTMLParser):
-    """Figures of a page: captions, which of them have nothing to show, pictures and tables, and every address."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.captions: list[str] = []
-        self.empty: list[str] = []
-        self.drawn = 0
-        self.addresses: list[str] = []
-        self.within = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Count pictures and tables, collect addresses."""
-        self.within = tag
-        self.drawn += tag in ("img", "table")
-        self.addresses += [str(value) for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data: str) -> None:
-        """Captions, and what stands in place of a picture."""
-        if data.startswith("nothing to show yet"):
-            self.empty.append(self.captions[-1])
-        if self.within == "figcaption" and data.strip():
-            self.captions.append(data)
-            self.within = ""
+def test_the_report_is_drawn_anew_when_a_run_has_ended_and_the_page_knows(study: Path, tmp_path: Path) -> None:
+    growing = tmp_path / study.name
+    growing.mkdir()
+    shutil.copy(study / "study.json", growing)
+    live = LiveReport(growing, tmp_path / "report")
+    with answering(boards.listen(live.answer, 0, 0)) as address:
+        live.look()
+        assert b"No run has ended yet; this page follows" in fetched(f"{address}report")
+        assert b'<iframe src="report"' in fetched(address) and fetched(f"{address}version") == b"0"
+        runs = sorted(path.parent for path in study.glob("*/run.json"))
+        for version, run in enumerate(runs[:2], start=1):
+            shutil.copytree(run, growing / run.name)
+            live.look()
+            live.look()
+            assert live.version == version and fetched(f"{address}version") == str(version).encode()
+            page = fetched(f"{address}report")
+            assert page == (tmp_path / "report" / "index.html").read_bytes() and f"let shown = {version}" not in str(
+                page
+            )
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetched(f"{address}../study.json")
 
 
-@pytest.fixture(scope="module")
-def spec(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """workspace.json of the study."""
-    from sweeps.dashboards import facts, views
-
-    return views.write(facts.read(study), tmp_path_factory.mktemp("dashboard"), "p", "now")[0]
-
-
-def sections(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The sections of a workspace.json."""
-    found = content["spec"]["section"]["panelBankConfig"]["sections"]
-    assert isinstance(found, list)
-    return found
+def test_a_report_that_cannot_be_drawn_is_said(study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").touch()
+    live = LiveReport(study, tmp_path / "taken")
+    live.look()
+    assert live.version == 0 and "taken" in capfd.readouterr().err
+    assert "cannot be drawn" in b"".join(live.answer({"PATH_INFO": "/report"}, lambda *_: None)).decode()
 
 
-def preview(study: Path, spec: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """python -m analysis.preview."""
-    line = [sys.executable, "-m", "analysis.preview", str(study), "--workspace", str(spec), "--out", str(out)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=240)
+def test_a_run_that_goes_on_is_no_reason_to_draw(study: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(study, tmp_path / study.name)
+    before = ended(copied)
+    run = next(copied.glob("*/run.json"))
+    edit(run, lease={"expires": 1})
+    assert ended(copied) == before
+    edit(run, state="running")
+    assert ended(copied) != before and len(ended(copied)) == len(before) - 1
 
 
-def test_the_preview_draws_every_panel_and_says_what_it_is(study: Path, spec: Path, tmp_path: Path) -> None:
-    assert preview(study, spec, tmp_path / "a.html").returncode == 0
-    page = Page()
-    text = (tmp_path / "a.html").read_text("utf-8")
-    page.feed(text)
-    panels = [panel for section in sections(json.loads(spec.read_text())) for panel in section["panels"]]
-    assert len(page.captions) == len(panels) > 30
-    missing = {"Root mean square of z_0", "Training tokens per second"}  # not in the made-up runs
-    assert set(page.empty) == missing and page.drawn == len(panels) - len(missing)
-    assert "Not W&amp;B's own page" in text
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
-    pictures = [base64.b64decode(address.partition(",")[2]) for address in page.addresses]
-    assert not [picture for picture in pictures if b"mathdefault" in picture], "mathematics is off: numbers are plain"
+# Trials
 
 
-def test_the_share_of_variance_between_groups() -> None:
-    values = pd.Series([1.0, 3.0, 5.0, 7.0])  # total 20; two groups of two: 16 between, 4 within
-    assert data.between(values, pd.Series(["a", "a", "b", "b"])) == pytest.approx(0.8)
-    assert data.between(values, pd.Series(["a", "b", "b", "a"])) == pytest.approx(0.0)
-    assert data.between(pd.Series([2.0, 2.0]), pd.Series(["a", "b"])) == 0.0
-
-
-def test_text_from_data_is_escaped(study: Path, spec: Path, tmp_path: Path) -> None:
-    copied = json.loads(spec.read_text())
-    copied["displayName"] = "<script>alert(1)</script>"
-    del sections(copied)[1:]
-    (tmp_path / "w.json").write_text(json.dumps(copied))
-    assert preview(tmp_path / "no results", tmp_path / "w.json", tmp_path / "a.html").returncode == 0
-    text = (tmp_path / "a.html").read_text("utf-8")
-    assert "<script" not in text and "&lt;script&gt;" in text and "no study folder" in text
-
-
-def test_a_file_that_is_no_workspace_is_named(study: Path, tmp_path: Path) -> None:
-    (tmp_path / "w.json").write_text("[1]")
-    done = preview(study, tmp_path / "w.json", tmp_path / "a.html")
-    assert done.returncode == 2 and "w.json is no workspace" in done.stderr and "Traceback" not in done.stderr
+def test_toggles_are_parameters_of_trials_and_older_queues_go_on(tmp_path: Path) -> None:
+    sweep, _ = prepare(SweepOptions(study="modules", preset="smoke", seeds=1, runs=tmp_path), "sweeps.study")
+    journal = tmp_path / "optuna.journal"
+    told = {name: value for name, value in sweep.known.items() if name != "factors"}
+    old = Queue.create(open_storage(str(journal)), sweep.queue, sweep.arms, **told)
+    assert old.add(sweep.jobs[0], TrialState.WAITING).params == {"arm": "anchor+norm+F4", "seed": 1}
+    queue = Queue.create(open_storage(str(journal)), sweep.queue, sweep.arms, **sweep.known)
+    for score, job in enumerate(sweep.jobs[1:]):
+        queue.add(job, TrialState.COMPLETE, float(score))
+    last = queue.trials()[-1].params
+    assert last == {"arm": sweep.jobs[-1].arm, "seed": 1, "anchor_loss": "False", "embedding_norm": "False"} | {
+        "noise_factor": 1.0
+    }
+    assert queue.take(queue.trials(TrialState.WAITING)[0]), "the trial from before is run like the others"
+    with serving(journal) as address:
+        (found,) = json.loads(fetched(f"{address}/param_importances"))["param_importances"]
+    assert {each["name"] for each in found} >= {"anchor_loss", "embedding_norm", "noise_factor"}

@@ -15,10 +15,10 @@ from standin import Server
 
 from ablations import records
 from core.errors import UserError
-from sweeps import dashboard
+from sweeps import dashboard, extras
 from sweeps.dashboards import boards, facts, story, views, workspace
 from sweeps.dashboards.facts import Facts
-from sweeps.wb import tracking
+from sweeps.wb import connection, tracking
 
 WHEN = "2026-11-25 12:00 UTC"
 SECTIONS = ["Quality", "Collapse", "Embedding norms", "Per-step loss", "Decoding", "Cost"]
@@ -241,33 +241,17 @@ def test_it_says_that_the_server_is_gone(
     read: Facts, wandb_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb_server.stop()
-    monkeypatch.setattr(tracking, "server", lambda: wandb_server.url)
+    monkeypatch.setattr(connection, "server", lambda: wandb_server.url)
     with pytest.raises(UserError, match=rf"{wandb_server.url} does not answer. {tmp_path} has both as JSON"):
-        dashboard.online(read, "p", WHEN, tmp_path)
+        views.save_patiently(read, "p", WHEN, tmp_path)
 
 
-def test_without_a_server_preview_and_report_are_made_and_shown(
-    study: Path, read: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines: list[tuple[str, ...]] = []
-
-    def draw(*line: str) -> bool:
-        lines.append(line)
-        return line[0] == "analysis.report"
-
-    monkeypatch.setattr(dashboard, "draw", draw)
-    monkeypatch.setattr(boards, "has_screen", lambda: False)
-    options = dashboard.Options(study, report=tmp_path / "report", serve=False)
-    assert dashboard.offline(read, options, tmp_path / "out", None) == 0
-    assert lines[0][:2] == ("analysis.preview", str(study)) and lines[0][-1].endswith("out/workspace.html")
-    assert lines[1] == ("analysis.report", str(study), "--out", str(tmp_path / "report"))
-    said = capsys.readouterr().out
-    assert f"our report: {(tmp_path / 'report' / 'index.html').as_uri()}\n" in said and "preview of" not in said
-
-
-def test_an_analysis_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not dashboard.draw("analysis.preview", "nothing here")
-    assert "analysis.preview failed; again: " in capsys.readouterr().err
+def test_without_a_server_and_unserved_the_report_is_drawn_once(study: Path, tmp_path: Path) -> None:
+    made = ("--report", str(tmp_path / "report"), "--out", str(tmp_path / "out"))
+    done = command(str(study), *made, "--no-serve", "--no-browser", WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    assert f"our report: {(tmp_path / 'report' / 'index.html').as_uri()}\n" in done.stdout
+    assert {path.name for path in (tmp_path / "out" / study.name).iterdir()} == {"workspace.json", "report.json"}
 
 
 def test_an_unknown_study_is_named_with_those_there(study: Path, tmp_path: Path) -> None:
@@ -290,8 +274,27 @@ def test_a_study_without_a_result_is_built_to_be_filled(study: Path, tmp_path: P
     assert f"No results yet as of {WHEN}: no runs in" in "\n".join(texts(json.loads(paths[1].read_text("utf-8"))))
 
 
+# Optional packages
+
+
 @pytest.mark.parametrize("found", ["0.3.9", "0.4.12", "0.4"])
-def test_an_old_library_is_named(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "version", lambda name: found)
-    with pytest.raises(UserError, match=rf"wandb-workspaces {found} is too old; pip install --upgrade"):
-        dashboard.check_version()
+def test_an_old_package_is_named(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "version", lambda name: found)
+    with pytest.raises(UserError, match=rf"the workspace needs wandb-workspaces 0.4.13 or later, and {found} is inst"):
+        extras.need("wandb_workspaces", "wandb-workspaces", "the workspace", dashboard.NEEDED)
+
+
+def test_a_package_that_is_not_there_is_named_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    install = r"not installed: python -m pip install optuna-dashboard \(or `make setup`\)"
+    with pytest.raises(UserError, match=f"the dashboard needs optuna-dashboard, which is {install}"):
+        boards.board("trials.journal", None)
+
+
+def test_what_a_package_itself_misses_is_no_reason_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_extra.py").write_text("import no_such_module_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
+        extras.need("broken_extra", "broken-extra", "the test")

@@ -1,4 +1,4 @@
-"""One sweep file, three engines: W&B's real client and agent, our agent without a server, and Optuna, the same runs.
+"""One sweep file, two engines: W&B's real client and agent, and our own sweep, with and without the sweep's id.
 
 Run as a script this file is the program of the arms (`arm`) or a worker of the Optuna sweep (`work`), with training
 left out.
@@ -22,10 +22,11 @@ from wandb.proto import wandb_internal_pb2
 from ablations import records
 from core.config import RunConfig
 from core.errors import command
-from sweeps import arm, wandb_sweep, worker
-from sweeps.agents import sweep_file
-from sweeps.running import conduct, display, prepare
+from sweeps import agent, arm, worker
+from sweeps.running import conduct, display, prepare, report
 from sweeps.running.options import SweepOptions
+from sweeps.wb import sweep_file, write_sweep
+from sweeps.wb.write_sweep import FileOptions
 
 ROOT = Path(__file__).parents[1]
 ME = [sys.executable, str(Path(__file__).resolve())]
@@ -73,11 +74,12 @@ def runs_in(folder: Path) -> dict[str, float]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """The sweep file of a study, with a program that leaves out training."""
-    content = wandb_sweep.describe(wandb_sweep.Options(study=STUDY, preset="smoke", seeds=1))
-    content["command"] = ["${env}", *ME, "arm", "${args}"]
+    """The sweep file of a study; for_wandb.yaml has a program that leaves out training."""
+    content = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", seeds=1))
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
+    content["command"] = ["${env}", *ME, "arm", "${args}"]
+    path.with_name("for_wandb.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
@@ -90,7 +92,7 @@ def plain_jobs() -> list[str]:
 def test_the_same_runs_through_wandb_our_agent_and_optuna(
     wandb_server: Server, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = run(["wandb", "sweep", str(written)], **here(tmp_path / "wandb"))
+    said = run(["wandb", "sweep", "../for_wandb.yaml"], **here(tmp_path / "wandb"))
     sweep_id = f"{ENTITY}/embedding-diffusion/sweep000"
     assert f"wandb agent {sweep_id}" in said
     run(["wandb", "agent", sweep_id], **here(tmp_path / "wandb"))
@@ -99,12 +101,16 @@ def test_the_same_runs_through_wandb_our_agent_and_optuna(
     for online in backend.runs.values():
         assert (online["sweep"], online["exitcode"], online["groupName"]) == ("sweep000", 0, f"{STUDY}-smoke")
         assert online["summary"]["test/bleu"] == 10.0 + online["config"]["self_conditioning"]["value"]
-    offline = here(tmp_path / "local", WANDB_MODE="offline")
-    run([sys.executable, "-m", "sweeps.agent", str(written), "--workers", "2"], **offline)
     with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)
-        patch.setenv("WANDB_MODE", "disabled")
+        (tmp_path / "local").mkdir()
+        patch.chdir(tmp_path / "local")
+        patch.setenv("WANDB_MODE", "offline")
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setattr(sys, "argv", ["agent", str(written), "--workers", "2"])
+        patch.setattr(agent, "prepare", without_training)
+        patch.setattr(report, "analyse", lambda sweep, figures: None)
+        assert agent.main() == 0
+        patch.setenv("WANDB_MODE", "disabled")
         (tmp_path / "optuna").mkdir()
         patch.chdir(tmp_path / "optuna")
         sweep, _ = prepare.prepare(SweepOptions(study=str(written)), "sweeps.study")
@@ -116,17 +122,23 @@ def test_the_same_runs_through_wandb_our_agent_and_optuna(
     assert backend.unknown == []
 
 
+def without_training(*given: Any) -> Any:
+    """The sweep that was asked for, with workers that leave out training."""
+    sweep, preset = prepare.prepare(*given)
+    return replace(sweep, worker=(*ME, "work")), preset
+
+
 def check_sync(server: Server, folder: Path, sweep_id: str) -> None:
     """`wandb sync` sends the runs of our agent with their sweep's id."""
-    places = sorted((folder / "wandb").glob(f"offline-run-*-{sweep_id}-*"))
+    places = sorted(folder.glob("runs/*/wandb/offline-run-*"))
     assert len(places) == 2
     for place in places:
         (file,) = place.glob("*.wandb")
         assert {record.run.sweep_id for record in first_records(file) if record.HasField("run")} == {sweep_id}
     run(["wandb", "sync", *map(str, places)], **here(folder))
-    synced = [server.backend.runs[f"{sweep_id}-{i:03d}"] for i in range(2)]
+    synced = [server.backend.runs[place.name.split("-", 3)[3]] for place in places]
     assert [one["sweep"] for one in synced] == [sweep_id] * 2
-    assert [one["summary"]["test/bleu"] for one in synced] == [11.0, 10.0]
+    assert sorted(one["summary"]["test/bleu"] for one in synced) == [10.0, 11.0]
 
 
 def first_records(path: Path) -> Iterator[Any]:

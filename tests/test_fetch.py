@@ -14,8 +14,7 @@ from tracked import ROOT, contents, framed, log_all, plain_surroundings, run_fol
 
 from ablations import records
 from core.errors import UserError
-from sweeps import fetch, mirror
-from sweeps.wb import archive, restore, tracking, wandb_api
+from sweeps.wb import archive, connection, fetch_runs, restore, tracking, wandb_api
 
 
 def study(root: Path, seeds: tuple[int, ...] = (1, 2)) -> Path:
@@ -32,8 +31,8 @@ def study(root: Path, seeds: tuple[int, ...] = (1, 2)) -> Path:
 def mirrored(path: Path, mode: str) -> None:
     """All runs of a study into W&B, by the real client."""
     for folder in sorted(file.parent for file in path.glob("*/run.json")):
-        mirror.mirror(folder, mode)
-    tracking.client().teardown()  # all is written
+        tracking.mirror(folder, mode)
+    connection.client().teardown()  # all is written
 
 
 def command(source: Path | str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +118,7 @@ def test_what_is_not_ours_among_logs_is_left_out_and_said(
         (logs / name).write_bytes(content)
     (logs / "g.wandb").mkdir()
     (logs / "h.wandb").symlink_to("h.wandb")
-    (found,) = fetch.fetch([str(logs)], fetch.Options(to=tmp_path / "fetched"))
+    (found,) = fetch_runs.fetch([str(logs)], fetch_runs.Wanted(tmp_path / "fetched"))
     assert found.name == "modules" and len(list(found.glob("*/run.json"))) == 1
     said = capsys.readouterr().err.replace(f"{logs}/", "").splitlines()
     assert said[0].startswith("left out: a.wandb: holds no record") and "not a .wandb file" in said[1]
@@ -127,19 +126,19 @@ def test_what_is_not_ours_among_logs_is_left_out_and_said(
     assert said[3:8] == [f"d{i}.wandb: 1 values that are no JSON are left out, the first of them odd" for i in range(5)]
     assert said[8:] == ["left out, no runs of this suite: d0.wandb, d1.wandb, d2.wandb and 3 more"]
     with pytest.raises(UserError, match=r"^.*c\.wandb: holds no records"):
-        fetch.fetch([str(logs / "c.wandb")], fetch.Options(to=tmp_path / "fetched"))
+        fetch_runs.fetch([str(logs / "c.wandb")], fetch_runs.Wanted(tmp_path / "fetched"))
     with pytest.raises(UserError, match=r"d1\.wandb: holds no run of this suite"):
-        fetch.fetch([str(logs / "d1.wandb")], fetch.Options(to=tmp_path / "fetched"))
+        fetch_runs.fetch([str(logs / "d1.wandb")], fetch_runs.Wanted(tmp_path / "fetched"))
 
 
 def test_a_folder_is_of_wandb_if_it_has_logs_and_no_runs_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "logs" / "deep").mkdir(parents=True)
-    assert not fetch.of_wandb(str(tmp_path / "logs")) and not fetch.of_wandb(str(tmp_path / "wandb-none"))
+    assert not fetch_runs.of_wandb(str(tmp_path / "logs")) and not fetch_runs.of_wandb(str(tmp_path / "wandb-none"))
     (tmp_path / "logs" / "deep" / "x.wandb").touch()
-    assert fetch.of_wandb(str(tmp_path / "logs")) and fetch.of_wandb("wandb:a/b") and fetch.of_wandb("none.wandb")
+    assert all(map(fetch_runs.of_wandb, (str(tmp_path / "logs"), "wandb:a/b", "none.wandb")))
     for name in ("logs/study.json", "study.json"):
         (tmp_path / name).touch()
-        assert not fetch.of_wandb(str((tmp_path / name).parent)), "run folders; the logs lie within"
+        assert not fetch_runs.of_wandb(str((tmp_path / name).parent)), "run folders; the logs lie within"
 
 
 def test_a_killed_runs_log_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -259,7 +258,7 @@ def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
     backend.artifacts |= {"newest": newest, "older": older}
     for place in outputs[1]["files"].values():
         del backend.blobs[place]  # its files were deleted
-    (found,) = fetch.fetch(["wandb:local/p"], fetch.Options(to=tmp_path / "fetched"))
+    (found,) = fetch_runs.fetch(["wandb:local/p"], fetch_runs.Wanted(tmp_path / "fetched"))
     states = {path.parent.name: records.read(path.parent)["state"] for path in found.glob("*/run.json")}
     assert states == {"a-s1-123abcde": "finished", "a-s2-223abcde": "pending", "a-s3-323abcde": "finished"}
     assert (found / "a-s3-323abcde" / "samples.jsonl").read_bytes() == (deleted / "samples.jsonl").read_bytes()
@@ -269,7 +268,7 @@ def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
     assert said[1:] == ["left out, no runs of this suite: local/p/theirs, local/p/odd"]
     assert not [place for place in backend.unknown if "nowhere" in place or "theirs" in place]
     assert backend.calls["ArtifactMembershipFiles"] == 2
-    tracking.client().teardown()
+    connection.client().teardown()
 
 
 def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -282,14 +281,14 @@ def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.Mon
         str(tmp_path): r"no \.wandb files in it",
     }.items():
         with pytest.raises(UserError, match=message):
-            list(fetch.held([source]))
-    monkeypatch.setattr(tracking, "server", lambda: "http://127.0.0.1:9")
+            list(fetch_runs.held([source]))
+    monkeypatch.setattr(connection, "server", lambda: "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
-        list(fetch.held(["wandb:local/p"]))
+        list(fetch_runs.held(["wandb:local/p"]))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY")
     with pytest.raises(UserError, match="wandb login"):
-        list(fetch.held(["wandb:local/p"]))
+        list(fetch_runs.held(["wandb:local/p"]))
     assert wandb_server.backend.unknown == []
 
 
@@ -297,20 +296,20 @@ def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.Mon
 
 
 def test_each_source_has_a_folder_below_the_given_one() -> None:
-    assert fetch._slug(["wandb:me/my-project.2"]) == "me--my-project.2"
+    assert fetch_runs._slug(["wandb:me/my-project.2"]) == "me--my-project.2"
     sources = [["wandb:.."], ["wandb:."], ["wandb:a b/c"], ["wandb:a-b/c"], ["wandb:" + "x" * 300], ["wandb:a", "b"]]
-    names = [fetch._slug(source) for source in sources]
+    names = [fetch_runs._slug(source) for source in sources]
     assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w-]+", name) and len(name) < 60 for name in names)
 
 
 def test_nothing_that_was_not_made_here_is_overwritten(tmp_path: Path) -> None:
     place = tmp_path / "fetched" / "local--p"
-    fetch.replace(place, [], ["wandb:local/p"])
-    fetch.replace(place, [], ["wandb:local/p"])
+    fetch_runs.replace(place, [], ["wandb:local/p"])
+    fetch_runs.replace(place, [], ["wandb:local/p"])
     with pytest.raises(UserError, match=r"fetched.json.x cannot be written: Not a directory; .*--to"):
-        fetch.replace(place / fetch.MARK / "x", [], ["wandb:local/p"])
-    (place / fetch.MARK).unlink()
+        fetch_runs.replace(place / fetch_runs.MARK / "x", [], ["wandb:local/p"])
+    (place / fetch_runs.MARK).unlink()
     (place / "mine").touch()
     with pytest.raises(UserError, match="was not made by this command"):
-        fetch.replace(place, [], ["wandb:local/p"])
+        fetch_runs.replace(place, [], ["wandb:local/p"])
     assert (place / "mine").exists() and [p.name for p in place.parent.iterdir()] == ["local--p"]

@@ -14,7 +14,7 @@ from standin.backend import Backend
 from tracked import contents, plain_surroundings, run_folder, whole
 
 from ablations import records
-from sweeps.wb import lineage, tracking
+from sweeps.wb import connection, lineage, tracking
 
 TEACHER = {"hash": "7eac4e70", "bleu": 31.5, "updates": 700, "options": {"corpus_pairs": 20000}}
 STORY = {"made_by": "distillation", "source": {"name": "embedded (translate)", "digest": "embedded-1"}}
@@ -46,7 +46,7 @@ def test_a_distilled_corpus_has_its_whole_story(wandb_server: Server, tmp_path: 
     for seed in (1, 2):
         folder = distilled(tmp_path / "modules", seed)
         whole(folder, tracking.tracker(folder))
-    tracking.client().teardown()
+    connection.client().teardown()
     own = records.read(folder)["hash"] + "-" + tracking.identity(records.read(folder)).id[-4:]
     source, made = "corpus-embedded-translate-embedded-1", "corpus-mine-de-en-d15711ed"
     teacher, distill = "teacher-7eac4e70", "distill-d15711ed"

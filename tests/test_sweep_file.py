@@ -1,24 +1,19 @@
 """Sweep files: their points, in W&B's order, from W&B's distributions; what is wrong is named with its line."""
 
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import scipy.stats as stats
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from standin.sweeps import grid
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from core.errors import UserError
-from sweeps.agents import agent_command
-from sweeps.agents.distributions import DISTRIBUTIONS
-from sweeps.agents.sweep_file import SweepFile, check, load, parse
-from sweeps.agents.sweep_points import Parameter, parameters, points
+from sweeps.wb.sweep_file import SweepFile, check, load, parse
+from sweeps.wb.sweep_points import DRAWS, Parameter, parameters, points
 
 
 def file_of(text: str) -> SweepFile:
@@ -42,21 +37,8 @@ def test_a_grid_goes_through_names_in_order_the_last_fastest() -> None:
     assert list(found[0]) == ["a", "b", "c"]
 
 
-def test_nested_parameters_stay_together() -> None:
-    found = grid_of("{z: {values: [1, 2]}, o: {parameters: {lr: {values: [0.1, 0.2]}, n: {value: adam}}}}")
-    assert found == [{"o": {"lr": lr, "n": "adam"}, "z": z} for lr in (0.1, 0.2) for z in (1, 2)]
-
-
-def test_ranges_of_whole_numbers_and_steps_are_grids_too() -> None:
+def test_ranges_of_whole_numbers_are_grids_too() -> None:
     assert [p["a"] for p in grid_of("{a: {min: 2, max: 4}}")] == [2, 3, 4]
-    steps = grid_of("{a: {distribution: q_uniform, min: 0.0, max: 1.0, q: 0.25}}")
-    assert [p["a"] for p in steps] == [0.0, 0.25, 0.5, 0.75], "the end is left out"
-
-
-@pytest.mark.parametrize(("low", "high", "q"), [(1, 2, 0.1), (0, 1, 0.3), (-0.5, 0.5, 0.05), (0, 10, 3), (2.0, 2.5, 1)])
-def test_steps_of_a_grid_are_those_of_the_server_to_the_last_bit(low: float, high: float, q: float) -> None:
-    found = grid_of(f"{{a: {{distribution: q_uniform, min: {low}, max: {high}, q: {q}}}}}")
-    assert [p["a"] for p in found] == np.arange(low, high, q).tolist()
 
 
 def test_a_grid_without_measure_is_refused_and_a_cap_makes_it_one() -> None:
@@ -66,8 +48,6 @@ def test_a_grid_without_measure_is_refused_and_a_cap_makes_it_one() -> None:
         grid_of(wide)
     file = file_of(f"method: grid\nparameters: {wide}")
     assert points(file, 3) == [{"a": 0, "b": "x"}, {"a": 0, "b": "y"}, {"a": 1, "b": "x"}]
-    fine = "{a: {distribution: q_uniform, min: 0, max: 1, q: 1.0e-9}}"
-    assert len(points(file_of(f"method: grid\nparameters: {fine}"), 4)) == 4
     with pytest.raises(UserError, match=r"s.yaml:2: .*1,000,000,000 points"):
         points(file_of("method: random\nrun_cap: 1000000000\nparameters: {a: {value: 1}}"))
 
@@ -93,21 +73,10 @@ LEAF = st.one_of(
     st.builds(lambda v: {"values": v}, st.lists(st.text("ab", max_size=2), min_size=1, max_size=3, unique=True)),
     st.builds(lambda low, more: {"min": low, "max": low + more}, st.integers(-2, 2), st.integers(0, 2)),
 )
-TREE = st.dictionaries(
-    st.sampled_from(["a", "B", "c_d", "e.f"]),
-    st.recursive(
-        LEAF,
-        lambda inner: st.builds(
-            lambda found: {"parameters": found}, st.dictionaries(st.sampled_from("xyz"), inner, min_size=1, max_size=2)
-        ),
-        max_leaves=4,
-    ),
-    min_size=1,
-    max_size=3,
-)
+FLAT = st.dictionaries(st.sampled_from(["a", "B", "c_d", "e.f"]), LEAF, min_size=1, max_size=3)
 
 
-@given(TREE)
+@given(FLAT)
 def test_a_grid_has_the_points_that_the_server_gives(tree: dict[str, Any]) -> None:
     content = yaml.dump({"method": "grid", "parameters": tree})  # sorted, as W&B's client sends it
     mine = points(file_of(yaml.dump({"method": "grid", "parameters": tree}, sort_keys=False)))
@@ -123,27 +92,23 @@ run_cap: {cap}
 name: {name}
 parameters:
   lr: {{distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-1}}
-  o: {{parameters: {{layers: {{min: 1, max: 4}}, kind: {{values: [a, b], probabilities: [0.9, 0.1]}}}}}}
+  layers: {{min: 1, max: 4}}
+  kind: {{values: [a, b]}}
 """
 
 
 def test_the_same_file_draws_the_same_points_and_a_larger_cap_adds_to_them() -> None:
     few, many = (points(file_of(RANDOM.format(cap=cap, name=name))) for cap, name in ((5, "x"), (200, "y")))
     assert many[:5] == few and len(many) == 200
-    assert Counter(p["o"]["layers"] for p in many).keys() == {1, 2, 3, 4}
-    assert 160 < Counter(p["o"]["kind"] for p in many)["a"] < 198
+    assert Counter(p["layers"] for p in many).keys() == {1, 2, 3, 4}
+    assert 60 < Counter(p["kind"] for p in many)["a"] < 140
     other = points(file_of(RANDOM.format(cap=5, name="x").replace("max: 4", "max: 5")))
     assert other != few, "another content is another sweep"
 
 
 SCIPY: dict[str, tuple[dict[str, float], Any]] = {
     "uniform": ({"min": 2.0, "max": 5.0}, stats.uniform(2, 3)),
-    "log_uniform": ({"min": -3.0, "max": 1.0}, stats.loguniform(math.exp(-3), math.exp(1))),
     "log_uniform_values": ({"min": 0.01, "max": 10.0}, stats.loguniform(0.01, 10)),
-    "inv_log_uniform": ({"min": -1.0, "max": 3.0}, stats.loguniform(math.exp(-3), math.exp(1))),
-    "inv_log_uniform_values": ({"min": 0.01, "max": 10.0}, stats.loguniform(0.01, 10)),
-    "normal": ({"mu": 1.0, "sigma": 2.0}, stats.norm(1, 2)),
-    "log_normal": ({"mu": 0.5, "sigma": 0.3}, stats.lognorm(0.3, scale=math.exp(0.5))),
     "int_uniform": ({"min": 3, "max": 7}, stats.randint(3, 8)),
 }
 
@@ -152,30 +117,20 @@ SCIPY: dict[str, tuple[dict[str, float], Any]] = {
 def test_quantiles_are_those_of_scipy(name: str) -> None:
     spec, reference = SCIPY[name]
     for u in (0.013, 0.25, 0.5, 0.77, 0.992):
-        assert DISTRIBUTIONS[name].draw(spec, u) == pytest.approx(reference.ppf(u), rel=1e-9)
+        assert DRAWS[name](spec, u) == pytest.approx(reference.ppf(u), rel=1e-9)
 
 
-def test_beta_draws_follow_scipys() -> None:
-    draws = [DISTRIBUTIONS["beta"].draw({"a": 2.0, "b": 5.0}, (i + 0.5) / 2000) for i in range(2000)]
-    assert stats.kstest(draws, stats.beta(2, 5).cdf).pvalue > 0.001
-
-
-@given(st.sampled_from([n for n in DISTRIBUTIONS if n.startswith("q_")]), st.floats(0.001, 0.999))
-def test_quantized_ones_are_multiples_whole_if_q_is(name: str, u: float) -> None:
-    spec = {"min": 1.0, "max": 3.0, "mu": 1.0, "sigma": 0.5, "a": 2.0, "b": 2.0}
-    whole, half = (DISTRIBUTIONS[name].draw(spec | {"q": q}, u) for q in (2, 0.5))
+@given(st.floats(0.001, 0.999))
+def test_quantized_ones_are_multiples_whole_if_q_is(u: float) -> None:
+    whole, half = (DRAWS["q_log_uniform_values"]({"min": 1.0, "max": 3.0, "q": q}, u) for q in (2, 0.5))
     assert isinstance(whole, int) and whole % 2 == 0
     assert (half / 0.5).is_integer()
 
 
 def test_every_distribution_can_be_asked_for_by_its_name() -> None:
-    said = {
-        "constant": "value: 1",
-        "categorical": "values: [1]",
-        "categorical_w_probabilities": "values: [1], probabilities: [1]",
-    }
-    for name in DISTRIBUTIONS:
-        rest = said.get(name, "" if name.endswith(("normal", "beta")) else "min: 1, max: 2")
+    said = {"constant": "value: 1", "categorical": "values: [1]"}
+    for name in DRAWS:
+        rest = said.get(name, "min: 1, max: 2")
         file = file_of(f"method: random\nparameters: {{a: {{distribution: {name}, {rest}}}}}")
         (found,) = parameters(file)
         assert isinstance(found, Parameter) and isinstance(found.drawn(0.5), int | float)
@@ -194,14 +149,11 @@ WRONG = {
     "method: bayes\nparameters: {a: {value: 1}}": r"s.yaml:1: method `bayes` needs W&B's server",
     "method: sobol": r"s.yaml:1: `method` must be grid or random; it is 'sobol'",
     "method: grid": "`parameters` must be a mapping, name by name; it is nothing",
-    "method: grid\nearly_terminate: {type: hyperband}": r"s.yaml:2: `early_terminate` is not supported",
-    "controller: {type: local}": r"s.yaml:1: `controller` is not supported",
-    "job: a/b/c": r"s.yaml:1: `job` is not supported.*`program`",
-    "method: grid\nmetric: {name: x, target: 3}": "s.yaml:2: `target` is not supported",
-    "method: grid\nmetric: {name: x, gaol: maximize}": "s.yaml:2: unknown key `gaol` in `metric`. Did you mean 'goal'",
-    "method: grid\nmetric: {name: x, goal: up}": "s.yaml:2: `goal` must be minimize or maximize",
+    "method: grid\nearly_terminate: {type: hyperband}": "s.yaml:2: `early_terminate` needs W&B's server; .*wandb agent",
+    "controller: {type: local}": r"s.yaml:1: `controller` needs W&B's server",
+    "job: a/b/c": r"s.yaml:1: `job` needs W&B's server",
+    "method: grid\nmetric: {name: x, target: 3}": "s.yaml:2: `target` needs W&B's server",
     "method: grid\nrun_cap: 0\nparameters: {a: {value: 1}}": "s.yaml:2: `run_cap` must be a whole number",
-    "method: grid\ncommand: train.py\nparameters: {a: {value: 1}}": "s.yaml:2: `command` must be a list",
     "method: grid\nparameters: {a: {value: 2020-01-01}}": "s.yaml:2: .*put dates in quotes",
     "method: grid\nparameters:\n  a: {value: !!set {x}}": "s.yaml:3: .*neither text nor number",
     "method: grid\nparameters:\n  a: {values: [!secret x]}": "s.yaml:3: .*neither text nor number",
@@ -213,12 +165,7 @@ WRONG = {
     'method: grid\nparameters:\n  a: {value: "b\\0"}': "s.yaml:3: .*no command line can hold",
     'method: grid\nparameters:\n  a: {value: "\\ud800"}': "s.yaml:3: .*no command line can hold",
     "method: grid\nparameters: {}": "`parameters` must be a mapping, name by name; it is empty",
-    "method: grid\ncommand: []\nparameters: {a: {value: 1}}": "s.yaml:2: `command` must be a list; it is empty",
-    "method: grid\ncommand: [python, null]\nparameters: {a: {value: 1}}": "s.yaml:2: .*part 2 of it is nothing",
-    "method: grid\ncommand: [python, [a]]\nparameters: {a: {value: 1}}": "s.yaml:2: .*part 2 of it is a list",
-    "method: grid\nname: {a: b}\nparameters: {a: {value: 1}}": "s.yaml:2: `name` must be text; it is a mapping",
     "method: grid\nproject: [a]\nparameters: {a: {value: 1}}": "s.yaml:2: `project` must be text; it is a list",
-    "program: [t.py]\nmethod: grid\nparameters: {a: {value: 1}}": "s.yaml:1: `program` must be text; it is a list",
     "method: random\nparameters: {a: {value: 1}}": "s.yaml:1: method random has no end; .*run_cap",
     "method: grid\nparameters:\n  a:\n    min: 0.5\n    max: 1.5": "s.yaml:3: .*a grid cannot go through uniform",
 }
@@ -232,16 +179,14 @@ BAD_PARAMETERS = {
     "a: {min: 1e-4, max: 1.0}": "'1e-4' is text to YAML; write it with a decimal point, e.g. 1.0e-4",
     "a: {min: 3.0, max: 1.0}": "min 3.0 is above max 1.0",
     "a: {distribution: log_uniform_values, min: 0.0, max: 1.0}": "needs a min above 0",
-    "a: {distribution: log_unifrom, min: 1, max: 2}": "unknown distribution 'log_unifrom'. Did you mean 'log_uniform'",
+    "a: {distribution: unifrom, min: 1, max: 2}": "unknown distribution 'unifrom'. Did you mean 'uniform'",
+    "a: {distribution: normal}": "unknown distribution 'normal'.* Here are constant, categorical, int_uniform",
     "a: {distribution: uniform, min: 1}": "uniform needs `max`",
-    "a: {distribution: normal, mean: 1}": "`mean` means nothing to normal, which knows mu, sigma",
-    "a: {distribution: normal, sigma: -1}": "sigma may not be below 0",
-    "a: {distribution: q_normal, q: 0}": "must be above 0",
+    "a: {distribution: uniform, min: 1, max: 2, q: 1}": "`q` means nothing to uniform, which knows min, max",
+    "a: {distribution: q_log_uniform_values, min: 1, max: 2, q: 0}": "needs a min above 0, and a q above 0",
     "a: {distribution: int_uniform, min: 1.5, max: 3}": "int_uniform needs whole numbers",
-    "a: {values: [1, 2], probabilities: [0.5, 0.4]}": "one number for each of `values`, with a sum of 1",
-    "1a: {value: 3}": "'1a' cannot be a parameter",
-    "o: {parameters: {}}": "`parameters` must be a mapping and stand alone",
-    "o: {parameters: {b: {valeu: 3}}}": "`b` needs `value`",
+    "a: {values: [1, 2], probabilities: [0.5, 0.5]}": "`probabilities` means nothing to categorical",
+    "o: {parameters: {b: {value: 3}}}": "`o` needs `value`",
 }
 
 
@@ -265,27 +210,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load(tmp_path / "picture.yaml")
 
 
-# Command lines
+PROGRAMS = {
+    "program: train.py": r"s.yaml:3: its program is not sweeps/arm.py, so .* `wandb agent` with a server runs it",
+    "command: [python, train.py]": "s.yaml: its program is not sweeps/arm.py",
+    "program: sweeps/arm.py\ncommand: python": "s.yaml:4: `command` must be a list; it is text",
+    "program: sweeps/arm.py\ncommand: [sweeps.arm, --updates=3]": r"s.yaml:4: .*\(--updates=3\); an option belongs",
+}
 
 
-VALUES = st.one_of(st.booleans(), st.integers(-9, 9), st.text("ab =", max_size=3), st.none())
+@pytest.mark.parametrize("text", PROGRAMS)
+def test_programs_and_commands_that_are_not_ours_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"method: grid\nparameters: {{a: {{value: 1}}}}\n{text}\n")
+    with pytest.raises(UserError, match=PROGRAMS[text]):
+        load(tmp_path / "s.yaml")
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b", "seed"]), VALUES | st.dictionaries(st.just("x"), VALUES)))
-def test_arguments_are_those_of_wandbs_client(point: dict[str, Any]) -> None:
-    theirs = create_sweep_command_args({"args": {name: {"value": value} for name, value in point.items()}})
-    assert agent_command.arguments(point) == {name: theirs[name] for name in theirs if name != "args_dict"}
-
-
-def test_macros_in_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHERE", "/here")
-    parts = "['${env}', x, '${program}', '--d=${envvar:WHERE}/d', '${args_json_file}', '${args}', 3]"
-    text = f"method: grid\nparameters: {{a: {{value: 1}}}}\nprogram: t.py\ncommand: {parts}"
-    line = ["/usr/bin/env", "x", "t.py", "--d=/here/d", "c.json", "--a=1", "3"]
-    assert agent_command.command(file_of(text), {"a": 1}, "c.json") == line
-    with pytest.raises(UserError, match=r"s.yaml:4: \$\{envvar:NOT_THERE\} .* is not set"):
-        agent_command.command(file_of(text.replace("WHERE", "NOT_THERE")), {"a": 1}, "")
-    with pytest.raises(UserError, match=r"s.yaml:4: unknown macro \$\{argz\}.*Did you mean 'args'"):
-        agent_command.command(file_of(text.replace("{args}", "{argz}")), {"a": 1}, "")
-    with pytest.raises(UserError, match=r"s.yaml:3: program 't.py' is not there"):
-        agent_command.check(file_of(text), {"a": 1})
+@pytest.mark.parametrize(
+    "text", ["program: sweeps/arm.py", "command: ['${env}', '${interpreter}', -m, sweeps.arm, '${args}']"]
+)
+def test_ways_to_start_our_program_are_all_fine(text: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"method: grid\nparameters: {{a: {{value: 1}}}}\n{text}\n")
+    assert points(load(tmp_path / "s.yaml")) == [{"a": 1}]

@@ -14,8 +14,7 @@ from standin import Server
 from tracked import ROOT, log_all, run_folder, until
 
 from ablations import records
-from sweeps import mirror
-from sweeps.wb import restore, tracking, wandb_file
+from sweeps.wb import connection, private, restore, tracking, wandb_file
 from sweeps.wb.tracking import WandbTracker
 
 STEPS = [1, 2, 2, 3, 4, 4]
@@ -27,7 +26,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 2.0)
     quick = {"x_graphql_retry_max": 1, "x_graphql_retry_wait_min_seconds": 0.1, "x_graphql_retry_wait_max_seconds": 0.2}
     quick |= {"x_graphql_timeout_seconds": 1.0, "x_file_stream_retry_wait_min_seconds": 0.1}
-    monkeypatch.setattr(tracking, "PATIENCE", tracking.PATIENCE | quick)
+    monkeypatch.setattr(private, "PATIENCE", private.PATIENCE | quick)
     for name in ("DATA", "CACHE", "ARTIFACT"):  # as a user has it: beside the runs
         monkeypatch.delenv(f"WANDB_{name}_DIR")
     yield
@@ -53,7 +52,7 @@ def again(server: Server) -> Server:
 
 def logged(study: Path) -> Path:
     """The client's own log, once the client is done; it has all rows."""
-    tracking.client().teardown()
+    connection.client().teardown()
     (log,) = study.glob("wandb/run-*/*.wandb")
     assert [row["train/step"] for row in restore.metrics(wandb_file.read(log).rows)] == STEPS
     return log
@@ -82,8 +81,8 @@ def test_a_server_that_vanishes(wandb_server: Server, tmp_path: Path, capsys: py
     assert steps(back, run) == STEPS and back.backend.runs[run]["exitcode"] == 0, done.stdout + done.stderr
     shutil.rmtree(tmp_path / "modules" / "wandb")
     back.backend.runs.clear()
-    assert mirror.mirror(folder, "online"), "the folder alone is enough"
-    tracking.client().teardown()
+    assert tracking.mirror(folder, "online"), "the folder alone is enough"
+    connection.client().teardown()
     assert steps(back, run) == STEPS and back.backend.runs[run]["exitcode"] == 0
     kinds = sorted(a["type"] for a in back.backend.artifacts.values() if a["type"] != "run_table")
     assert kinds == ["dataset", "model", "outputs"] and back.backend.unknown == []
@@ -112,7 +111,7 @@ def test_an_interrupted_run_goes_on_where_the_server_has_it(wandb_server: Server
     again = WandbTracker(folder, "online")
     log_all(folder, again, resume=2)
     finish(folder, again)
-    tracking.client().teardown()
+    connection.client().teardown()
     assert list(wandb_server.backend.runs) == [run]
     assert steps(wandb_server, run) == [1, 2, 2, 3, 3, 4, 4], "only the last one may be there twice"
     found = wandb_server.backend.runs[run]

@@ -1,17 +1,21 @@
-"""Dashboards on this machine: optuna-dashboard on loopback for a study's storage, and pages in the browser."""
+"""Pages served on this machine alone: optuna-dashboard for a study's storage, and any other WSGI application."""
 
 import os
 import socketserver
 import sys
+import threading
 import webbrowser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from core.errors import UserError
+from core.run_folder import JOURNAL
+from sweeps.extras import need
 
 HOST = "127.0.0.1"
-PORT = 8080
+BOARD_PORT, REPORT_PORT = 8080, 8081
 """Tried first; any free one if it is taken."""
 
 
@@ -35,7 +39,7 @@ def storage_of(folder: Path, given: str | None) -> str | None:
     Raises UserError for a given file that is not there.
     """
     if given is None:
-        journal = folder / "optuna.journal"
+        journal = folder / JOURNAL
         return str(journal) if journal.exists() else None
     from sweeps.running.storage import present  # brings in optuna
 
@@ -43,22 +47,12 @@ def storage_of(folder: Path, given: str | None) -> str | None:
     return given
 
 
-def board(where: str, port: int | None) -> Server:
-    """optuna-dashboard for a storage, listening but not yet serving. Raises UserError: storage or port unusable.
+def listen(app: Callable[..., Any], usual: int, port: int | None) -> Server:
+    """A server for an application, listening but not yet serving, at the port, or the usual one or a free one.
 
-    It gets our own opened storage: what it would open itself has Optuna's lock files, which a sweep does not heed.
+    Raises UserError if the port is not to be had.
     """
-    import optuna  # these take seconds: not for --help
-    from optuna_dashboard import wsgi
-
-    from sweeps.running.storage import open_storage
-
-    storage = open_storage(where)
-    if not optuna.get_all_study_names(storage):
-        raise UserError(f"{where}: there is no Optuna study in it; give the storage of the sweep, --storage")
-    importance_by_fanova()
-    app = wsgi(storage)
-    ports = [PORT, 0] if port is None else [port]
+    ports = [usual, 0] if port is None else [port]
     for each in ports:
         try:
             return make_server(HOST, each, app, server_class=Server, handler_class=Quiet)
@@ -68,8 +62,30 @@ def board(where: str, port: int | None) -> Server:
     raise AssertionError("unreachable")
 
 
+def address(server: Server) -> str:
+    """Where it answers."""
+    return f"http://{HOST}:{server.server_address[1]}/"
+
+
+def board(where: str, port: int | None) -> Server:
+    """optuna-dashboard for a storage, listening. Raises UserError: not installed, or storage or port unusable.
+
+    It gets our own opened storage: what it would open itself has Optuna's lock files, which a sweep does not heed.
+    """
+    wsgi = need("optuna_dashboard", "optuna-dashboard", "the dashboard").wsgi
+    import optuna  # these take seconds: not for --help
+
+    from sweeps.running.storage import open_storage
+
+    storage = open_storage(where)
+    if not optuna.get_all_study_names(storage):
+        raise UserError(f"{where}: there is no Optuna study in it; give the storage of the sweep, --storage")
+    importance_by_fanova()
+    return listen(wsgi(storage), BOARD_PORT, port)
+
+
 def importance_by_fanova() -> None:
-    """Have optuna-dashboard compute importance by fANOVA.
+    """Have optuna-dashboard (0.21.0) compute importance by fANOVA, by a private name of it.
 
     The PED-ANOVA it has built in describes the best trials alone: in a study whose arms differ by 67 BLEU it gave the
     seed 0.88 and the arm 0.12.
@@ -81,14 +97,19 @@ def importance_by_fanova() -> None:
         _importance.PedAnovaImportanceEvaluator = lambda: FanovaImportanceEvaluator(seed=0)
 
 
-def serve(server: Server) -> None:
-    """Serve until Ctrl-C."""
+def serve(servers: Sequence[Server]) -> None:
+    """Serve all of them until Ctrl-C."""
+    threads = [threading.Thread(target=each.serve_forever, args=(0.2,), daemon=True) for each in servers]
     try:
-        server.serve_forever(poll_interval=0.2)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     except KeyboardInterrupt:
-        print("\noptuna-dashboard ended", file=sys.stderr)
+        print("\ndashboards ended", file=sys.stderr)
     finally:
-        server.server_close()
+        for each in servers:
+            each.server_close()
 
 
 def has_screen() -> bool:

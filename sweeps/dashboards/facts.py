@@ -11,6 +11,7 @@ from typing import Any
 from ablations import records
 from ablations.studies import STUDIES
 from core.errors import UserError
+from core.run_folder import RUN
 from sweeps.wb.tracking import Identity, identity
 
 HASH = 8
@@ -63,7 +64,7 @@ class Facts:
         return {key: self._identity(key) for key in self.info.get("runs") or []}
 
     def _identity(self, key: str) -> Identity:
-        path = self.folder / key / "run.json"
+        path = self.folder / key / RUN
         record = records.read(path.parent) if path.exists() else {}
         return identity({"study": self.name, "arm": arm_of(key), "hash": key[-HASH:], "wandb": record.get("wandb")})
 

@@ -22,6 +22,7 @@ from sweeps.dashboards.workspace import (
     title,
     words,
 )
+from sweeps.wb import private
 
 WIDTH, HEIGHT = 24 // COLUMNS, 7
 """Size of a panel in the grid of a report, which is 24 wide."""
@@ -161,7 +162,7 @@ def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
         groupby=[f"config.{factor}" for factor in facts.factors],
         run_settings={run: wr.RunSettings(color=color) for run, color in run_colors(facts).items()},
     )
-    runset._id = name_from("runset", facts.name, section.name)
+    private.set_id(runset, name_from("runset", facts.name, section.name))
     only_this_study(runset, runset, facts)
     colors: dict[Any, Any] = {
         wr.RunsetGroup(runset_name=facts.name, keys=keys(facts, levels)): color

@@ -1,6 +1,7 @@
 """A study's workspace and report as JSON, and saved to the W&B server: written twice, they are updated."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 import wandb
-from wandb_workspaces.workspaces import internal
-from wandb_workspaces.workspaces.errors import SpecVersionError
 
 from core.errors import UserError
 from sweeps.dashboards import story
 from sweeps.dashboards.facts import Facts
 from sweeps.dashboards.workspace import name_from, title, workspace
+from sweeps.wb import connection, private
 
 TIMEOUT = 30
 """Seconds a server may take for one answer."""
@@ -29,8 +29,7 @@ def write(facts: Facts, folder: Path, project: str, when: str) -> list[Path]:
     written = []
     for name, view in views.items():
         path = folder / f"{name}.json"
-        model = view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
-        path.write_text(json.dumps(model, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(private.view_json(view), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         written.append(path)
     return written
 
@@ -48,8 +47,7 @@ def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]
     if project not in {each.name for each in api.projects(owner)}:
         api.create_project(project, owner)
     made = workspace(facts, owner, project)
-    made._internal_name = f"nw-{name_from('view', owner, project, facts.name)}-v"
-    made._internal_id = existing_workspace(owner, project, made._internal_name)
+    private.set_name(made, f"nw-{name_from('view', owner, project, facts.name)}-v", owner, project)
     made.save()
     told = story.report(facts, owner, project, when)
     told.id = existing_report(api, facts, owner, project)
@@ -57,17 +55,15 @@ def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]
     return [quote(address, safe=":/?=&%#") for address in (made.url, told.url)]  # a project may have blanks
 
 
-def existing_workspace(entity: str, project: str, name: str) -> str:
-    """The server's id of the workspace of that name, or nothing."""
-    try:
-        return str(internal.get_view_dict(entity, project, internal._internal_name_to_url_query_str(name))["id"])
-    except SpecVersionError as error:
-        hint = "delete that workspace in W&B, and it is written anew"
-        raise UserError(
-            f"W&B: the workspace {name} of {entity}/{project} cannot be updated ({error}); {hint}"
-        ) from error
-    except ValueError:
-        return ""
+def save_patiently(facts: Facts, project: str, when: str, folder: Path) -> dict[str, str]:
+    """Save both where a server answers in time; their addresses. Raises UserError that says where the JSON is, else."""
+    url = connection.server()
+    kept = f"{folder} has both as JSON; start the same command again when it answers, or with WANDB_MODE=offline"
+    if not connection.reachable(url):
+        raise UserError(f"W&B: {url} does not answer. {kept}")
+    entity = os.environ.get("WANDB_ENTITY")
+    saved = in_time(lambda: save(facts, entity, project, when), f"W&B: not saved at {url}", kept)
+    return dict(zip(("workspace", "report"), saved, strict=True))
 
 
 def existing_report(api: Any, facts: Facts, entity: str, project: str) -> str:

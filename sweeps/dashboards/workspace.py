@@ -13,6 +13,7 @@ from wandb_workspaces import expr
 
 from core.config import digest
 from sweeps.dashboards.facts import Facts, arm_of
+from sweeps.wb import private
 
 COLUMNS = 3
 """Panels side by side in a section."""
@@ -184,7 +185,7 @@ def workspace(facts: Facts, entity: str, project: str) -> Any:
             pinned_columns=[f"summary:test/{facts.metric}", *(f"config:{f}.value" for f in facts.factors)],
         ),
     )
-    made._internal_runset_id = name_from("runset", facts.name)
+    private.set_runset_id(made, name_from("runset", facts.name))
     only_this_study(made, made.runset_settings, facts)
     return made
 
@@ -213,20 +214,14 @@ def fixed(panels: Iterable[Any], *place: str) -> list[Any]:
     """The panels with ids that depend on their place alone."""
     panels = list(panels)
     for i, panel in enumerate(panels):
-        panel._id = name_from(*place, str(i))
+        private.set_id(panel, name_from(*place, str(i)))
     return panels
 
 
 def only_this_study(holder: Any, settings: Any, facts: Facts) -> None:
-    """Filter for the runs whose group is the study.
-
-    Filters given as an expression go through a text form that turns "updates=300" into "updates==300"; therefore the
-    finished filter is put where one that came from the server would be kept.
-    """
+    """Filter for the runs whose group is the study."""
     group, groups = expr.Metric("Group"), facts.groups
-    tree = expr.filter_expr_to_filters_tree([group.isin(groups) if len(groups) > 1 else group == facts.name])
-    holder._stashed_filters_v2 = expr.filters_tree_to_v2(tree)
-    holder._stashed_filter_string = settings.filters
+    private.set_filter(holder, settings, group.isin(groups) if len(groups) > 1 else group == facts.name)
 
 
 def level_text(level: Any) -> str:

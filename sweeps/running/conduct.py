@@ -70,6 +70,7 @@ class Sweep:
     def known(self) -> dict[str, Any]:
         """What workers anywhere are told through the storage."""
         told = {"study": self.jobs[0].study, "metric": self.metric, "lease": self.lease_seconds}
+        told |= {"factors": self.facts.get("factors", {})}
         told |= {"corpus": self.facts.get("corpus_digest"), "commit": self.facts.get("commit")}
         return told | {"send": not local(self.storage)}
 

@@ -1,12 +1,12 @@
 """From a point of a sweep to a run: the study's factors with their levels, the seed, and options unlike the preset's.
 
-The same for a point of a sweep file (`orders`) and for the command line that an agent makes of it (sweeps/arm.py), so
-that every engine runs the same arms into the same folders.
+The same for a point of a sweep file (`orders`) and for the command line that W&B's agent makes of it (sweeps/arm.py),
+so that every engine runs the same arms into the same folders.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from ablations.factors import FACTORS, Factor, Level, options_of
 from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, nearest
 from core.errors import UserError
-from sweeps.agents.sweep_file import SweepFile
-from sweeps.agents.sweep_points import points
+from core.run_folder import RUN
 from sweeps.running import plan
 from sweeps.running.plan import Job
 from sweeps.running.recipe import Recipe
 from sweeps.running.trials import LARGEST_SEED
+from sweeps.wb.sweep_file import SweepFile
+from sweeps.wb.sweep_points import points
+from sweeps.wb.tracking import Identity, own_id
 
 SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
 """What a point may say besides factors, options and the seed."""
@@ -110,22 +112,13 @@ def ordered(file: SweepFile, point: Mapping[str, Any], runs: Path = Path("runs")
         raise file.error(("parameters", named[1]) if named else ("parameters",), str(error)) from error
 
 
-def finished(made: Order) -> bool:
-    """Whether a run is there and finished."""
-    folder = made.job.folder(made.runs)
-    return (folder / "run.json").exists() and records.read(folder)["state"] == "finished"
+def orders(file: SweepFile, runs: Path, count: int | None = None) -> list[Order]:
+    """The runs of a sweep file (of its first `count` points), each once, all in one study's folder.
 
-
-def orders(file: SweepFile, runs: Path) -> list[Order]:
-    """The runs of a sweep file, each once, all in one study's folder.
-
-    Raises UserError if its program is not ours, a point is no arm, or the points belong to several folders.
+    Raises UserError if a point is no arm, or the points belong to several folders.
     """
-    if not file.of_arms:
-        ways = f"run it by: python -m sweeps.agent {file.path}"
-        raise file.error(("program",), f"its program is not sweeps/arm.py, so its points are no arms; {ways}")
     found: dict[str, Order] = {}
-    for point in points(file):
+    for point in points(file, count):
         made = ordered(file, point, runs)
         found.setdefault(made.job.key, made)
     folders = {str(made.runs / made.job.study) for made in found.values()}
@@ -134,3 +127,24 @@ def orders(file: SweepFile, runs: Path) -> list[Order]:
         said = f"the points belong to {len(folders)} studies ({some}, ...)"
         raise file.error(("parameters",), f"{said}; to have them in one, add a parameter `folder: {{value: NAME}}`")
     return list(found.values())
+
+
+# Their sweep in W&B
+
+
+def in_sweep(job: Job, sweep_id: str) -> Job:
+    """The job with its sweep in the record of its run, where the tracker finds it on any host."""
+    record = {"study": job.study, "arm": job.arm, "hash": job.hash8}
+    wandb = asdict(Identity(own_id(record), job.study, sweep_id))
+    return replace(job, extra={**job.extra, "wandb": wandb})
+
+
+def enter_sweep(job: Job, runs: Path) -> bool:
+    """The same for a run that is there already, unless it has a sweep or is being run; True if it is finished."""
+    folder = job.folder(runs)
+    if not (folder / RUN).exists():
+        return False
+    with records.reserved(folder) as free:
+        if not free or records.read(folder).get("wandb"):
+            return False
+        return bool(records.update(folder, wandb=job.extra["wandb"])["state"] == "finished")

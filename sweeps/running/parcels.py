@@ -7,10 +7,8 @@ one trial a parcel, whose attributes are the pieces; deleting that study frees t
 
 import base64
 import hashlib
-import io
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,10 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError
+from core.run_folder import LOG, METRICS, PROBES, RUN, SAMPLES, SCORES, full_disk
+from sweeps import packing
 
-FILES = ("metrics.jsonl", "scores.json", "samples.jsonl", "probes.npz", "log.txt", "run.json")
+FILES = (METRICS, SCORES, SAMPLES, PROBES, LOG, RUN)
 """What is sent (not the weights), in the order in which it is put in place: run.json makes the run a finished one."""
 PIECE = 32 * 1024
 SUFFIX = ".parcels"
@@ -36,14 +36,8 @@ LOG_BYTES = 64 * 1024
 
 def pack(folder: Path) -> bytes:
     """The parcel of a finished run; the same whenever it is packed."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as parcel:
-        for name in FILES:
-            if (folder / name).is_file():
-                content = (folder / name).read_bytes()
-                content = content[-LOG_BYTES:] if name == "log.txt" else content
-                parcel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
+    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    return packing.pack(files | {LOG: files[LOG][-LOG_BYTES:]} if LOG in files else files)
 
 
 def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
@@ -54,20 +48,22 @@ def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
     """
     if records.read(folder)["state"] == "finished":
         return
+    try:
+        files = packing.unpack(parcel, FILES, LARGEST)
+    except UserError as error:
+        raise UserError(f"{folder.name}: {error}; {AWAY}") from error
+    if not {RUN, SCORES} <= files.keys():
+        raise UserError(f"{folder.name}: not the results of a run ({', '.join(files)}); {AWAY}")
     draft = folder / f".parcel.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with records.full_disk(draft), zipfile.ZipFile(io.BytesIO(parcel)) as content:
-            if not {"run.json", "scores.json"} <= set(content.namelist()) <= set(FILES):
-                raise UserError(f"{folder.name}: not the results of a run ({', '.join(content.namelist())})")
-            if (size := sum(info.file_size for info in content.infolist())) > LARGEST:
-                raise UserError(f"{folder.name}: results of {size:,} bytes, more than a run has ({LARGEST:,}); {AWAY}")
+        with full_disk(draft):
             draft.mkdir()
-            for name in content.namelist():
-                (draft / name).write_bytes(content.read(name))
+            for name, content in files.items():
+                (draft / name).write_bytes(content)
         records.update(draft, **facts)
         for name in FILES:
-            if (draft / name).exists():
+            if name in files:
                 os.replace(draft / name, folder / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

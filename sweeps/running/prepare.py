@@ -6,23 +6,23 @@ from ablations import studies
 from ablations.presets import Preset
 from core.errors import UserError
 from core.run_folder import JOURNAL
-from sweeps.agents import sweep_file
 from sweeps.running import plan, pool, storage
 from sweeps.running.conduct import Sweep
 from sweeps.running.options import SweepOptions, positive, typed, workers_for
 from sweeps.running.order import orders
 from sweeps.running.plan import Job
 from sweeps.running.recipe import Recipe
-from sweeps.wb import connection
+from sweeps.wb import connection, sweep_file
 
 
-def prepare(options: SweepOptions, program: str) -> tuple[Sweep, Preset]:
-    """Everything a sweep needs to know; program: what was started, for the record.
+def prepare(options: SweepOptions, program: str, count: int | None = None) -> tuple[Sweep, Preset]:
+    """Everything a sweep needs to know; program: what was started, for the record; count: of a sweep file, its first
+    points alone.
 
     Raises UserError for a wrong option or unusable text; writes nothing.
     """
     connection.check_mode()
-    recipe, jobs, runs = runs_of_file(options) if sweep_file.is_one(options.study) else runs_of_study(options)
+    recipe, jobs, runs = runs_of_file(options, count) if sweep_file.is_one(options.study) else runs_of_study(options)
     wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     sweep = Sweep(
@@ -54,14 +54,14 @@ def runs_of_study(options: SweepOptions) -> tuple[Recipe, list[Job], Path]:
     return recipe, recipe.jobs(seeds), options.runs
 
 
-def runs_of_file(options: SweepOptions) -> tuple[Recipe, list[Job], Path]:
+def runs_of_file(options: SweepOptions, count: int | None = None) -> tuple[Recipe, list[Job], Path]:
     """All runs of a sweep file: the same as `sweeps.agent` and `wandb agent` make of it."""
     for name in ("preset", "data", "src", "tgt", "seeds", "overrides"):
         if getattr(options, name) != getattr(SweepOptions, name):
             given = "set" if name == "overrides" else name
             raise UserError(f"--{given}: the sweep file {options.study} says this; change its `parameters`")
     file = sweep_file.load(Path(options.study))
-    found = orders(file, options.runs)
+    found = orders(file, options.runs, count)
     jobs = [made.job for made in found]
     if file.method == "grid":  # seed by seed, as a named study goes
         jobs = plan.twins_last(sorted(jobs, key=lambda job: job.seed))

@@ -1,4 +1,4 @@
-"""What a sweep says before its first run and after its last one."""
+"""What a sweep says before its first run and after its last one; the whole of it."""
 
 import shlex
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 from ablations import records
 from ablations.presets import Preset
 from core.errors import masked
-from core.run_folder import LOG
-from sweeps.running import pool
-from sweeps.running.conduct import Sweep
+from core.run_folder import LOG, full_disk
+from sweeps.running import plan, pool
+from sweeps.running.conduct import Sweep, conduct
 from sweeps.running.display import duration
 from sweeps.running.progress import View, view
 
@@ -19,8 +19,22 @@ RANKED = 10
 """So many runs are named where no table can be made."""
 
 
-def show_plan(sweep: Sweep, preset: Preset) -> None:
-    """Print what would run."""
+def conduct_and_report(sweep: Sweep, figures: Path) -> int:
+    """Run a sweep, and say what came out; the command's status: 1 if a run failed."""
+    began = records.now()
+    with full_disk(sweep.runs):
+        views = conduct(sweep)
+    failed = show_result(sweep, views)
+    show_unmirrored(sweep, began)
+    if not plan.comparable(sweep.jobs):
+        show_ranking(views)
+    elif failed < len(views):
+        analyse(sweep, figures)
+    return 1 if failed else 0
+
+
+def show_plan(sweep: Sweep, preset: Preset) -> int:
+    """Print what would run; how many runs that are."""
     print(f"{sweep.heading}\n{sweep.facts['banner'] or 'text: ' + str(sweep.jobs[0].config['data'])}")
     print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
@@ -28,6 +42,7 @@ def show_plan(sweep: Sweep, preset: Preset) -> None:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
     missing = sum(v.state != "finished" for v in views)
     print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked(sweep.storage)}")
+    return missing
 
 
 def standing(v: View) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -96,15 +96,30 @@ class Queue:
 
     def add(self, job: Job, state: TrialState, value: float | None = None) -> FrozenTrial:
         """Enqueue a job (WAITING), or enter one that is under way or done (COMPLETE, with its value)."""
-        distributions = {"arm": CategoricalDistribution(self.arms), "seed": IntDistribution(1, LARGEST_SEED)}
+        params, distributions = self.point(job)
         trial = create_trial(
             state=state,
             value=value,
-            params={"arm": job.arm, "seed": job.seed},
+            params=params,
             distributions=distributions,
             user_attrs={"job": asdict(job), "toggles": job.toggles, "hash": job.hash8},
         )
         return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template_trial=trial))
+
+    def point(self, job: Job) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        """Parameters of a trial, for Optuna's plots and importance: arm, seed, and the toggles as text or numbers.
+
+        A queue made before the toggles were parameters has no `factors`; its trials have arm and seed until a sweep
+        goes on with it.
+        """
+        params: dict[str, Any] = {"arm": job.arm, "seed": job.seed}
+        known: dict[str, BaseDistribution] = {"arm": CategoricalDistribution(self.arms)}
+        known["seed"] = IntDistribution(1, LARGEST_SEED)
+        for factor, levels in self.facts.get("factors", {}).items():
+            choices = tuple(as_choice(level) for level in levels)
+            if (choice := as_choice(job.toggles.get(factor))) in choices:
+                params[factor], known[factor] = choice, CategoricalDistribution(choices)
+        return params, known
 
     def take(self, trial: FrozenTrial) -> bool:
         """Waiting -> running; False if somebody else was faster, or an older trial stands for the same run.
@@ -165,6 +180,11 @@ class Queue:
         facts = {"home": home, "outcome": records.read(folder)["outcome"]} | ({"parcel": parcel} if parcel else {})
         self.note(ours, **facts)
         self.complete(ours, score(folder, metric))
+
+
+def as_choice(level: Any) -> str | float:
+    """A factor's level as a categorical value: numbers as they are, anything else (True, none) as text."""
+    return level if isinstance(level, int | float) and not isinstance(level, bool) else str(level)
 
 
 def score(folder: Path, metric: str) -> float:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.errors import UserError
-from sweeps.agents import sweep_file
 from sweeps.running.options import SweepOptions, positive
 from sweeps.running.trials import LARGEST_SEED
 from sweeps.tuning.points import WILCOXON_SEEDS
 from sweeps.tuning.rounds import DIRECTIONS
+from sweeps.wb import sweep_file
 
 DEFAULT_BUDGET = "30m"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -19,9 +19,10 @@ from typing import Any
 
 import wandb
 
+from core.run_folder import TOKENIZER, WEIGHTS
 from sweeps.wb import archive
 
-MODEL_FILES = ("model.safetensors", "tokenizer.json")
+MODEL_FILES = (WEIGHTS, TOKENIZER)
 LICENCE = re.compile(r"^\W*licen[cs]e\W+(.+)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -34,16 +35,6 @@ class Step:
     used: tuple[wandb.Artifact, ...]
     made: wandb.Artifact
     config: dict[str, Any] = field(default_factory=dict)
-
-
-def log(run: Any, artifact: wandb.Artifact, made: bool = True, used: bool = False) -> None:
-    """Log an artifact as made by a run, as used by it (one that was there before), or both.
-
-    This is what the client's `log_artifact` and `use_artifact` do offline (the latter refuses to); online they ask the
-    server about it first and wait, without limit if it is gone. Uploading happens beside the run; its end waits for it.
-    """
-    ready, aliases = run._prepare_artifact(artifact, aliases=["latest"])
-    run._interface.publish_artifact(run, ready, aliases, None, is_user_created=not made, use_after_commit=used)
 
 
 def name(*parts: str) -> str:

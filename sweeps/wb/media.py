@@ -8,8 +8,10 @@ import numpy as np
 import wandb
 
 from ablations import records
+from core.run_folder import PROBES, SAMPLES, SCORES, read
 
-SAMPLES = 50
+SHOWN = 50
+"""Sample translations in the table."""
 BINS = 64
 BANDS = ("rare", "middle", "frequent")
 CURVES = ("mse", "nll", "accuracy", "nearest", "nearest_F1")
@@ -19,21 +21,21 @@ def show(run: Any, folder: Path) -> None:
     """Log what is there of scores.json and probes.npz, and what the run cost."""
     cost = records.read(folder).get("cost") or {}
     run.summary.update({f"cost/{name}": value for name, value in cost.items() if value is not None})
-    if (folder / "scores.json").exists():
-        scores = records.read_json(folder / "scores.json")
+    if (folder / SCORES).exists():
+        scores = read(folder / SCORES)
         run.summary.update({f"test/{name}": value for name, value in scores.items() if name != "by_steps"})
         for row in scores.get("by_steps", []):
             run.log({f"by_steps/{name}": value for name, value in row.items() if value is not None})
-    if (folder / "probes.npz").exists():
-        with np.load(folder / "probes.npz") as probes:
-            for row in per_step(probes):
-                run.log(row)
-            run.log(histograms(probes))
+    if (folder / PROBES).exists():
+        probes = read(folder / PROBES)
+        for row in per_step(probes):
+            run.log(row)
+        run.log(histograms(probes))
 
 
 def show_texts(run: Any, folder: Path) -> None:
     """Log sample translations as tables; online the client asks the server first, and waits for it."""
-    run.log(texts(records.read_rows(folder / "samples.jsonl")[:SAMPLES]))
+    run.log(texts(read(folder / SAMPLES)[:SHOWN]))
 
 
 def per_step(probes: Mapping[str, np.ndarray]) -> Iterator[dict[str, float]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablations import records
+from core.run_folder import METRICS, RUN, SCORES, plain
 from sweeps.wb import archive
 
 OWN = ("train/", "val/", "diag/")
@@ -54,10 +54,10 @@ def restored(held: Held) -> Restored | None:
     its record comes from the configuration, its rows and scores from history and summary.
     """
     files = dict(held.files)
-    if "run.json" not in files:
+    if RUN not in files:
         rows = list(held.rows)
         files = _made(held, rows) | archive.unpack(rows)
-    record = _record(files.get("run.json", b""))
+    record = _record(files.get(RUN, b""))
     if record is None:
         return None
     return Restored(record, files, tuple(name for name in archive.FILES if name not in files))
@@ -78,13 +78,13 @@ def _record(content: bytes) -> dict[str, Any] | None:
 
 def _made(held: Held, rows: list[Mapping[str, Any]]) -> dict[str, bytes]:
     """run.json, metrics.jsonl and scores.json made again of what was logged one by one."""
-    made = {"metrics.jsonl": "".join(json.dumps(row) + "\n" for row in metrics(rows)).encode()}
+    made = {METRICS: "".join(json.dumps(row) + "\n" for row in metrics(rows)).encode()}
     if isinstance(held.config.get("record"), Mapping):
-        made["run.json"] = json.dumps(records.plain(held.config["record"])).encode()
+        made[RUN] = json.dumps(plain(held.config["record"])).encode()
     scores = {name[5:]: value for name, value in held.summary.items() if name.startswith("test/")}
     if scores:
         steps = [_under("by_steps/", row) for row in rows if "by_steps/steps" in row]
-        made["scores.json"] = json.dumps(records.plain(scores | {"by_steps": steps})).encode()
+        made[SCORES] = json.dumps(plain(scores | {"by_steps": steps})).encode()
     return made
 
 

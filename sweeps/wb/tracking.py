@@ -4,8 +4,9 @@ Without WANDB_MODE and without a key, runs are written offline beside the run fo
 `python -m sweeps.mirror` writes them anew). WANDB_MODE=disabled turns it off. W&B is a mirror of the run folder: when
 it fails, that is reported once and the run goes on.
 
-Under an agent of a W&B sweep (WANDB_SWEEP_ID set) the run takes the agent's WANDB_RUN_ID, WANDB_RUN_GROUP and project,
-and the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last word in its configuration; run.json notes whose it is.
+A run of a sweep file (sweeps/agent.py) has its sweep in run.json. Under W&B's own agent (WANDB_SWEEP_ID set) the run
+takes the agent's WANDB_RUN_ID, WANDB_RUN_GROUP and project, the sweep's values (WANDB_SWEEP_PARAM_PATH) have the last
+word in its configuration, and run.json notes whose it is.
 """
 
 import os
@@ -19,8 +20,9 @@ from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
 from core.errors import UserError
-from sweeps.wb import archive
-from sweeps.wb.connection import client, has_key, mode, reachable, report, server
+from core.run_folder import METRICS, SCORES, read
+from sweeps.wb import archive, private
+from sweeps.wb.connection import client, mode, reachable, report, server
 
 if TYPE_CHECKING:
     from sweeps.wb import lineage  # imports wandb
@@ -32,15 +34,6 @@ FINISH_SECONDS = 60.0
 
 ROOM_BYTES = 64 * 1024
 """With less left on its disk, what the client wrote may be cut off: it writes blocks of 32 KiB."""
-
-PATIENCE = {
-    "x_graphql_retry_max": 2,
-    "x_graphql_retry_wait_max_seconds": 4.0,
-    "x_graphql_timeout_seconds": 10.0,
-    "x_file_transfer_retry_max": 2,
-    "x_file_transfer_timeout_seconds": 30.0,
-}
-"""How often the client tries again: without it, a server that is gone at the end of a run holds it up without limit."""
 
 STEPS = {"train/*": "train/step", "val/*": "train/step", "diag/*": "train/step"}
 STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
@@ -64,12 +57,17 @@ class Identity:
     sweep: str | None = None
 
 
-def identity(record: Mapping[str, Any]) -> Identity:
-    """What a run is called in W&B: what the sweep's agent says (WANDB_SWEEP_ID set), or said when the run was its own.
+def own_id(record: Mapping[str, Any]) -> str:
+    """A run's id in W&B, unless an agent gives one: its hash8 and four digits for the study and arm it belongs to."""
+    return f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
 
-    Otherwise the id is the run's hash8 and four digits for the study and arm it belongs to, the group the study.
+
+def identity(record: Mapping[str, Any]) -> Identity:
+    """What a run is called in W&B: what W&B's agent says (WANDB_SWEEP_ID set), or what its record has of a sweep.
+
+    Otherwise it has its own id, and its group is the study.
     """
-    own = f"{record['hash']}-{digest({'study': record['study'], 'arm': record['arm']})[:4]}"
+    own = own_id(record)
     if sweep := os.environ.get("WANDB_SWEEP_ID"):
         group = os.environ.get("WANDB_RUN_GROUP") or record["study"]
         return Identity(os.environ.get("WANDB_RUN_ID") or own, group, sweep)
@@ -102,11 +100,8 @@ def address(record: Mapping[str, Any]) -> dict[str, str]:
 def _settings(online: bool, sweep: str | None) -> Any:
     values: dict[str, Any] = {"silent": True, "console": "off", "disable_code": True, "disable_git": True}
     values |= {"sweep_id": sweep} if sweep else {}
-    values |= {"x_save_requirements": False}  # the record has the versions that matter
-    if online:
-        values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS} | PATIENCE
-    else:
-        values |= {"x_disable_stats": True}
+    values |= {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS} if online else {}
+    values |= private.experimental_settings(online)
     known = client().Settings.model_fields  # older versions wait without a limit
     return client().Settings(**{name: value for name, value in values.items() if name in known})
 
@@ -180,7 +175,7 @@ class WandbTracker:
 
     def _catch_up(self) -> None:
         """The rows of the file that a signal kept from `log`: a row is written first, and shown after that."""
-        for row in records.read_rows(self.folder / "metrics.jsonl")[self.given :]:
+        for row in read(self.folder / METRICS)[self.given :]:
             self.log(row)
 
     def results(self, folder: Path) -> None:
@@ -195,7 +190,7 @@ class WandbTracker:
             if record.get("data"):
                 self._safely(lambda: self._came_about(record))
             if (folder / lineage.MODEL_FILES[0]).exists():
-                self._safely(lambda: lineage.log(self.run, lineage.model(record, folder), used=True))
+                self._safely(lambda: private.log_artifact(self.run, lineage.model(record, folder), used=True))
             self._safely(lambda: media.show_texts(self.run, folder))
 
     def _answered(self) -> bool:
@@ -220,9 +215,9 @@ class WandbTracker:
                 _told.add(step.id)
                 with client().init(**self._beside(step)) as run:
                     for artifact in step.used:
-                        lineage.log(run, artifact, made=False, used=True)
-                    lineage.log(run, step.made)
-        lineage.log(self.run, lineage.corpus(record["data"], record["config"]), made=False, used=True)
+                        private.log_artifact(run, artifact, made=False, used=True)
+                    private.log_artifact(run, step.made)
+        private.log_artifact(self.run, lineage.corpus(record["data"], record["config"]), made=False, used=True)
 
     def _beside(self, step: "lineage.Step") -> dict[str, Any]:
         """Options of a run beside the own one."""
@@ -252,10 +247,10 @@ class WandbTracker:
         """The run's small files, for `python -m sweeps.fetch`."""
         for row in archive.rows(self.folder):
             self.run.log(row)
-        if (self.folder / "scores.json").exists() and self._answered():
+        if (self.folder / SCORES).exists() and self._answered():
             from sweeps.wb import lineage
 
-            lineage.log(self.run, lineage.outputs(self.run.id, self.folder))
+            private.log_artifact(self.run, lineage.outputs(self.run.id, self.folder))
 
 
 def _line(error: BaseException) -> str:
@@ -274,4 +269,14 @@ def tracker(folder: Path) -> Tracker:
     return NullTracker() if where == "disabled" else WandbTracker(folder, where)
 
 
-__all__ = ["NullTracker", "Tracker", "WandbTracker", "client", "has_key", "mode", "reachable", "server", "tracker"]
+def mirror(folder: Path, mode: str) -> bool:
+    """Write the W&B run of a run folder anew: its rows, its results, its end.
+
+    False if something of it could not be written, which is said.
+    """
+    tracker = WandbTracker(folder, mode)
+    for row in read(folder / METRICS):
+        tracker.log(row)
+    tracker.results(folder)
+    tracker.finish(records.read(folder)["state"])
+    return tracker.well and not tracker.gone

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from sweeps.wb import archive, tracking
+from core.run_folder import RUN
+from sweeps.wb import archive, connection
 from sweeps.wb.restore import Held
 
 TIMEOUT_SECONDS = 20
@@ -28,15 +29,15 @@ def project_of(source: str) -> tuple[str | None, str]:
 def held(source: str) -> Iterator[Held]:
     """The runs of a project. Raises UserError without a key, a server that answers, such a project, or a run in it."""
     entity, project = project_of(source)
-    url = tracking.server()
-    if not tracking.has_key(url):
+    url = connection.server()
+    if not connection.has_key(url):
         raise UserError(f"{source}: no key for {url}; `wandb login` asks for one (or set WANDB_API_KEY)")
-    if not tracking.reachable(url):
+    if not connection.reachable(url):
         raise UserError(f"{source}: {url} does not answer; offline logs are read by FROM=runs/<study>/wandb")
     os.environ.setdefault("WANDB_SILENT", "true")  # no progress of each download
     count = 0
     try:
-        api = tracking.client().Api(timeout=TIMEOUT_SECONDS)
+        api = connection.client().Api(timeout=TIMEOUT_SECONDS)
         if not (owner := entity or api.default_entity):
             raise UserError(f"{source}: the key belongs to no user with a default team; name one: wandb:TEAM/{project}")
         path = f"{owner}/{project}"
@@ -61,7 +62,7 @@ def _held(run: Any) -> Held:
     except Exception as error:  # deleted on the server, say
         print(f"{where}: its files are not to be had ({_line(error)}); read from its history", file=sys.stderr)
         files = {}
-    rows = [] if "run.json" in files else list(run.scan_history(use_cache=False))
+    rows = [] if RUN in files else list(run.scan_history(use_cache=False))
     return Held(where, config, summary, rows, files)
 
 

@@ -5,7 +5,6 @@ behind a checksum (CRC-32 of kind and content, 4 bytes), its length (2 bytes) an
 A killed client leaves the file without its end; what is whole in it is read.
 """
 
-import importlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from sweeps.wb import private
 
 BLOCK, HEADER = 32768, 7
 IDENT = b":W&B\xe1\xbe\x00"
@@ -90,11 +90,10 @@ def read(path: Path) -> Log:
         raise UserError(f"{path}: holds no record; its run was killed at once, or has just begun")
     if not content.startswith(IDENT):
         raise UserError(f"{path}: not a .wandb file (a log that W&B's client writes begins with :W&B)")
-    pb: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     log, odd = Log(path), list[str]()
     for chunk in chunks(content, log.damage):
         try:
-            record = pb.Record.FromString(chunk)
+            record = private.log_record(chunk)
         except Exception:  # protobuf's DecodeError: sound bytes of something else
             raise UserError(f"{path}: holds no records of W&B's client") from None
         _enter(log, record, odd)

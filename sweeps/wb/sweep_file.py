@@ -1,12 +1,10 @@
-"""A W&B sweep file, read with the line of each key, and refused by name where our engines cannot do what it asks.
+"""A W&B sweep file of ours, read with the line of each key, and refused by name where our sweep cannot do what it asks.
 
-What W&B documents and we run: methods grid and random, all distributions, nested parameters, run_cap, command with its
-macros. Refused: bayes (it needs W&B's server), early_terminate and metric.target (so does stopping), launch jobs,
-controllers and schedulers.
+`make wandb-sweep` writes such files; edited within reason they can be run too: other values, fewer points, method grid
+or random, run_cap. What needs W&B's server (bayes, early_terminate and the like) is refused, and so are other programs.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,26 +19,17 @@ from core.errors import UserError
 Where = tuple[str, ...]
 
 KEYS = ("program", "method", "metric", "parameters", "command", "run_cap", "name", "description", "project", "entity")
-TEXTS = ("program", "name", "description", "project", "entity")
-IGNORED = ("apiVersion", "kind")
-REFUSED = {
-    "early_terminate": "stopping runs early is done by W&B's server; remove it (every run then goes to its end)",
-    "controller": "a controller needs W&B's server; remove it",
-    "scheduler": "a scheduler needs W&B's server; remove it",
-    "job": "launch jobs need W&B's server; name a `program`",
-    "image_uri": "launch jobs need W&B's server; name a `program`",
-    "metrics": "several metrics need W&B's server; give one `metric`",
-    "settings": "settings of this kind are not supported; set them in the environment or in the program",
-}
-METRIC = ("name", "goal", "impute", "impute_while_running")
+SERVERS = ("early_terminate", "controller", "scheduler", "job", "image_uri", "metrics", "settings")
+"""Keys that W&B's server understands."""
 IDENTITY = ("method", "parameters", "program", "command")
 """What makes it another sweep. The name, the description and run_cap may change, and the sweep goes on."""
-PROGRAMS = ("sweeps/arm.py", "sweeps.arm")
+PROGRAM, MODULE = "sweeps/arm.py", "sweeps.arm"
 """How a sweep file names the program that runs arms of our studies."""
+STARTS = ("${env}", "${interpreter}", "${program}", "${args}", "${args_no_hyphens}", "${args_json}", "python", "-m")
+"""What else a command may have that just starts this program with the values of a point."""
 YAML_TAG = "tag:yaml.org,2002:"
 TAGS = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing"}
 """Kinds of values besides text, by what YAML calls them."""
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -68,17 +57,6 @@ class SweepFile:
         """grid or random."""
         return str(self.content["method"])
 
-    @property
-    def command(self) -> list[str] | None:
-        """The command template, none = W&B's usual one."""
-        given = self.content.get("command")
-        return None if given is None else [str(part) for part in given]
-
-    @property
-    def of_arms(self) -> bool:
-        """Whether the sweep's points are arms of our studies."""
-        return any(part.endswith(PROGRAMS) for part in (str(self.content.get("program", "")), *(self.command or ())))
-
 
 def is_one(name: str) -> bool:
     """Whether the name of a study is the path of a sweep file."""
@@ -94,6 +72,7 @@ def load(path: Path) -> SweepFile:
     except ValueError as error:
         raise UserError(f"{path}: is not text; name a sweep file (YAML)") from error
     file = parse(path, text)
+    check_program(file)
     check(file)
     return file
 
@@ -125,7 +104,7 @@ def _lines(path: Path, node: Any) -> dict[Where, int]:
     """The line of every key.
 
     Raises UserError for a key that is there twice, of which YAML would silently take the last, and for what is neither
-    text nor number, or cannot be on a command line.
+    text nor number, or cannot be written to a file.
     """
     lines: dict[Where, int] = {}
     for where, here in _nodes(node, (), set()):
@@ -161,14 +140,9 @@ def _unfit(node: Any, is_key: bool) -> str:
         return f"`{node.value}` is {TAGS[tag]} to YAML; put it in quotes" if tag in TAGS else "a key must be text"
     if tag not in (*TAGS, "str", "merge", "seq", "map"):
         return f"a value is neither text nor number ({tag}); put dates in quotes"
-    if isinstance(node, yaml.ScalarNode) and ("\0" in node.value or _is_broken(node.value)):
+    if isinstance(node, yaml.ScalarNode) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in node.value):
         return "a character that no command line can hold"
     return ""
-
-
-def _is_broken(text: str) -> bool:
-    """Whether text has half a character (a lone surrogate)."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def kind(value: Any) -> str:
@@ -187,13 +161,16 @@ def kind(value: Any) -> str:
 def check(file: SweepFile) -> None:
     """Raises UserError for the first thing that is wrong or not supported; sweep_points.py checks the parameters."""
     for key in file.content:
-        if key in REFUSED:
-            raise file.error((key,), f"`{key}` is not supported without W&B's server: {REFUSED[key]}")
-        if key not in (*KEYS, *IGNORED):
+        if key in SERVERS:
+            raise file.error((key,), f"`{key}` needs W&B's server; remove it, or run the file by `wandb agent`")
+        if key not in KEYS:
             raise file.error((str(key),), f"unknown key `{key}`.{nearest(str(key), KEYS)}")
     _check_method(file)
-    _check_metric(file)
-    _check_texts(file)
+    for key in ("project", "entity"):
+        if isinstance(value := file.content.get(key), bool | list | dict):
+            raise file.error((key,), f"`{key}` must be text; it is {kind(value)}")
+    if isinstance(metric := file.content.get("metric"), dict) and "target" in metric:
+        raise file.error(("metric", "target"), "`target` needs W&B's server (here all points are run); remove it")
     parameters = file.content.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         raise file.error(("parameters",), f"`parameters` must be a mapping, name by name; it is {kind(parameters)}")
@@ -202,16 +179,18 @@ def check(file: SweepFile) -> None:
         raise file.error(("run_cap",), f"`run_cap` must be a whole number, at least 1; it is {cap!r}")
 
 
-def _check_texts(file: SweepFile) -> None:
-    for key in TEXTS:
-        if isinstance(value := file.content.get(key), bool | list | dict):
-            raise file.error((key,), f"`{key}` must be text; it is {kind(value)}")
-    command = file.content.get("command")
-    if command is not None and not (isinstance(command, list) and command):
+def check_program(file: SweepFile) -> None:
+    """Raises UserError unless its program is ours, and its command adds nothing: our sweep starts no program."""
+    program, command = str(file.content.get("program", "")), file.content.get("command") or []
+    if not isinstance(command, list):
         raise file.error(("command",), f"`command` must be a list; it is {kind(command)}")
-    for number, part in enumerate(command or (), 1):
-        if part is None or isinstance(part, list | dict):
-            raise file.error(("command",), f"`command` must be a list of text; part {number} of it is {kind(part)}")
+    if not program.endswith(PROGRAM) and MODULE not in command:
+        said = f"its program is not {PROGRAM}, so its points are no runs of this suite; `wandb agent` with a server"
+        raise file.error(("program",), f"{said} runs it")
+    for part in command:
+        if part not in (*STARTS, MODULE) and not str(part).endswith(PROGRAM):
+            said = f"`command` does more than start {PROGRAM} ({part}); an option belongs into `parameters`"
+            raise file.error(("command",), said)
 
 
 def _check_method(file: SweepFile) -> None:
@@ -221,18 +200,3 @@ def _check_method(file: SweepFile) -> None:
         raise file.error(("method",), f"method `{method}` needs W&B's server to choose the points; {ways}")
     if method not in ("grid", "random"):
         raise file.error(("method",), f"`method` must be grid or random; it is {method!r}")
-
-
-def _check_metric(file: SweepFile) -> None:
-    metric = file.content.get("metric")
-    if metric is None:
-        return
-    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
-        raise file.error(("metric",), "`metric` must have a `name`, e.g. metric: {name: test/bleu, goal: maximize}")
-    if metric.get("goal", "minimize") not in ("minimize", "maximize"):
-        raise file.error(("metric", "goal"), f"`goal` must be minimize or maximize; it is {metric['goal']!r}")
-    for key in metric:
-        if key == "target":
-            raise file.error(("metric", key), "`target` is not supported without W&B's server (all points are run)")
-        if key not in METRIC:
-            raise file.error(("metric", str(key)), f"unknown key `{key}` in `metric`.{nearest(str(key), METRIC)}")

@@ -1,1 +1,0 @@
-"""W&B sweep files: read, refused by name, turned into points, and run without a server."""

@@ -1,0 +1,155 @@
+"""A study as a W&B sweep file: every arm with every seed, or arms with drawn nuisance parameters."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+from ablations import studies
+from ablations.ranges import Dimension, Levels, Range, absolute, without
+from core.config import digest, flat
+from core.errors import UserError
+from core.run_folder import replacing
+from sweeps.running import plan
+from sweeps.running.options import Which, positive
+from sweeps.running.recipe import Recipe
+from sweeps.wb import tracking
+
+OUT = Path("sweeps/wandb")
+COMMAND = ["${env}", "${interpreter}", "-m", "sweeps.arm", "${args}"]
+MARK = "# digest "
+POINTS_PER_ARM = 10
+
+_SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
+
+
+@dataclass(frozen=True)
+class FileOptions(Which):
+    """Write a study as a W&B sweep file, and register it where there is a server."""
+
+    search: Literal["random", "bayes"] | None = None
+    """Draw the nuisance parameters too: at random, or (with W&B's server alone) by its Bayesian optimization."""
+    points: int | None = None
+    """Number of points of a search; none = 10 for each arm."""
+    out: Path = OUT
+    """Folder for the sweep file."""
+    register: bool = True
+    """Register the sweep where there is a server and a key."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a sweep file that was edited."""
+    overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
+    """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
+
+
+# From a study to a sweep
+
+
+def describe(options: FileOptions) -> dict[str, Any]:
+    """The content of the sweep file. Raises UserError for a wrong option or unusable text."""
+    study = studies.get(options.study)
+    overrides = plan.overrides_for(study, options.overrides)
+    recipe = Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
+    seeds = (study.seeds or recipe.preset.seeds) if options.seeds is None else options.seeds
+    parameters: dict[str, Any] = {name: {"value": value} for name, value in _settings(options, recipe).items()}
+    parameters |= {name: {"value": value} for name, value in overrides.items()}
+    parameters |= {name: {"values": list(levels)} for name, levels in study.factors.items()}
+    parameters["seed"] = {"values": list(range(1, positive("seeds", seeds) + 1))}
+    content: dict[str, Any] = {
+        "name": recipe.folder,
+        "description": study.question,
+        "project": os.environ.get("WANDB_PROJECT", tracking.PROJECT),
+        "program": "sweeps/arm.py",
+        "method": options.search or "grid",
+        "metric": {"name": f"test/{study.metric}", "goal": "maximize"},
+    }
+    if options.search:
+        folder = f"{recipe.folder}-{options.search}"
+        parameters |= {"folder": {"value": folder}} | searched(recipe, set(overrides))
+        usual = POINTS_PER_ARM * len(study.arms)
+        count = positive("points", usual if options.points is None else options.points)
+        content |= {"name": folder, "run_cap": count}
+    return content | {"parameters": parameters, "command": list(COMMAND)}
+
+
+def _settings(options: FileOptions, recipe: Recipe) -> dict[str, str]:
+    found = {"study": recipe.study.name, "preset": recipe.preset.name}
+    if options.data:
+        found |= {"data": options.data, "src": options.src, "tgt": options.tgt}
+    return found | ({"runs": str(options.runs)} if options.runs != FileOptions.runs else {})
+
+
+def searched(recipe: Recipe, fixed: set[str]) -> dict[str, Any]:
+    """The nuisance parameters as W&B writes ranges; without those that the study varies or the user has fixed."""
+    varied = {option for arm in recipe.study.arms for option in arm.values}
+    free = without(recipe.study.nuisance, varied | fixed)
+    return {name: as_wandb(dimension) for name, dimension in absolute(free, flat(recipe.config)).items()}
+
+
+def as_wandb(dimension: Dimension) -> dict[str, Any]:
+    """A range in W&B's words."""
+    if isinstance(dimension, Levels):
+        return {"values": list(dimension.levels)}
+    return {"distribution": _distribution(dimension), **_bounds(dimension)}
+
+
+def _distribution(dimension: Range) -> str:
+    if dimension.log:
+        return "q_log_uniform_values" if dimension.whole else "log_uniform_values"
+    return "int_uniform" if dimension.whole else "uniform"
+
+
+def _bounds(dimension: Range) -> dict[str, Any]:
+    if not dimension.whole:
+        return {"min": float(dimension.low), "max": float(dimension.high)}
+    return {"min": int(dimension.low), "max": int(dimension.high), **({"q": 1} if dimension.log else {})}
+
+
+def names_varied(content: Mapping[str, Any]) -> list[str]:
+    """The parameters that have more than one value."""
+    return [name for name, spec in content["parameters"].items() if "value" not in spec]
+
+
+# The file
+
+
+def render(content: Mapping[str, Any], options: FileOptions) -> str:
+    """The sweep file: one parameter a line, and what to do with it."""
+    lines = [f"# Study {options.study} as a W&B sweep; made by `make wandb-sweep`, made anew when the study changes."]
+    if options.search:
+        lines += ["# Arms are drawn too: about the same number of points for each."]
+    for key, value in content.items():
+        if key == "parameters":
+            lines += ["parameters:"] + [f"  {name}: {_flow(spec)}" for name, spec in value.items()]
+        else:
+            lines += [f"{key}: {_flow(value)}"]
+    body = "\n".join(lines) + "\n"
+    return body + MARK + digest({"body": body}) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()
+
+
+def edited(text: str) -> bool:
+    """Whether a sweep file is not as it was written."""
+    body, mark, said = text.rpartition(MARK)
+    return not mark or said.strip() != digest({"body": body})
+
+
+def write(path: Path, text: str, overwrite: bool) -> None:
+    """Write the file. Raises UserError rather than replace one that somebody edited."""
+    old = path.read_text(encoding="utf-8") if path.exists() else None
+    if old is not None and old != text and edited(old) and not overwrite:
+        ways = "move it, or choose another folder with --out, or replace it with --overwrite"
+        raise UserError(f"{path}: was edited since it was made, and is left as it is; {ways}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another folder with --out") from error
