@@ -20,6 +20,14 @@ def setting(study: Study, arm: Arm, option: str) -> object:
     return next((r.get("config") or {} for r in study.records.values() if r["arm"] == arm.name), {}).get(option)
 
 
+def levels_of(study: Study, option: str) -> list[object]:
+    """The levels that the study's arms, as described, or else their runs, have of an option."""
+    described = [arm.get("values") or {} for arm in study.info.get("arms") or []]
+    found = [values[option] for values in described if option in values]
+    found = found or [(record.get("config") or {}).get(option) for record in study.records.values()]
+    return [level for i, level in enumerate(found) if level not in found[:i]]
+
+
 def full(study: Study) -> Arm | None:
     """The full model: the study's control arm; in a study without study.json the arm with the most modules on."""
     if study.control:

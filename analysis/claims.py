@@ -1,6 +1,6 @@
 """The paper's claims, each with its test on a study's data, its effect with interval, and a verdict.
 
-`claims(study)` lists all of them for any study. The tests were fixed in this form: one number per seed (a paired
+`claims(study)` judges those that a study names. The tests were fixed in this form: one number per seed (a paired
 difference, a ratio, a share), its 95% t interval over seeds, and a criterion: the values of the effect for which the
 claim holds. The verdict is
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from analysis.arms import full
 from analysis.load import Study
-from analysis.questions import QUESTIONS, Question
+from analysis.questions import Question, asked_of
 from analysis.questions.base import Family
 from analysis.stats import Interval, holm
 
@@ -61,8 +61,8 @@ class Claim:
 
 
 def claims(study: Study) -> list[Claim]:
-    """Every claim of the paper with the study's verdict; "undecided" where the study does not vary its subject."""
-    asked = [ask(study) for ask in QUESTIONS]
+    """The claims that the study is there to judge (`asked_of`), with its verdicts."""
+    asked = [ask(study) for ask in asked_of(study)]
     if full(study) is None:
         asked = [replace(question, missing=NO_CONTROL) for question in asked]
     families = {family: [q for q in asked if q.family == family] for family in get_args(Family)}

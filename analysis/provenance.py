@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import Study
+from analysis.questions import unknown_claims
 from analysis.results import factorial_cells, is_factorial
 
 INTERVALS = (
@@ -191,4 +192,4 @@ def exceptions(study: Study) -> list[str]:
     for row in study.failed.itertuples():
         who = f"{row.label}, seed {row.seed}" if row.seed >= 0 else row.run
         lines.append(f"No result: {who}: {row.reason}.")
-    return lines + [f"Note: {note}." for note in study.notes]
+    return lines + [f"Note: {note}." for note in (*study.notes, *unknown_claims(study))]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from scipy import stats as reference
 from analysis import observables
 from analysis.claims import NO_CONTROL, Claim, claims, digits
 from analysis.load import load
+from analysis.provenance import footer
 from analysis.questions import QUESTIONS
+from analysis.report.page import page
 from analysis.stats import Interval
 
 SEEDS = (1, 2, 3, 4)
@@ -107,13 +110,69 @@ def test_one_seed_decides_nothing(tmp_path: Path, seeds: tuple[int, ...]) -> Non
 )
 def test_what_a_study_does_not_vary_is_undecided_with_the_reason(kind: str, tested: set[str], tmp_path: Path) -> None:
     path = write_study(tmp_path, kind, seeds=(1, 2, 3))
+    edit(path / "study.json", claims=[question.key for question in QUESTIONS])
     found = verdicts(path)
-    assert len(found) == len(QUESTIONS)
+    assert list(found) == [question.key for question in QUESTIONS]
     assert {key for key, claim in found.items() if claim.seeds} == tested
     for key in found.keys() - tested:
         assert found[key].verdict == "undecided"
         assert found[key].reason.startswith("This study")
         assert math.isnan(found[key].effect.estimate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "judged"),
+    [
+        ("modules", {question.key for question in QUESTIONS} - {"objective_collapse"}),
+        ("noise_factor", {"noise_insufficient", "noise_degeneration", "noise_score", "few_steps"}),
+        ("token_loss", {"objective_collapse", "rounding_collapse", "anchor_spread", "anchor_score", "few_steps"}),
+        ("many", set()),
+        ("systems", set()),
+    ],
+)
+def test_a_study_that_names_no_claims_is_asked_about_what_it_varies(
+    kind: str, judged: set[str], tmp_path: Path
+) -> None:
+    path = write_study(tmp_path, kind, seeds=(1, 2, 3))
+    found = verdicts(path)
+    assert set(found) == judged
+    edit(path / "study.json", claims=[question.key for question in QUESTIONS])
+    for key, claim in verdicts(path).items():  # what can be tested, and thus Holm's correction, is the same
+        assert (claim.verdict, claim.reason) == (found[key].verdict, found[key].reason) if key in found else True
+
+
+def test_a_claim_stays_where_the_arms_it_needs_have_no_result(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2))
+    for run in path.glob("none-*/run.json"):
+        edit(run, state="failed", reason="killed")
+    assert verdicts(path)["objective_collapse"].reason.startswith("This study has no arm")
+
+
+def test_a_study_judges_the_claims_it_names(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8))
+    every = verdicts(path)
+    edit(path / "study.json", claims=["norm_score", "invented", "anchor_score"])
+    found = verdicts(path)
+    assert list(found) == ["anchor_score", "norm_score"]
+    assert "after Holm's correction for 2 score claims" in found["norm_score"].reason
+    assert found["norm_score"].effect == every["norm_score"].effect
+    note = "study.json names a claim that is not known: invented"
+    assert f"Note: {note}." in footer(load(path))
+    assert f"<li>{note}.</li>" in page(load(path))
+
+
+def test_without_claims_the_report_promises_no_verdicts_on_them(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "modules", seeds=(1, 2))
+    assert 'id="verdicts"' in page(load(path))
+    edit(path / "study.json", claims=[])
+    assert claims(load(path)) == []
+    text = page(load(path))
+    assert "verdicts" not in text.replace("How to read the verdicts", "") and "claim" not in visible_text(text)
+
+
+def visible_text(page: str) -> str:
+    """The page without style, scripts and tags."""
+    return re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script).*?</\1>", " ", page))
 
 
 def test_collapse_is_an_error_that_vanishes_with_the_tokens(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from analysis import results, tables
 from analysis.claims import claims
 from analysis.load import Arm, Study
+from analysis.questions import QUESTIONS
 from analysis.stats import no_spread
 
 MODULES: dict[str, tuple[str, dict[Any, Any]]] = {
@@ -25,6 +26,7 @@ MODULES: dict[str, tuple[str, dict[Any, Any]]] = {
     "self_conditioning": ("self_conditioning", {True: True, False: False}),
 }
 LEVELS = {"noise_factor": [4.0, 1.0]}
+ALL_CLAIMS: dict[str, Any] = {"claims": [question.key for question in QUESTIONS]}
 
 
 def is_on(level: Any) -> bool:
@@ -52,7 +54,7 @@ def study_of(scores: dict[tuple[Any, ...], dict[int, float]], names: list[str]) 
     return Study(
         name="random",
         path=Path("nowhere"),
-        info={"metric": "bleu", "arms": described, "control": str(described[0]["name"])},
+        info={"metric": "bleu", "arms": described, "control": str(described[0]["name"])} | ALL_CLAIMS,
         arms=tuple(Arm(a["name"], a["label"], a["toggles"]) for a in described if a["name"] in present),
         factors=factors,
         runs=pd.DataFrame(),

@@ -4,16 +4,18 @@ In the order of the paper's argument: objective collapse and the anchor loss, im
 insufficient noise and the noise factor, all together, few steps. A mechanism and its gain in score are two questions.
 """
 
-from analysis.questions.base import NOISE, NORM, TOKEN, Change, Claimed, Question, anchored, noisy
+from analysis.load import Study
+from analysis.questions.base import NOISE, NORM, TOKEN, Asked, Change, Claimed, Question, anchored, noisy
 from analysis.questions.mechanisms import ERROR, FALL, LENGTH, RECOVERY, VARIANCE
-from analysis.questions.scores import GAIN, few_steps, together
+from analysis.questions.scores import GAIN, few_steps, is_of_steps, together
 
-__all__ = ["QUESTIONS", "Question"]
+__all__ = ["QUESTIONS", "Question", "asked_of", "unknown_claims"]
 
 NO_ANCHOR = Change(TOKEN, "rounding", "the rounding loss in place of the anchor loss", anchored)
 LOW_NOISE = Change(NOISE, 1.0, "F = 1 in place of F > 1", noisy)
+NO_NORM = Change(NORM, "none", "no embedding norm")
 
-QUESTIONS = (
+CHANGES: tuple[Claimed | Asked, ...] = (
     Claimed(
         "objective_collapse",
         "The denoising objective alone, without a token loss, is minimised by collapse: error and tokens vanish.",
@@ -36,10 +38,10 @@ QUESTIONS = (
     Claimed(
         "norm_imbalance",
         "Without a normalization the embeddings of frequent and rare types differ in length.",
-        Change(NORM, "none", "no embedding norm", alone=True),
+        NO_NORM._replace(alone=True),
         LENGTH,
     ),
-    Claimed("norm_score", "The embedding norm improves the score.", Change(NORM, "none", "no embedding norm"), GAIN),
+    Claimed("norm_score", "The embedding norm improves the score.", NO_NORM, GAIN),
     Claimed(
         "noise_insufficient",
         "With F = 1 the embedding nearest to z_t already gives most tokens away at small and middle t.",
@@ -54,7 +56,29 @@ QUESTIONS = (
         FALL,
     ),
     Claimed("noise_score", "A noise factor above 1 improves the score.", LOW_NOISE, GAIN),
-    together,
-    few_steps,
+    Asked("all_three", lambda study: all(each.varied(study) for each in (NO_ANCHOR, NO_NORM, LOW_NOISE)), together),
+)
+QUESTIONS: tuple[Claimed | Asked, ...] = (
+    *CHANGES,
+    Asked("few_steps", lambda study: is_of_steps(study) or any(each.varied(study) for each in CHANGES), few_steps),
 )
 """In the order in which they are listed; Holm's correction counts those that a study can test."""
+
+
+def asked_of(study: Study) -> list[Claimed | Asked]:
+    """The questions that study.json names under "claims"; of a study made before that, those whose subject it varies.
+
+    All studies of the paper's model can say something on steps: that claim comes with any other.
+    """
+    named = study.info.get("claims")
+    return [each for each in QUESTIONS if (each.varied(study) if named is None else each.key in named)]
+
+
+def unknown_claims(study: Study) -> list[str]:
+    """A note for each claim that study.json names and that is none of these."""
+    known = {each.key for each in QUESTIONS}
+    return [
+        f"study.json names a claim that is not known: {key}"
+        for key in study.info.get("claims") or []
+        if key not in known
+    ]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from analysis.arms import full, number_of, replaced, setting
+from analysis.arms import full, levels_of, number_of, replaced, setting
 from analysis.load import Arm, Study
 from analysis.observables import Seeds
 from analysis.results import metric_name
@@ -118,6 +118,11 @@ class Change(NamedTuple):
     needs: Callable[[object], bool] = lambda own: True
     alone: bool = False
 
+    def varied(self, study: Study) -> bool:
+        """Whether arms of the study differ in the option, and one has this level, whether it has a result or not."""
+        levels = levels_of(study, self.option)
+        return len(levels) > 1 and self.level in levels
+
     def arms(self, study: Study) -> list[Arm]:
         """The full model and the changed one, or the latter alone; empty if the study has not what it takes."""
         control, changed = full(study), replaced(study, self.option, self.level)
@@ -145,12 +150,19 @@ class Effect:
 
 
 class Claimed(NamedTuple):
-    """A claim about a change of the full model; called with a study it is the question that this study can answer."""
+    """A claim about a change of the full model.
+
+    `varied` says whether a study is about it; called with a study it is the question that this study can answer.
+    """
 
     key: str
     statement: str
     change: Change
     effect: Effect
+
+    def varied(self, study: Study) -> bool:
+        """Whether the study varies what the claim is about."""
+        return self.change.varied(study)
 
     def __call__(self, study: Study) -> Question:
         """The claim with what this study measured, or with what it lacks."""
@@ -162,6 +174,18 @@ class Claimed(NamedTuple):
         contrast = effect.contrast.format(full=arms[0].label, arm=arms[-1].label)
         note = " ".join(filter(None, (tell(study, arms, x) for tell in effect.notes)))
         return replace(question, contrast=contrast, x=x, log=effect.log, note=note, **effect.region._asdict())
+
+
+class Asked(NamedTuple):
+    """A claim with a test of its own: called with a study like `Claimed`."""
+
+    key: str
+    varied: Callable[[Study], bool]
+    ask: Callable[[Study], Question]
+
+    def __call__(self, study: Study) -> Question:
+        """The claim with what this study measured, or with what it lacks."""
+        return self.ask(study)
 
 
 def anchored(own: object) -> bool:

@@ -1,6 +1,7 @@
 """Runs that failed, diverged or collapsed, and what was left out."""
 
 from analysis.load import Study
+from analysis.questions import unknown_claims
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
 from analysis.report.tables import table
@@ -9,7 +10,7 @@ from analysis.report.tables import table
 def failures_section(study: Study) -> Section:
     """Results that diverged or collapsed (they count), runs without a result (they do not), and notes."""
     parts = [_odd(study), _failed(study), _missing(study)]
-    notes = [tag("li", f"{note}.") for note in study.notes]
+    notes = [tag("li", f"{note}.") for note in (*study.notes, *unknown_claims(study))]
     if notes:
         parts.append(join(tag("h3", "Notes"), tag("ul", notes)))
     kept = [part for part in parts if part is not None]

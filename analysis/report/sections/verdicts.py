@@ -11,12 +11,19 @@ from analysis.tables import number
 MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?"}
 
 
-def verdicts_section(study: Study) -> Section:
-    """A card per claim, and how many of each verdict."""
+def verdicts_section(study: Study) -> Section | None:
+    """A card per claim, and how many of each verdict; None for a study that judges no claim."""
     found = claims(study)
+    if not found:
+        return None
     counts = [f"{sum(c.verdict == verdict for c in found)} {verdict}" for verdict in MARKS]
     intro = tag(
-        "p", f"Of {len(found)} claims: ", ", ".join(counts), ". ", tag("a", "How to read this", href="#reading"), "."
+        "p",
+        f"Of {len(found)} claim{'s' * (len(found) != 1)}: ",
+        ", ".join(counts),
+        ". ",
+        tag("a", "How to read this", href="#reading"),
+        ".",
     )
     cards = tag("ol", [_card(claim) for claim in found], class_="claims")
     return Section("verdicts", "Verdicts on the paper's claims", join(intro, cards))
