@@ -30,7 +30,8 @@ class Study:
     """A question: scientific factors crossed with each other; all that runs and analyses need is derived from this.
 
     control: the arm that others are compared with. nuisance: what a search tunes for each arm, with equal budget.
-    seeds: how many; none = as the preset says. Every other option is fixed: the same for all arms.
+    seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
+    in analysis/questions/. Every other option is fixed: the same for all arms.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Study:
     metric: str = "bleu"
     seeds: int | None = None
     nuisance: Mapping[str, Dimension] = field(default_factory=lambda: dict(NUISANCE))
+    claims: tuple[str, ...] = ()
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -55,6 +57,11 @@ def arm(toggles: Mapping[str, Level]) -> Arm:
     return Arm("+".join(parts), " · ".join(parts), dict(toggles), options_of(toggles))
 
 
+ANCHOR = ("rounding_collapse", "anchor_spread", "anchor_score")
+NORM = ("norm_imbalance", "norm_score")
+NOISE = ("noise_insufficient", "noise_degeneration", "noise_score")
+STEPS = ("few_steps",)
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -63,24 +70,28 @@ STUDIES: dict[str, Study] = {
             "What does each of the paper's three ingredients buy, alone and together?",
             {"anchor_loss": (True, False), "embedding_norm": (True, False), "noise_factor": (4.0, 1.0)},
             control="anchor+norm+F4",
+            claims=(*ANCHOR, *NORM, *NOISE, "all_three", *STEPS),
         ),
         Study(
             "noise_factor",
             "How much noise is enough?",
             {"noise_factor": (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)},
             control="F4",
+            claims=(*NOISE, *STEPS),
         ),
         Study(
             "token_loss",
             "Does the embedding space collapse without the anchor loss?",
             {"token_loss": ("anchor", "rounding", "none", "frozen")},
             control="anchor",
+            claims=("objective_collapse", *ANCHOR, *STEPS),
         ),
         Study(
             "norm",
             "Where should the embedding layer norm stand?",
             {"norm_placement": ("latent", "decoder_input", "none")},
             control="norm-latent",
+            claims=(*NORM, *STEPS),
         ),
         Study(
             "schedule",
@@ -93,6 +104,7 @@ STUDIES: dict[str, Study] = {
             "How many sampling steps are enough? (one training per seed, shared by all arms)",
             {"steps": (2, 5, 10, 20, 50, 100)},
             control="K20",
+            claims=STEPS,
         ),
         Study(
             "self_conditioning",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablations import records
 from ablations.studies import Arm, Study
-from core.config import DataConfig, RunConfig, digest, flat, nearest, with_values
+from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, nearest, with_values
 from core.errors import UserError
 
 
@@ -120,6 +120,9 @@ def overrides_for(study: Study, assignments: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set {name}: use --{name}, so that the study's folder is named after the text")
         if name in varied:
             raise UserError(f"--set {name}: study {study.name} varies it itself; choose arms with --only")
+        for arm in study.arms:
+            if belongs_to(name) and name not in all_options(with_values(RunConfig(), arm.values)):
+                raise UserError(f"--set {name}: arm {arm.name} does not read it; it belongs to {belongs_to(name)[0]}")
     return values
 
 
@@ -190,6 +193,7 @@ def describe(
         "arms": arms,
         "factors": {name: list(levels) for name, levels in study.factors.items()},
         "control": study.control,
+        "claims": list(study.claims),
         "command": command,
         "preset": preset,
         "banner": banner,
