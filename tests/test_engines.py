@@ -21,7 +21,7 @@ from wandb.proto import wandb_internal_pb2
 
 from ablations import records
 from ablations.metrics_log import MetricsLog
-from core.config import RunConfig
+from core.config import RunConfig, flat
 from core.errors import command
 from core.run_folder import read, write_json
 from sweeps import agent, arm, worker
@@ -43,7 +43,7 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
             log.log({"train/step": step, "train/loss": 1 / step})
         while config.training.updates == 77:
             time.sleep(0.1)
-    write_json(folder / "scores.json", {"bleu": 10.0 + config.model.self_conditioning})
+    write_json(folder / "scores.json", {"bleu": 10.0 + flat(config)["self_conditioning"]})
     tracker.results(folder)
     records.finish(folder)
 
