@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ablations import records
+from core.run_folder import path_of
 
 LATENT, STEPS, TYPES = 32, 2000, 900
 BANNER = "Embedded corpus: a test bench, not natural language"
@@ -276,7 +277,7 @@ if __name__ == "__main__":
 
 def pending_run(root: Path, seed: int = 1) -> Path:
     """A run as ablations.records makes it, that nobody has begun."""
-    folder = records.folder_for(root, "study", "a+b", seed, "12345678")
+    folder = path_of(root, "study", "a+b", seed, "12345678")
     config = {"seed": seed, "updates": 5}
     records.create(folder, study="study", arm="a+b", label="a · b", seed=seed, hash8="12345678", config=config)
     return folder

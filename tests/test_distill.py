@@ -16,13 +16,13 @@ import torch
 from fake_runs import write_study
 
 from ablations import distill, records
-from core.materials import prepare
 from analysis import load, provenance
 from core import batches, corpus, lineage, model_folder, teacher
 from core.complexity import translation_entropy
 from core.config import DataConfig, ModelConfig, RunConfig
 from core.difformer import Difformer
 from core.errors import UserError
+from core.materials import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER = ["--preset", "smoke", "--updates", "30", "--lr", "4e-3", "--valid_every", "15", "--beam", "2"]

@@ -14,12 +14,12 @@ import torch
 
 from ablations import presets, records
 from ablations.arm import new_model
-from core.materials import prepare
 from core.batches import Batch
 from core.config import RunConfig, with_values
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
 from core.distributed import Ranks
+from core.materials import prepare
 from core.objectives import part_of, predict, reduce, terms
 from core.randomness import Draws, training_draws
 

@@ -14,6 +14,7 @@ from tracked import ROOT, contents, framed, log_all, plain_surroundings, run_fol
 
 from ablations import records
 from core.errors import UserError
+from core.run_folder import read
 from sweeps.wb import archive, connection, fetch_runs, restore, tracking, wandb_api
 
 
@@ -154,9 +155,9 @@ def test_a_killed_runs_log_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert killed is not None and killed.missing == ("probes.npz", "samples.jsonl")
     restore.write([killed], tmp_path / "copy")
     restored = tmp_path / "copy" / killed.study / killed.name
-    rows = records.read_rows(folder / "metrics.jsonl")
-    assert records.read_rows(restored / "metrics.jsonl") == restore.metrics(rows) and len(rows) == 6
-    assert records.read_json(restored / "scores.json") == records.read_json(folder / "scores.json")
+    rows = read(folder / "metrics.jsonl")
+    assert read(restored / "metrics.jsonl") == restore.metrics(rows) and len(rows) == 6
+    assert read(restored / "scores.json") == read(folder / "scores.json")
 
 
 def test_of_a_run_held_twice_the_finished_one_counts(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
     states = {path.parent.name: records.read(path.parent)["state"] for path in found.glob("*/run.json")}
     assert states == {"a-s1-123abcde": "finished", "a-s2-223abcde": "pending", "a-s3-323abcde": "finished"}
     assert (found / "a-s3-323abcde" / "samples.jsonl").read_bytes() == (deleted / "samples.jsonl").read_bytes()
-    assert len(records.read_rows(found / "a-s2-223abcde" / "metrics.jsonl")) == 6
+    assert len(read(found / "a-s2-223abcde" / "metrics.jsonl")) == 6
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "are not to be had" in line and "read from its history" in line] == said[:1]
     assert said[1:] == ["left out, no runs of this suite: local/p/theirs, local/p/odd"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ablations import presets
-from core.materials import prepare
 from core import beam, checkpoints, model_folder, teacher, training
 from core.autoregressive import Autoregressive
 from core.batches import Batch, BatchStream
 from core.config import ModelConfig, RunConfig, with_values
+from core.materials import prepare
 from core.tokenizer import BOS, EOS, PAD
 from core.training import Job, train
 

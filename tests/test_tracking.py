@@ -18,7 +18,9 @@ import pytest
 from tracked import ROOT, TOGGLES, contents, log_all, plain_surroundings, run_folder, whole
 
 from ablations import records
+from ablations.metrics_log import MetricsLog
 from core.errors import UserError
+from core.run_folder import read
 from sweeps import mirror
 from sweeps.wb import connection, media, restore, tracking
 
@@ -81,7 +83,7 @@ def test_a_signal_between_the_file_and_wandb_loses_no_row(tmp_path: Path) -> Non
             raise SystemExit(143)
         tracker.log(row)
 
-    with pytest.raises(SystemExit), records.MetricsLog(folder / "metrics.jsonl", None, show) as log:
+    with pytest.raises(SystemExit), MetricsLog(folder / "metrics.jsonl", None, show) as log:
         for step in (1, 2):
             log.log({"train/step": step})
     tracker.finish("pending")
@@ -109,12 +111,13 @@ def test_sigterm_loses_no_row_and_the_run_is_failed(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from ablations import records
+from ablations.metrics_log import MetricsLog
 from core.signals import end_on_sigterm
 from sweeps.running import plan, pool
 from sweeps.running.attempt import attempt
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
-    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+    with MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
         for step in range(1, 6):
             log.log({"train/step": step, "train/loss": 0.5})
         print("logged", file=sys.__stdout__, flush=True)
@@ -179,7 +182,7 @@ def test_a_failure_is_reported_once_and_the_run_goes_on(
     tracker.finish("finished")
     err = capsys.readouterr().err
     assert err.count("W&B:") == 1 and message in err and "python -m sweeps.mirror" in err
-    assert len(records.read_rows(folder / "metrics.jsonl")) == 6
+    assert len(read(folder / "metrics.jsonl")) == 6
     assert client.finished == (0 if start else None)
 
 

@@ -14,6 +14,7 @@ from standin import Server
 from tracked import ROOT, log_all, run_folder, until
 
 from ablations import records
+from core.run_folder import read
 from sweeps.wb import connection, private, restore, tracking, wandb_file
 from sweeps.wb.tracking import WandbTracker
 
@@ -70,7 +71,7 @@ def test_a_server_that_vanishes(wandb_server: Server, tmp_path: Path, capsys: py
     wandb_server.stop()
     log_all(folder, tracker)
     finish(folder, tracker)
-    assert records.read(folder)["state"] == "finished" and len(records.read_rows(folder / "metrics.jsonl")) == 6
+    assert records.read(folder)["state"] == "finished" and len(read(folder / "metrics.jsonl")) == 6
     assert capsys.readouterr().err.count("is gone; tables and artifacts are left out") == 1
     assert steps(wandb_server, run) == []
     log = logged(tmp_path / "modules")
@@ -125,7 +126,7 @@ def test_a_server_that_never_answers(wandb_server: Server, tmp_path: Path) -> No
     log_all(folder, tracker)
     records.finish(folder)
     tracker.finish("finished")  # returns: that is the test
-    assert records.read(folder)["state"] == "finished" and len(records.read_rows(folder / "metrics.jsonl")) == 6
+    assert records.read(folder)["state"] == "finished" and len(read(folder / "metrics.jsonl")) == 6
     wandb_server.backend.answering.set()
     logged(tmp_path / "modules")
 
@@ -139,7 +140,7 @@ from sweeps.running import plan, pool
 from sweeps.running.attempt import attempt
 folder = Path(sys.argv[1])
 def execute(config, folder, tracker):
-    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+    with MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
         for step in range(1, 6):
             log.log({"train/step": step, "train/loss": 0.5})
         open(folder / "logged", "w").close()

@@ -15,12 +15,12 @@ import torch
 
 from ablations import presets
 from ablations.arm import new_model
-from core.materials import prepare
 from core import checkpoints, model_folder, training
 from core.batches import BatchStream
 from core.config import RunConfig, TrainingConfig, with_values
 from core.difformer import Difformer
 from core.diffusion import ForwardProcess
+from core.materials import prepare
 from core.objectives import predict, reduce, terms
 from core.randomness import training_draws
 from core.training import Job, learning_rate, train

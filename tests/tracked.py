@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from ablations import records
+from ablations.metrics_log import MetricsLog
+from core.run_folder import path_of, write_json
 from sweeps.wb import wandb_file
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +52,7 @@ def contents(study: Path) -> wandb_file.Log:
 
 def run_folder(study: Path, seed: int = 1) -> Path:
     """A running run with metrics, scores, probes, samples and a model."""
-    folder = records.folder_for(study.parent, study.name, "anchor+nonorm+F4", seed, "0123abcd")
+    folder = path_of(study.parent, study.name, "anchor+nonorm+F4", seed, "0123abcd")
     config = {"seed": seed, "updates": 4, "lr": 1e-3, "embedding_norm": "none", "noise_factor": 4.0}
     config |= {"data": None, "corpus_pairs": 20000}
     facts: dict[str, Any] = {"study": study.name, "arm": "anchor+nonorm+F4", "label": "anchor · F4", "seed": seed}
@@ -66,7 +68,7 @@ def run_folder(study: Path, seed: int = 1) -> Path:
     sample["trajectory"] = [{"t": 9, "text": "x"}, {"t": 0, "text": "a <b>"}]
     (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     by_steps = [{"steps": 2, "bleu": 1.0}, {"steps": 20, "bleu": 3.0}]
-    records.write_json(folder / "scores.json", {"bleu": 12.5, "signature": "nrefs:1", "by_steps": by_steps})
+    write_json(folder / "scores.json", {"bleu": 12.5, "signature": "nrefs:1", "by_steps": by_steps})
     (folder / "model.safetensors").write_bytes(b"weights" * 10)
     (folder / "tokenizer.json").write_text("{}")
     return folder
@@ -74,7 +76,7 @@ def run_folder(study: Path, seed: int = 1) -> Path:
 
 def log_all(folder: Path, tracker: records.Tracker, last: int = 4, resume: int | None = None) -> None:
     """Log rows up to a step."""
-    with records.MetricsLog(folder / "metrics.jsonl", resume, tracker.log) as log:
+    with MetricsLog(folder / "metrics.jsonl", resume, tracker.log) as log:
         for step in range((resume or 0) + 1, last + 1):
             log.log({"train/step": step, "train/loss": 1.0 / step, "train/mse": float("nan")})
             if step % 2 == 0:
