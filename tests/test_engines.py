@@ -20,8 +20,10 @@ from standin import ENTITY, Server
 from wandb.proto import wandb_internal_pb2
 
 from ablations import records
-from core.config import RunConfig
+from ablations.metrics_log import MetricsLog
+from core.config import RunConfig, flat
 from core.errors import command
+from core.run_folder import read, write_json
 from sweeps import agent, arm, worker
 from sweeps.running import conduct, display, prepare, report
 from sweeps.running.options import SweepOptions
@@ -36,12 +38,12 @@ STUDY = "self_conditioning"
 
 def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
     """A run without training; with 77 updates it never ends by itself."""
-    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+    with MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
         for step in (1, 2):
             log.log({"train/step": step, "train/loss": 1 / step})
         while config.training.updates == 77:
             time.sleep(0.1)
-    records.write_json(folder / "scores.json", {"bleu": 10.0 + config.model.self_conditioning})
+    write_json(folder / "scores.json", {"bleu": 10.0 + flat(config)["self_conditioning"]})
     tracker.results(folder)
     records.finish(folder)
 
@@ -170,7 +172,7 @@ def test_an_arm_told_to_end_is_failed_in_wandb_and_loses_no_row(wandb_server: Se
     where = here(tmp_path, WANDB_SWEEP_ID="abc", WANDB_RUN_ID="r1", WANDB_PROJECT="p")
     process = subprocess.Popen(line, cwd=where["cwd"], env=where["env"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not [path for path in tmp_path.glob("runs/*/*/metrics.jsonl") if len(records.read_rows(path)) == 2]:
+    while not [path for path in tmp_path.glob("runs/*/*/metrics.jsonl") if len(read(path)) == 2]:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.terminate()

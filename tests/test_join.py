@@ -21,7 +21,9 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, masked
+from core.run_folder import read
 from sweeps.running import conduct, join, leases, parcels, plan, storage
+from sweeps.running.attempts import Attempts
 from sweeps.running.trials import Queue
 
 
@@ -38,9 +40,9 @@ def test_a_worker_is_dead_when_its_count_stands_still_for_a_lease() -> None:
     for step in range(30):
         now += 10.0
         watch.look([running(1, step), running(2, min(step, 3)), running(3, None)])
-        assert watch.living(running(1, step)), "it gives signs of life"
-        assert watch.living(running(2, 3)) == (step <= 3 + 9)
-        assert watch.living(running(3, None)) == (step <= 9), "one that never gave any had its lease as well"
+        assert watch.alive(running(1, step)), "it gives signs of life"
+        assert watch.alive(running(2, 3)) == (step <= 3 + 9)
+        assert watch.alive(running(3, None)) == (step <= 9), "one that never gave any had its lease as well"
 
 
 def test_time_in_which_nobody_looked_counts_against_nobody() -> None:
@@ -49,18 +51,18 @@ def test_time_in_which_nobody_looked_counts_against_nobody() -> None:
     watch.look([running(1, 5)])
     now = 10_000.0
     watch.look([running(1, 5)])
-    assert watch.living(running(1, 5)), "the storage was away, for the worker too"
+    assert watch.alive(running(1, 5)), "the storage was away, for the worker too"
     for _ in range(10):
         now += 10.0
         watch.look([running(1, 5)])
-    assert not watch.living(running(1, 5))
+    assert not watch.alive(running(1, 5))
 
 
 def test_homes_differ_by_folder_and_host_and_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = leases.home(tmp_path / "one")
-    assert one == leases.home(tmp_path / "one") != leases.home(tmp_path / "two")
+    one = leases.site(tmp_path / "one")
+    assert one == leases.site(tmp_path / "one") != leases.site(tmp_path / "two")
     monkeypatch.setattr(leases.socket, "gethostname", lambda: "elsewhere")
-    assert leases.home(tmp_path / "one") != one, "a copy of the folder on another host is another home"
+    assert leases.site(tmp_path / "one") != one, "a copy of the folder on another host is another home"
 
 
 # Parcels
@@ -103,7 +105,7 @@ def test_a_parcel_never_replaces_a_finished_run(tmp_path: Path) -> None:
     target = finished(tmp_path / "two")
     (target / "scores.json").write_text('{"bleu": 99.0}')
     parcels.unpack(parcel, target)
-    assert records.read_json(target / "scores.json") == {"bleu": 99.0}
+    assert read(target / "scores.json") == {"bleu": 99.0}
 
 
 @pytest.mark.parametrize("name", ["../outside", "model.safetensors"])
@@ -179,7 +181,7 @@ def lined_up(tmp_path: Path, **facts: Any) -> Queue:
     """A sweep's queue as another host sees it."""
     sweep = sweep_of(tmp_path / "one")
     sweep = conduct.Sweep(**{**sweep.__dict__, "facts": {**sweep.facts, **facts}})
-    conduct.line_up(sweep, conduct.Attempts(sweep))
+    conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     return Queue.load(storage.open_storage(sweep.storage), sweep.queue)
 
 
@@ -222,7 +224,7 @@ def test_the_sweep_is_found_by_name_where_there_are_several(tmp_path: Path) -> N
     Queue.create(opened, "modules-1", ["a"], study="modules")
     assert join.queue_for(opened, "") == "modules-1"
     Queue.create(opened, "steps-1", ["a"], study="steps")
-    parcels.shelf(opened, "steps-1")
+    parcels.store_of(opened, "steps-1")
     assert join.queue_for(opened, "steps") == "steps-1"
     with pytest.raises(UserError, match=r"several sweeps fit; choose by --queue: modules-1 .*steps-1"):
         join.queue_for(opened, "")

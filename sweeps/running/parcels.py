@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError
 from core.run_folder import LOG, METRICS, PROBES, RUN, SAMPLES, SCORES, full_disk
 from sweeps import packing
+from sweeps.running.optuna_private import TrialStore, id_of, trial_at
 
 FILES = (METRICS, SCORES, SAMPLES, PROBES, LOG, RUN)
 """What is sent (not the weights), in the order in which it is put in place: run.json makes the run a finished one."""
@@ -69,30 +68,28 @@ def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def shelf(storage: BaseStorage, queue: str) -> int:
-    """The study that holds the parcels of a queue; made when it is first needed."""
-    try:
-        return storage.create_new_study([StudyDirection.MAXIMIZE], queue + SUFFIX)
-    except DuplicatedStudyError:
-        return storage.get_study_id_from_name(queue + SUFFIX)
+def store_of(storage: BaseStorage, queue: str) -> TrialStore:
+    """The study that holds the results of a queue's runs; made when it is first needed."""
+    name = queue + SUFFIX
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    return TrialStore.of(study)
 
 
 def send(storage: BaseStorage, queue: str, key: str, parcel: bytes) -> dict[str, Any]:
     """Store a parcel; returns what `fetch` needs to know."""
     text = base64.b64encode(parcel).decode()
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
-    template = optuna.create_trial(state=TrialState.RUNNING, user_attrs={"run": key})
-    trial = storage.create_new_trial(shelf(storage, queue), template_trial=template)
-    for number, piece in enumerate(pieces):
-        storage.set_trial_user_attr(trial, f"piece {number}", piece)
-    storage.set_trial_state_values(trial, TrialState.COMPLETE, [float(len(parcel))])
-    return {"trial": trial, "pieces": len(pieces), "sha256": hashlib.sha256(parcel).hexdigest()}
+    store = store_of(storage, queue)
+    trial = store.add(optuna.create_trial(state=TrialState.RUNNING, user_attrs={"run": key}))
+    store.note(trial, {f"piece {number}": piece for number, piece in enumerate(pieces)})
+    store.end(trial, TrialState.COMPLETE, [float(len(parcel))])
+    return {"trial": id_of(trial), "pieces": len(pieces), "sha256": hashlib.sha256(parcel).hexdigest()}
 
 
 def fetch(storage: BaseStorage, facts: dict[str, Any]) -> bytes:
     """The parcel again. Raises UserError if it is not what was sent."""
     try:
-        attributes = storage.get_trial(facts["trial"]).user_attrs
+        attributes = trial_at(storage, facts["trial"]).user_attrs
         parcel = base64.b64decode("".join(attributes[f"piece {number}"] for number in range(facts["pieces"])))
     except (KeyError, ValueError) as error:
         raise UserError(f"results in the storage: a part is missing ({error}); {AWAY}") from error

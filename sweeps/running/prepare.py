@@ -23,13 +23,13 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     """
     connection.check_mode()
     recipe, jobs, runs = runs_of_file(options, count) if sweep_file.is_one(options.study) else runs_of_study(options)
-    wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
+    wanted = plan.select(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     sweep = Sweep(
         jobs=tuple(wanted),
         arms=tuple(arm.name for arm in recipe.study.arms),
         runs=runs,
-        storage=storage.chosen(options.storage) or str(runs / recipe.folder / JOURNAL),
+        storage=storage.resolve(options.storage) or str(runs / recipe.folder / JOURNAL),
         queue=recipe.queue,
         metric=recipe.study.metric,
         workers=min(workers_for(options, devices), len(wanted)),
@@ -64,5 +64,5 @@ def runs_of_file(options: SweepOptions, count: int | None = None) -> tuple[Recip
     found = orders(file, options.runs, count)
     jobs = [made.job for made in found]
     if file.method == "grid":  # seed by seed, as a named study goes
-        jobs = plan.twins_last(sorted(jobs, key=lambda job: job.seed))
+        jobs = plan.first_trainings_first(sorted(jobs, key=lambda job: job.seed))
     return found[0].recipe, jobs, found[0].runs
