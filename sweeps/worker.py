@@ -13,26 +13,49 @@ worker waits for more when nothing waits.
 
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ablations import command_line, records
 from core.errors import UserError, command
 from core.signals import end_on_sigterm
 from sweeps.running import join, plan, storage
 from sweeps.running.attempt import Execute, train_and_score
-from sweeps.running.options import WorkerOptions
 from sweeps.running.pool import GRACE_SECONDS, follow_parent
 from sweeps.running.trials import Queue
-from sweeps.running.work import Worker
+from sweeps.running.work import PATIENCE_SECONDS, Worker
 from sweeps.tuning.stop import train_and_validate
 from sweeps.wb import connection
 
 SEARCH_IDLE_SECONDS = 0.5
 
 
+@dataclass(frozen=True)
+class Options:
+    """Take waiting runs of a sweep and run them, one after another, until none is left."""
+
+    storage: str = ""
+    """The sweep's storage: URL, or path of the journal file; none = the variable SWEEP_STORAGE."""
+    queue: str = ""
+    """Name of the sweep in the storage (study.json: optuna_study); none = the only one, or that of --study."""
+    study: str = ""
+    """Name of the study's folder, if the storage holds several sweeps."""
+    runs: Path = Path("runs")
+    """Folder of all runs on this host."""
+    data: str | None = None
+    """Folder of the text on this host; none = where the sweep has it."""
+    metric: str = ""
+    """The score that Optuna is told; none = as the sweep says."""
+    patience: float = PATIENCE_SECONDS
+    """Seconds to wait for a storage that does not answer before giving up; results then stay in the run folders."""
+    wanted: str = ""
+    """'-': read from standard input which runs to take, and end with it; empty: any run, whoever waits for it."""
+
+
 def main(execute: Execute | None = None) -> int:
     """The command. `execute` runs one run into its claimed folder, and finishes it."""
-    options = command_line.read(WorkerOptions, prog="python -m sweeps.worker", description=__doc__)
+    options = command_line.read(Options, prog="python -m sweeps.worker", description=__doc__)
     connection.check_mode()
     wanted = follow_parent() if options.wanted == "-" else None
     end_on_sigterm(GRACE_SECONDS)

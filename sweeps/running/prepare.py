@@ -9,8 +9,8 @@ from core.run_folder import JOURNAL
 from sweeps.running import plan, pool, storage
 from sweeps.running.conduct import Sweep
 from sweeps.running.options import SweepOptions, positive, typed, workers_for
-from sweeps.running.order import orders
 from sweeps.running.plan import Job
+from sweeps.running.point_runs import runs_of
 from sweeps.running.recipe import Recipe
 from sweeps.wb import connection, sweep_file
 
@@ -61,7 +61,7 @@ def runs_of_file(options: SweepOptions, count: int | None = None) -> tuple[Recip
             given = "set" if name == "overrides" else name
             raise UserError(f"--{given}: the sweep file {options.study} says this; change its `parameters`")
     file = sweep_file.load(Path(options.study))
-    found = orders(file, options.runs, count)
+    found = runs_of(file, options.runs, count)
     jobs = [made.job for made in found]
     if file.method == "grid":  # seed by seed, as a named study goes
         jobs = plan.first_trainings_first(sorted(jobs, key=lambda job: job.seed))

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
 from core.run_folder import LOG
-from sweeps.running import parcels
+from sweeps.running import transfer
 from sweeps.running.leases import Leases, site
 from sweeps.running.optuna_private import is_file
 from sweeps.running.plan import Job
@@ -92,8 +92,8 @@ class Sides:
         sent = [trial.user_attrs for trial in complete if "parcel" in trial.user_attrs]
         with records.reserved(folder) as free:
             if sent and free:
-                content = parcels.fetch(self.queue.store.storage, sent[0]["parcel"])
-                parcels.unpack(content, folder, host=sent[0].get("host"))
+                content = transfer.fetch(self.queue.store.storage, sent[0]["parcel"])
+                transfer.unpack(content, folder, host=sent[0].get("host"))
 
     def _complete(self, job: Job, folder: Path, unfinished: list[FrozenTrial], complete: bool) -> None:
         """Exactly one completed trial for a finished run."""

@@ -22,7 +22,7 @@ from ablations import records
 from core.config import digest
 from core.errors import UserError
 from core.run_folder import SCORES, read
-from sweeps.running import parcels
+from sweeps.running import transfer
 from sweeps.running.leases import LEASE_SECONDS
 from sweeps.running.optuna_private import TrialStore
 from sweeps.running.plan import Job, job_from
@@ -159,7 +159,7 @@ class Queue:
             self.store.end(trial, TrialState.FAIL)
 
     def deliver(self, job: Job, folder: Path, metric: str, site: str, trial: FrozenTrial | None = None) -> None:
-        """Enter a finished run: a completed trial, with a parcel of its results where they are wanted elsewhere.
+        """Enter a finished run: a completed trial, with its results where they are wanted elsewhere.
 
         `trial`: the running trial to complete, if it is still ours. A run that is in already is not entered again.
         """
@@ -177,9 +177,9 @@ class Queue:
                 self.drop(ours, "done already")
             return
         wanted = self.wanted_elsewhere(site)
-        parcel = parcels.send(self.store.storage, self.name, job.key, parcels.pack(folder)) if wanted else None
+        sent = transfer.send(self.store.storage, self.name, job.key, transfer.pack(folder)) if wanted else None
         ours = ours or self.add(job, TrialState.RUNNING)
-        facts = {"home": site, "outcome": records.read(folder)["outcome"]} | ({"parcel": parcel} if parcel else {})
+        facts = {"home": site, "outcome": records.read(folder)["outcome"]} | ({"parcel": sent} if sent else {})
         self.note(ours, **facts)
         self.complete(ours, score(folder, metric))
 

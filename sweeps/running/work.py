@@ -13,11 +13,11 @@ from core.run_folder import LOG
 from sweeps.running import storage
 from sweeps.running.attempt import Execute, attempt, output_to, reason_of
 from sweeps.running.leases import Heartbeat, site
-from sweeps.running.options import PATIENCE_SECONDS
 from sweeps.running.plan import Job, job_from
 from sweeps.running.pool import tail
 from sweeps.running.trials import Queue
 
+PATIENCE_SECONDS = 600.0
 LOG_BYTES = 4096
 """How much of the end of a failed run's log the sweep is sent."""
 

@@ -70,6 +70,7 @@ def tuning(search: Search, found: Mapping[str, Any], arm: str) -> dict[str, Any]
 def spent(search: Search, found: Mapping[str, Any]) -> str:
     """The same for all arms, in a sentence."""
     names = ", ".join(spaces(search)["dimensions"])
-    trials = [found["spent"][arm.name] for arm in search.arms]
-    each = f"{trials[0]['trials']} trials of {len(search.seeds)} seeds and {trials[0]['decodings']} decodings per arm"
-    return f"{names} tuned for each arm with the same budget: {each} (TPE, {search.score_name}; {search.title})"
+    each = [found["spent"][arm.name] for arm in search.arms]
+    decodings = " or ".join(map(str, sorted({one["decodings"] for one in each}, reverse=True)))
+    budget = f"{each[0]['trials']} trials of {len(search.seeds)} seeds and {decodings} decodings per arm"
+    return f"{names} tuned for each arm with the same budget: {budget} (TPE, {search.score_name}; {search.title})"
