@@ -26,7 +26,7 @@ from core.signals import end_on_sigterm
 from sweeps.running import report
 from sweeps.running.conduct import Sweep
 from sweeps.running.options import SweepOptions, positive
-from sweeps.running.order import enter_sweep, in_sweep
+from sweeps.running.point_runs import enter_sweep, in_sweep
 from sweeps.running.prepare import prepare
 from sweeps.wb import connection, sweep_file, tracking
 

@@ -31,7 +31,7 @@ from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
 from sweeps.running import attempt, plan, pool
 from sweeps.running.options import typed
-from sweeps.running.order import Order, order
+from sweeps.running.point_runs import PointRun, run_of
 from sweeps.running.recipe import enroll
 from sweeps.wb import connection, tracking
 
@@ -70,7 +70,7 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
         return 0
     connection.check_mode()
     end_on_sigterm(pool.GRACE_SECONDS)
-    made = order(values(sys.argv[1:]))
+    made = run_of(values(sys.argv[1:]))
     folder = made.job.create(made.runs)
     enroll(folder.parent, made.recipe.facts([made.job], typed("sweeps.arm")))
     if not claim(folder):
@@ -110,7 +110,7 @@ def show(folder: Path) -> None:
         tracking.mirror(folder, mode)
 
 
-def result(folder: Path, made: Order) -> str:
+def result(folder: Path, made: PointRun) -> str:
     """One line on how it came out."""
     scores: Mapping[str, Any] = read(folder / SCORES)
     metric = made.recipe.study.metric

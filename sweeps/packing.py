@@ -1,4 +1,4 @@
-"""Files of a run as one zip, and back: how they travel through a storage (running/parcels.py) or a W&B log."""
+"""Files of a run as one zip, and back: how they travel through a storage (running/transfer.py) or a W&B log."""
 
 import io
 import zipfile

@@ -29,9 +29,9 @@ from core.errors import command
 from core.run_folder import full_disk
 from core.signals import end_on_sigterm
 from sweeps.tuning import compare, report
+from sweeps.tuning.loop import run_search
 from sweeps.tuning.options import SearchOptions
 from sweeps.tuning.prepare import prepare
-from sweeps.tuning.seek import seek
 
 PROGRAM = "sweeps.search"
 
@@ -46,9 +46,9 @@ def main() -> int:
     end_on_sigterm()
     print(report.heading(search), flush=True)
     with full_disk(search.runs):
-        found = seek(search)
+        found = run_search(search)
         report.show_best(search, found)
-        failed = compare.run(sweep, search, found) if options.compare else 0
+        failed = compare.run_comparison(sweep, search, found) if options.compare else 0
     report.analyse(search, sweep, options.figures, options.compare)
     return 1 if failed else 0
 

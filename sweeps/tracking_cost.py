@@ -22,12 +22,14 @@ from typing import Annotated, Any
 import tyro
 
 from ablations import command_line, records
+from ablations.metrics_log import MetricsLog
+from ablations.provenance import provenance
 from core.errors import UserError, command
-from sweeps.wb import archive
+from core.run_folder import METRICS, PROBES, RUN, SAMPLES, SCORES, TOKENIZER, WEIGHTS, path_of, read
 
 NULL = "nothing"
 KINDS = (NULL, "records", "records and W&B")
-COPIED = (*archive.FILES[1:3], archive.FILES[4], "model.safetensors", "tokenizer.json")
+COPIED = (SCORES, PROBES, SAMPLES, WEIGHTS, TOKENIZER)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def tiny_run(place: Path) -> Path:
     """Make a run of preset tiny; its folder."""
     line = [sys.executable, "-m", "ablations.run", "--preset", "tiny", "--runs", str(place)]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
-    return next(place.glob("*/*/run.json")).parent
+    return next(place.glob(f"*/*/{RUN}")).parent
 
 
 def measured(folder: Path, kind: str, runs: int) -> Cost:
@@ -121,7 +123,7 @@ def replayed(folder: Path, kind: str, runs: int) -> Cost:
     """Tell records, or records and W&B, what a run told them; several times over."""
     import torch  # takes seconds: not for --help; and before the clock starts, since a run has it anyway
 
-    record, rows, device = records.read(folder), records.read_rows(folder / "metrics.jsonl"), torch.device("cpu")
+    record, rows, device = records.read(folder), read(folder / METRICS), torch.device("cpu")
     with tempfile.TemporaryDirectory() as place, clocked() as spent:
         for number in range(runs if kind != NULL else 0):
             again = record | {"hash": f"{number:08x}"}
@@ -154,7 +156,7 @@ def replay(
     wandb: bool,
 ) -> None:
     """One run, as ablations.run and sweeps.worker make it, without what it computes."""
-    folder = study / f"{record['arm']}-s{record['seed']}-{record['hash']}"
+    folder = path_of(study.parent, study.name, record["arm"], record["seed"], record["hash"])
     same = ("study", "arm", "label", "seed", "toggles", "config", "tuning")
     records.create(folder, hash8=record["hash"], **{name: record[name] for name in same})
     records.claim(folder)
@@ -163,9 +165,9 @@ def replay(
         from sweeps.wb import tracking
 
         tracker = tracking.tracker(folder)
-    records.update(folder, **records.provenance(device), data=record["data"])
+    records.update(folder, **provenance(device), data=record["data"])
     records.update(folder, training_hash=record["training_hash"])
-    with records.MetricsLog(folder / "metrics.jsonl", None, tracker.log) as log:
+    with MetricsLog(folder / METRICS, None, tracker.log) as log:
         for row in rows:
             log.log(row)
     for name in COPIED if wandb else ():  # links cost nothing; writing them is the run's own work

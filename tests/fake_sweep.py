@@ -19,10 +19,12 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
+from ablations.metrics_log import MetricsLog, latest
+from ablations.provenance import commit
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
-from core.run_folder import full_disk
+from core.run_folder import full_disk, write_json
 from core.signals import end_on_sigterm
 from sweeps import worker
 from sweeps.running import conduct, display, leases, plan, progress, storage, trials
@@ -53,12 +55,12 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     while what == "gate" and not (folder.parents[1] / "go").exists():
         time.sleep(0.05)
-    done = records.latest(folder / "metrics.jsonl").get("train/step")
-    with records.MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
+    done = latest(folder / "metrics.jsonl").get("train/step")
+    with MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
         for step in range((done or 0) + 1, UPDATES + 1):
             time.sleep({"slow": 0.4, "brisk": 0.1}.get(what, 0.0))
             log.log({"train/step": step, "train/loss": 1 / step})
-    records.write_json(folder / "scores.json", {"bleu": 10.0 * config.seed + len(record["arm"])})
+    write_json(folder / "scores.json", {"bleu": 10.0 * config.seed + len(record["arm"])})
     records.finish(folder)
 
 
@@ -90,7 +92,7 @@ def sweep_of(
     said = {"*" if arm == "all" else arm: what for arm, what in behaviour.items()}
     (runs / "behaviour.json").write_text(json.dumps(said))
     jobs = jobs_for(arms, seeds)
-    facts = {"study": "s", "runs": [job.key for job in jobs], "corpus_digest": DIGEST, "commit": records.commit()}
+    facts = {"study": "s", "runs": [job.key for job in jobs], "corpus_digest": DIGEST, "commit": commit()}
     where = where or str(runs / "s" / "optuna.journal")
     me = (*ME, "work")
     times = {"poll_seconds": 0.1, "lease_seconds": lease}
@@ -181,7 +183,7 @@ def conduct_here() -> int:
     said = json.loads((Path(runs) / "behaviour.json").read_text())
     behaviour = {arm.replace("*", "all"): what for arm, what in said.items()}
     end_on_sigterm()
-    where = storage.chosen(None) or ""
+    where = storage.resolve(None) or ""
     sweep = sweep_of(Path(runs), arms.split(","), int(seeds), int(workers), where, float(lease), **behaviour)
     with full_disk(sweep.runs):
         return int(any(v.state == "failed" for v in conduct.conduct(sweep)))

@@ -1,6 +1,6 @@
 """A search of stand-ins for tests: its runs take no time and score what a formula says.
 
-As a script: `work` is a worker, `seek RUNS` a whole search (RUNS/search.json says which), so that tests can kill it.
+As a script: `work` is a worker, `search RUNS` a whole search (RUNS/search.json says which), so that tests can kill it.
 """
 
 import contextlib
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from ablations import presets, records, studies
-from ablations.pruning import Pruned, Watched
+from ablations.metrics_log import MetricsLog, latest
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError, command
+from core.run_folder import write_json
 from core.signals import end_on_sigterm
+from sweeps import worker
+from sweeps.running.attempts import Attempts
 from sweeps.running.storage import open_storage
-from sweeps.tuning import trial_worker
-from sweeps.tuning.points import space_for
-from sweeps.tuning.rounds import Chances, Search, advance, opened
+from sweeps.tuning.points import spaces_for
+from sweeps.tuning.rounds import Search, advance, opened
 from sweeps.tuning.stop import Stop
 
 ME = (sys.executable, str(Path(__file__)))
@@ -33,7 +35,8 @@ UPDATES = 8
 def formula(config: RunConfig, best: float) -> float:
     """A score with its peak at a learning rate (log scale), a small effect of dropout, K and the seed."""
     lr = math.log(config.training.lr / best)
-    other = config.model.dropout + abs(config.decoding.decoding_noise_factor - 1)
+    options = flat(config)
+    other = options["dropout"] + abs(options["decoding_noise_factor"] - 1)
     return 60 * math.exp(-0.5 * lr * lr) - 5 * other + (config.seed % 7) * 0.1
 
 
@@ -57,28 +60,33 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     value = formula(config, 0.001 if record["arm"] == CONTROL else 0.004)
     cost: dict[str, Any] = {"wall_s": told.get("seconds", 1.0), "updates": UPDATES, "decode_ms": 2.0}
-    try:
-        if facts["part"] == "training":
-            train(folder, value, Watched(tracker, stop(folder, facts)), 0.3 if what == "slow" else 0.0)
-        else:
-            cost["updates"] = 0
-        scores, outcome = {"val/bleu": value}, "ok"
-    except Pruned as pruned:
-        scores, outcome = {"val/bleu": pruned.bleu, "pruned_at": pruned.step}, "pruned"
-        cost["updates"] = pruned.step
+    scores, outcome = {"val/bleu": value}, "ok"
+    if facts["part"] == "training":
+        pruned = train(folder, value, tracker, stop(folder, facts), 0.3 if what == "slow" else 0.0)
+        if pruned is not None:
+            cost["updates"] = pruned["train/step"]
+            scores, outcome = {"val/bleu": pruned["val/bleu"], "pruned_at": pruned["train/step"]}, "pruned"
+    else:
+        cost["updates"] = 0
     (folder / "weights.safetensors").write_text("stand-in")
-    records.write_json(folder / "scores.json", scores)
+    write_json(folder / "scores.json", scores)
     records.update(folder, cost=cost, outcome=outcome)
     records.finish(folder)
 
 
-def train(folder: Path, value: float, tracker: records.Tracker, pause: float) -> None:
-    """Rows of a training that comes to its value evenly; goes on with those that are there."""
-    done = records.latest(folder / "metrics.jsonl").get("train/step") or 0
-    with records.MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
+def train(
+    folder: Path, value: float, tracker: records.Tracker, stop: Callable[[int, float], bool], pause: float
+) -> dict[str, Any] | None:
+    """Rows of a training that comes to its value evenly; goes on with those that are there. The row that stopped it."""
+    done = latest(folder / "metrics.jsonl").get("train/step") or 0
+    with MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:
         for step in range(done + 1, UPDATES + 1):
             time.sleep(pause)
-            log.log({"train/step": step, "val/bleu": value * step / UPDATES})
+            row = {"train/step": step, "val/bleu": value * step / UPDATES}
+            log.log(row)
+            if stop(step, row["val/bleu"]):
+                return row
+    return None
 
 
 def stop(folder: Path, facts: dict[str, Any]) -> Callable[[int, float], bool]:
@@ -111,7 +119,7 @@ def search_of(runs: Path, arms: tuple[str, ...] = (CONTROL, OTHER), **changes: A
         study=asked,
         arms=tuple(arm for arm in asked.arms if arm.name in arms),
         config=config,
-        space=space_for(asked, flat(config)),
+        spaces=spaces_for(asked, config),
         runs=runs,
         name="m",
         identify=lambda config: digest(flat(config)),
@@ -123,8 +131,8 @@ def search_of(runs: Path, arms: tuple[str, ...] = (CONTROL, OTHER), **changes: A
 def serially(search: Search) -> None:
     """The whole search in this process, one run after another, without workers."""
     search.folder.mkdir(parents=True, exist_ok=True)
-    again, spent = Chances(), 0.0
-    while jobs := rounds_on(search, again, spent):
+    attempts, spent = Attempts(), 0.0
+    while jobs := rounds_on(search, attempts, spent):
         job = jobs[0]
         folder = job.create(search.runs)
         assert records.claim(folder)
@@ -137,31 +145,31 @@ def serially(search: Search) -> None:
             records.release(folder)
 
 
-def rounds_on(search: Search, again: Chances, spent: float) -> list[Any]:
+def rounds_on(search: Search, attempts: Attempts, spent: float) -> list[Any]:
     """What is to be done now; a round is opened if nothing is."""
-    from sweeps.tuning.seek import affordable  # a worker starts faster without
+    from sweeps.tuning.budget import affordable  # a worker starts faster without
 
-    jobs = advance(search, opened(search), again)
+    jobs = advance(search, opened(search), attempts.again)
     if not jobs and affordable(search, opened(search), spent):
-        return advance(search, opened(search) + 1, again)
+        return advance(search, opened(search) + 1, attempts.again)
     return jobs
 
 
-def seek_here() -> int:
+def search_here() -> int:
     """A whole search, as RUNS/search.json describes it."""
-    from sweeps.tuning.seek import seek
+    from sweeps.tuning.loop import run_search
 
     runs = Path(sys.argv[2])
     options = json.loads((runs / "search.json").read_text())
     options |= {name: tuple(options[name]) for name in ("seeds", "arms", "objectives") if name in options}
     end_on_sigterm()
-    seek(search_of(runs, **options), (*ME, "work"), 0.1)
+    run_search(search_of(runs, **options), (*ME, "work"), 0.1)
     return 0
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "work":
         del sys.argv[1]
-        trial_worker.IDLE_SECONDS = 0.05
-        sys.exit(command(lambda: trial_worker.main(fake))())
-    sys.exit(command(seek_here)())
+        worker.SEARCH_IDLE_SECONDS = 0.05
+        sys.exit(command(lambda: worker.main(fake))())
+    sys.exit(command(search_here)())

@@ -14,7 +14,7 @@ from ablations import records
 from sweeps import agent
 from sweeps.running import prepare, report
 from sweeps.running.options import SweepOptions
-from sweeps.running.order import enter_sweep, in_sweep
+from sweeps.running.point_runs import enter_sweep, in_sweep
 from sweeps.wb import sweep_file, tracking, wandb_file, write_sweep
 from sweeps.wb.write_sweep import FileOptions
 

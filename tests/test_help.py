@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "pandas", "matplotlib", "scipy.stats", "wandb", "wandb_workspaces", "optuna_dashboard", "sklearn"}
-INNER = {"sweeps.tuning.trial_worker", "analysis.snapshot"}
+INNER = {"analysis.snapshot"}
 """Programs that only others of ours start."""
 CODE = """
 import runpy, sys

@@ -182,31 +182,51 @@ def test_a_breach_would_be_seen() -> None:
 # Commands on top, and one place for what acts on the process
 
 
-def dotted(path: Path) -> str:
-    """The full name of a module."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+TEXTS = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text("utf-8")
+    for package in PACKAGES
+    for path in sources(package)
+}
+"""Each module by its full name."""
+ON_COMMANDS = {("sweeps.arm", "sweeps.mirror")}
+"""Who imports a command all the same."""
 
 
-def every_source() -> dict[str, str]:
-    """The text of each module by its full name."""
-    return {dotted(path): path.read_text("utf-8") for package in PACKAGES for path in sources(package)}
+def test_nothing_in_sweeps_imports_a_command() -> None:
+    commands = [name for name, text in TEXTS.items() if name.startswith("sweeps.") and "\nif __name__ ==" in text]
+    assert {"sweeps.study", "sweeps.search", "sweeps.worker"} <= set(commands)
+    names = {name: imported(text) for name, text in TEXTS.items()}
+    found = {(name, one) for name, ones in names.items() for one in commands if any(within(n, one) for n in ones)}
+    assert found - ON_COMMANDS == set()
 
 
-def test_no_module_imports_a_command_of_sweeps() -> None:
-    commands = [name for name, text in every_source().items() if '\nif __name__ == "__main__":' in text]
-    ours = [name for name in commands if within(name, "sweeps")]
-    assert {"sweeps.study", "sweeps.search", "sweeps.worker"} <= set(ours)
-    found = {
-        name: {one for one in imported(text) if any(within(one, c) for c in ours)}
-        for name, text in every_source().items()
-    }
-    known = {"sweeps.arm": {"sweeps.mirror"}, "sweeps.agent": {"sweeps.arm"}}
-    assert {name: ones - known.get(name, set()) for name, ones in found.items() if ones - known.get(name, set())} == {}
-
-
-def test_signal_handlers_are_set_in_one_place() -> None:
-    found = {name for name, text in every_source().items() if re.search(r"\bsignal\.signal\(|excepthook = ", text)}
+def test_what_acts_on_the_whole_process_stands_in_one_place() -> None:
+    """Handlers of signals, and the hook for what nobody caught."""
+    found = {name for name, text in TEXTS.items() if re.search(r"\bsignal\.signal\(|excepthook = ", text)}
     assert found == {"core.signals", "core.errors"}
+
+
+PRIVATE_OF_OPTUNA = "sweeps.running.optuna_private"
+
+
+def optuna_privates(text: str) -> set[str]:
+    """What a source uses of Optuna's private names and experimental classes, and of the methods of storages."""
+    experimental = ("JournalStorage", "JournalFileBackend", "JournalRedisBackend", "GrpcStorageProxy", "WilcoxonPruner")
+    calls = ("create_new_trial", "get_all_trials", "set_trial_", "set_study_", "get_trial_id", "get_study_id")
+    found = {name for name in imported(text) if within(name, "optuna") and name.split(".")[-1].startswith("_")}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and not node.attr.endswith("__"):
+            private = node.attr.startswith("_") and ast.unparse(node.value) not in ("self", "cls")
+            found |= {node.attr} if private or node.attr.startswith(calls) else set()
+    return found | {name for name in imported(text) if name.split(".")[-1] in experimental}
+
+
+def test_what_optuna_does_not_promise_stands_in_one_file() -> None:
+    assert len(optuna_privates(TEXTS[PRIVATE_OF_OPTUNA])) > 10
+    near = [name for name, text in TEXTS.items() if any(within(one, "optuna") for one in imported(text))]
+    assert len(near) > 10
+    assert {name: found for name in near if (found := optuna_privates(TEXTS[name])) and name != PRIVATE_OF_OPTUNA} == {}
+    assert f'CHECKED = "{pinned(locked()["optuna"])}"' in TEXTS[PRIVATE_OF_OPTUNA], "try it on the new version"
 
 
 def test_what_is_imported_is_declared() -> None:

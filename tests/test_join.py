@@ -1,4 +1,4 @@
-"""What lets hosts without shared files work together, part by part: signs of life, parcels, URLs, who may help."""
+"""What lets hosts without shared files work together, part by part: signs of life, transfer, URLs, who may help."""
 
 import io
 import json
@@ -21,7 +21,9 @@ from ablations import records
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, masked
-from sweeps.running import conduct, join, leases, parcels, plan, storage
+from core.run_folder import read
+from sweeps.running import conduct, join, leases, plan, storage, transfer
+from sweeps.running.attempts import Attempts
 from sweeps.running.trials import Queue
 
 
@@ -38,9 +40,9 @@ def test_a_worker_is_dead_when_its_count_stands_still_for_a_lease() -> None:
     for step in range(30):
         now += 10.0
         watch.look([running(1, step), running(2, min(step, 3)), running(3, None)])
-        assert watch.living(running(1, step)), "it gives signs of life"
-        assert watch.living(running(2, 3)) == (step <= 3 + 9)
-        assert watch.living(running(3, None)) == (step <= 9), "one that never gave any had its lease as well"
+        assert watch.alive(running(1, step)), "it gives signs of life"
+        assert watch.alive(running(2, 3)) == (step <= 3 + 9)
+        assert watch.alive(running(3, None)) == (step <= 9), "one that never gave any had its lease as well"
 
 
 def test_time_in_which_nobody_looked_counts_against_nobody() -> None:
@@ -49,21 +51,21 @@ def test_time_in_which_nobody_looked_counts_against_nobody() -> None:
     watch.look([running(1, 5)])
     now = 10_000.0
     watch.look([running(1, 5)])
-    assert watch.living(running(1, 5)), "the storage was away, for the worker too"
+    assert watch.alive(running(1, 5)), "the storage was away, for the worker too"
     for _ in range(10):
         now += 10.0
         watch.look([running(1, 5)])
-    assert not watch.living(running(1, 5))
+    assert not watch.alive(running(1, 5))
 
 
 def test_homes_differ_by_folder_and_host_and_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = leases.home(tmp_path / "one")
-    assert one == leases.home(tmp_path / "one") != leases.home(tmp_path / "two")
+    one = leases.site(tmp_path / "one")
+    assert one == leases.site(tmp_path / "one") != leases.site(tmp_path / "two")
     monkeypatch.setattr(leases.socket, "gethostname", lambda: "elsewhere")
-    assert leases.home(tmp_path / "one") != one, "a copy of the folder on another host is another home"
+    assert leases.site(tmp_path / "one") != one, "a copy of the folder on another host is another home"
 
 
-# Parcels
+# Results in the storage
 
 
 def finished(folder: Path) -> Path:
@@ -74,55 +76,55 @@ def finished(folder: Path) -> Path:
         (folder / name).write_text('{"bleu": 1.5}\n')
     (folder / "probes.npz").write_bytes(os.urandom(100_000))
     (folder / "model.safetensors").write_bytes(os.urandom(100_000))
-    (folder / "log.txt").write_text("x" * 2 * parcels.LOG_BYTES)
+    (folder / "log.txt").write_text("x" * 2 * transfer.LOG_BYTES)
     records.finish(folder)
     return folder
 
 
-def test_a_parcel_comes_out_as_it_went_in_through_the_storage(tmp_path: Path) -> None:
+def test_results_come_out_as_they_went_in_through_the_storage(tmp_path: Path) -> None:
     source = finished(tmp_path / "one")
     opened = storage.open_storage(str(tmp_path / "trials.journal"))
-    facts = parcels.send(opened, "q", "key", parcels.pack(source))
+    facts = transfer.send(opened, "q", "key", transfer.pack(source))
     assert facts["pieces"] > 3
     attributes = opened.get_trial(facts["trial"]).user_attrs
     assert max(len(json.dumps(value)) for value in attributes.values()) < 65_535, "what MySQL's TEXT takes"
     target = jobs_for("a", 1)[0].create(tmp_path / "two")
-    parcels.unpack(parcels.fetch(opened, facts), target, host="there")
+    transfer.unpack(transfer.fetch(opened, facts), target, host="there")
     for name in ("scores.json", "metrics.jsonl", "samples.jsonl", "probes.npz"):
         assert (target / name).read_bytes() == (source / name).read_bytes()
     assert records.read(target) == records.read(source) | {"host": "there"}
     assert not (target / "model.safetensors").exists() and not list(target.glob(".parcel*"))
     with pytest.raises(UserError, match="a part is missing"):
-        parcels.fetch(opened, facts | {"pieces": facts["pieces"] + 1})
+        transfer.fetch(opened, facts | {"pieces": facts["pieces"] + 1})
     with pytest.raises(UserError, match="checksum"):
-        parcels.fetch(opened, facts | {"sha256": "0"})
+        transfer.fetch(opened, facts | {"sha256": "0"})
 
 
-def test_a_parcel_never_replaces_a_finished_run(tmp_path: Path) -> None:
-    parcel = parcels.pack(finished(tmp_path / "one"))
+def test_results_never_replace_a_finished_run(tmp_path: Path) -> None:
+    packed = transfer.pack(finished(tmp_path / "one"))
     target = finished(tmp_path / "two")
     (target / "scores.json").write_text('{"bleu": 99.0}')
-    parcels.unpack(parcel, target)
-    assert records.read_json(target / "scores.json") == {"bleu": 99.0}
+    transfer.unpack(packed, target)
+    assert read(target / "scores.json") == {"bleu": 99.0}
 
 
 @pytest.mark.parametrize("name", ["../outside", "model.safetensors"])
-def test_a_parcel_of_other_things_is_refused(tmp_path: Path, name: str) -> None:
+def test_other_things_than_results_are_refused(tmp_path: Path, name: str) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as content:
         for each in ("run.json", "scores.json", name):
             content.writestr(each, "{}")
     target = jobs_for("a", 1)[0].create(tmp_path / "two")
     with pytest.raises(UserError, match="not the results of a run"):
-        parcels.unpack(buffer.getvalue(), target)
+        transfer.unpack(buffer.getvalue(), target)
     assert records.read(target)["state"] == "pending" and not (tmp_path / "outside").exists()
 
 
-def test_a_parcel_that_unfolds_without_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parcels, "LARGEST", 150_000)
+def test_results_that_unfold_without_measure_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "LARGEST", 150_000)
     target = jobs_for("a", 1)[0].create(tmp_path / "two")
     with pytest.raises(UserError, match="more than a run has"):
-        parcels.unpack(parcels.pack(finished(tmp_path / "one")), target)
+        transfer.unpack(transfer.pack(finished(tmp_path / "one")), target)
     assert not (target / "scores.json").exists() and not list(target.glob(".parcel*"))
 
 
@@ -179,7 +181,7 @@ def lined_up(tmp_path: Path, **facts: Any) -> Queue:
     """A sweep's queue as another host sees it."""
     sweep = sweep_of(tmp_path / "one")
     sweep = conduct.Sweep(**{**sweep.__dict__, "facts": {**sweep.facts, **facts}})
-    conduct.line_up(sweep, conduct.Attempts(sweep))
+    conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     return Queue.load(storage.open_storage(sweep.storage), sweep.queue)
 
 
@@ -222,7 +224,7 @@ def test_the_sweep_is_found_by_name_where_there_are_several(tmp_path: Path) -> N
     Queue.create(opened, "modules-1", ["a"], study="modules")
     assert join.queue_for(opened, "") == "modules-1"
     Queue.create(opened, "steps-1", ["a"], study="steps")
-    parcels.shelf(opened, "steps-1")
+    transfer.store_of(opened, "steps-1")
     assert join.queue_for(opened, "steps") == "steps-1"
     with pytest.raises(UserError, match=r"several sweeps fit; choose by --queue: modules-1 .*steps-1"):
         join.queue_for(opened, "")
@@ -273,17 +275,17 @@ def test_a_worker_taken_for_dead_while_it_delivers_loses_nothing(
     folder = finished(tmp_path / "runs")
     trial = queue.add(job, TrialState.WAITING)
     assert queue.take(trial)
-    send = parcels.send
+    send = transfer.send
 
     def slowly(*arguments: Any) -> Any:
         queue.drop(trial, "no sign of life")
         return send(*arguments)
 
-    monkeypatch.setattr(parcels, "send", slowly)
+    monkeypatch.setattr(transfer, "send", slowly)
     queue.deliver(job, folder, "bleu", "here", trial)
     trials = queue.of(job.key)
     assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE]
-    assert parcels.fetch(opened, trials[1].user_attrs["parcel"]) == parcels.pack(folder)
+    assert transfer.fetch(opened, trials[1].user_attrs["parcel"]) == transfer.pack(folder)
 
 
 def test_of_two_trials_for_a_run_only_the_older_is_taken(tmp_path: Path) -> None:

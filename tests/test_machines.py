@@ -15,7 +15,9 @@ import searching
 from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
 
 from ablations import records
+from core.run_folder import read
 from sweeps.running import conduct, storage
+from sweeps.running.attempts import Attempts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 ARMS = ("a", "b", "c")
@@ -83,8 +85,8 @@ def assert_all_here(sweep: conduct.Sweep) -> None:
     for job in sweep.jobs:
         folder = job.folder(sweep.runs)
         assert records.read(folder)["state"] == "finished"
-        assert records.read_json(folder / "scores.json")["bleu"] == 10.0 * job.seed + len(job.arm)
-        rows = [row["train/step"] for row in records.read_rows(folder / "metrics.jsonl")]
+        assert read(folder / "scores.json")["bleu"] == 10.0 * job.seed + len(job.arm)
+        rows = [row["train/step"] for row in read(folder / "metrics.jsonl")]
         assert rows == list(range(1, UPDATES + 1))
     assert completed(sweep) == everything(sweep)
 
@@ -94,7 +96,7 @@ def test_workers_elsewhere_send_their_results_and_a_killed_one_loses_nothing(
 ) -> None:
     one, two, three = (tmp_path / name for name in ("one", "two", "three"))
     sweep = sweep_of(one, ARMS, 2, workers=1, where=server.database(), lease=9.0, all="brisk")
-    conduct.line_up(sweep, conduct.Attempts(sweep))
+    conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     three.mkdir()
     (three / "behaviour.json").write_text('{"*": "gate"}')
     victim = join(sweep, three)
@@ -131,7 +133,7 @@ def test_two_sweeps_at_once_without_shared_files_share_the_work(server: postgres
 
 def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Server, tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "one", ("a", "b"), 1, workers=1, where=server.database(), all="gate")
-    conduct.line_up(sweep, conduct.Attempts(sweep))
+    conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     helper = join(sweep, tmp_path / "two", "--patience", "1")
     until(lambda: bool(busy(tmp_path / "two")), 60)
     (held,) = busy(tmp_path / "two")
@@ -158,7 +160,7 @@ def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Serve
 def test_through_the_grpc_proxy(tmp_path: Path) -> None:
     with proxy(str(tmp_path / "trials.journal")) as (url, _):
         sweep = sweep_of(tmp_path / "one", ARMS, 2, workers=1, where=url, all="brisk")
-        conduct.line_up(sweep, conduct.Attempts(sweep))
+        conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
         helper = join(sweep, tmp_path / "two")
         until(lambda: bool(busy(tmp_path / "two")), 60)
         host = start(sweep)
@@ -175,7 +177,7 @@ def test_a_proxy_that_takes_calls_and_answers_none_is_a_lost_storage(
     monkeypatch.setattr(storage, "ANSWER_SECONDS", 1.0)
     with proxy(str(tmp_path / "trials.journal")) as (url, process):
         sweep = sweep_of(tmp_path / "one", ("a",), 1, where=url)
-        queue = conduct.line_up(sweep, conduct.Attempts(sweep))
+        queue = conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(Exception, match="DEADLINE_EXCEEDED") as caught:
             queue.trials()
@@ -187,7 +189,7 @@ def test_a_proxy_that_takes_calls_and_answers_none_is_a_lost_storage(
 def test_a_proxy_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
     with proxy(str(tmp_path / "trials.journal")) as (url, process):
         sweep = sweep_of(tmp_path / "one", ("a", "b"), 1, where=url, all="gate")
-        conduct.line_up(sweep, conduct.Attempts(sweep))
+        conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
         helper = join(sweep, tmp_path / "two", "--patience", "1")
         until(lambda: bool(busy(tmp_path / "two")), 60)
         process.kill()
@@ -199,7 +201,7 @@ def test_a_proxy_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_one_that_is_interrupted_gives_its_run_back_and_goes_on_with_it_later(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "one", ("a",), 1, where=str(tmp_path / "trials.journal"), all="gate")
-    queue = conduct.line_up(sweep, conduct.Attempts(sweep))
+    queue = conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     helper = join(sweep, tmp_path / "two")
     until(lambda: len(begun(tmp_path / "two")) == 1, 60)
     helper.send_signal(signal.SIGTERM)
@@ -222,7 +224,7 @@ def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: 
     """The journal file is a storage like any other; `two` refuses what it takes, `three` fails at it."""
     where = str(tmp_path / "trials.journal")
     sweep = sweep_of(tmp_path / "one", ("a",), 1, workers=1, where=where, all="quick")
-    conduct.line_up(sweep, conduct.Attempts(sweep))
+    conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
     for name, what in (("two", "refuse"), ("three", "fail")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "behaviour.json").write_text(f'{{"*": "{what}"}}')
@@ -231,7 +233,7 @@ def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: 
     assert helper.returncode == 2 and "cannot run on this host, and is left to others: your text is unusable" in said
     said, _ = join(sweep, tmp_path / "three").communicate(timeout=100)
     assert "failed    a-s1-" in said
-    queue = conduct.line_up(sweep, attempts := conduct.Attempts(sweep))
+    queue = conduct.set_up(sweep, attempts := Attempts(sweep.jobs, sweep.runs))
     views, _ = run(sweep)
     assert queue.trials() and attempts
     assert [view.state for view in views] == ["finished"]
@@ -247,7 +249,7 @@ def test_a_search_on_a_database_killed_goes_on_to_the_points_of_one_on_a_file(
     searching.serially(plain)
     changes: dict[str, Any] = {"storage": server.database(), "behaviour": {arm: "slow"}}
     search = searching.search_of(tmp_path / "one", (arm,), trials=6, seeds=(101,), pruner="none", **changes)
-    line = [*searching.ME, "seek", str(search.runs)]
+    line = [*searching.ME, "search", str(search.runs)]
     STARTED.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     until(lambda: len(list(search.folder.glob("*/executions"))) >= 2, 100)
     STARTED[-1].kill()
@@ -255,7 +257,7 @@ def test_a_search_on_a_database_killed_goes_on_to_the_points_of_one_on_a_file(
     (search.runs / "behaviour.json").write_text("{}")
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    found, expected = ([(t.params, t.values) for t in each.ledgers[arm].trials()] for each in (search, plain))
+    found, expected = ([(t.params, t.values) for t in each.arm_trials[arm].read()] for each in (search, plain))
     assert len(found) == 12 and found == expected
     said = [path for path in search.folder.rglob("*") if path.is_file()]
     assert not [path for path in said if postgres.PASSWORD.encode() in path.read_bytes()]

@@ -51,7 +51,7 @@ def test_jobs_go_seed_by_seed_and_have_their_own_hashes() -> None:
     assert len({job.hash8 for job in jobs}) == 16
     assert jobs[0].arm == "anchor+norm+F4" and jobs[0].config["noise_factor"] == 4.0
     with pytest.raises(UserError, match=r"--only.*Did you mean 'anchor\+norm\+F4'"):
-        plan.chosen(jobs, ["anchor+norm+F5"])
+        plan.select(jobs, ["anchor+norm+F5"])
 
 
 def test_queue_names_change_with_arms_and_options_but_not_with_the_seed() -> None:

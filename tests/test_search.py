@@ -17,14 +17,17 @@ from optuna.trial import TrialState, create_trial
 from searching import CONTROL, ME, OTHER, UPDATES, formula, search_of, serially
 
 from ablations import records
+from ablations.metrics_log import latest
 from core.errors import UserError
+from core.run_folder import plain
 from sweeps.running import display
 from sweeps.running.plan import job_from
 from sweeps.tuning import search_record
+from sweeps.tuning.arm_trials import DECODING, TRAINING, best, part
+from sweeps.tuning.budget import seconds_ahead
 from sweeps.tuning.importance import importance, over_all
-from sweeps.tuning.ledger import DECODING, TRAINING, best, part
+from sweeps.tuning.loop import begin, run_search
 from sweeps.tuning.rounds import Search, complete, opened
-from sweeps.tuning.seek import ahead, begin, seek
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +41,7 @@ def no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trials(search: Search, arm: str, which: str | None = None) -> list[Any]:
     """An arm's trials, or those of a part by index."""
-    found = search.ledgers[arm].trials()
+    found = search.arm_trials[arm].read()
     return part(found, which) if which else found
 
 
@@ -59,7 +62,7 @@ def start(runs: Path) -> subprocess.Popen[str]:
     """A whole search in a process of its own."""
     pipe = subprocess.PIPE
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 (ignored where tests run in the background)
-    return subprocess.Popen([*ME, "seek", str(runs)], stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
+    return subprocess.Popen([*ME, "search", str(runs)], stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
 
 
 # Fairness
@@ -72,7 +75,7 @@ def test_every_arm_gets_the_same_rounds_from_the_same_start(tmp_path: Path) -> N
     for arm in (CONTROL, OTHER):
         trained = trials(search, arm, TRAINING)
         assert [t.user_attrs["kind"] for t in trained] == ["default"] + ["shared"] * 4 + ["proposed"] * 2
-        assert trained[0].params == search.space.defaults
+        assert trained[0].params == search.spaces[arm].defaults
         assert [t.user_attrs["round"] for t in trials(search, arm, DECODING)] == list(range(7))
         assert all(t.user_attrs["updates"] == 2 * UPDATES for t in trained)
     ours, theirs = ([t.params["lr"] for t in trials(search, arm, TRAINING)] for arm in (CONTROL, OTHER))
@@ -90,8 +93,8 @@ def test_decodings_keep_the_best_training_and_train_nothing(tmp_path: Path) -> N
     for trial in trials(search, CONTROL, DECODING):
         leader = best([t for t in own if t.number < trial.number])
         assert leader is not None
-        assert {n: trial.params[n] for n in search.space.training.dimensions} == {
-            n: leader.params[n] for n in search.space.training.dimensions
+        assert {n: trial.params[n] for n in search.spaces[CONTROL].training.dimensions} == {
+            n: leader.params[n] for n in search.spaces[CONTROL].training.dimensions
         }
         assert trial.user_attrs["updates"] == 0
 
@@ -107,13 +110,13 @@ def test_each_arm_finds_its_own_best_on_the_validation_score(tmp_path: Path) -> 
         assert chosen["options"]["early_stop"] == chosen["options"]["decoding_steps"] // 4
         assert set(chosen["values"]) == {"101", "102"}
         assert max(content["importance"]["arms"][arm], key=content["importance"]["arms"][arm].get) == "lr"
-    assert json.loads((search.folder / "search.json").read_text()) == records.plain(content)
+    assert json.loads((search.folder / "search.json").read_text()) == plain(content)
 
 
 def test_points_do_not_depend_on_workers(tmp_path: Path) -> None:
     alone, together = search_of(tmp_path / "1", trials=6), search_of(tmp_path / "2", trials=6)
     serially(alone)
-    content = seek(together, (*ME, "work"), 0.05, lambda line: None)
+    content = run_search(together, (*ME, "work"), 0.05, lambda line: None)
     for arm in (CONTROL, OTHER):
         assert told(alone, arm) == told(together, arm)
     assert content["finished"] and content["rounds"] == 6
@@ -138,9 +141,9 @@ def test_a_round_begins_only_with_room_for_all_arms(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=None, budget=11.9, pruner="none")
     serially(search)
     assert complete(search) == opened(search) == 2, "two rounds take 8 s, the third would end after 12"
-    assert ahead(search, 2) == pytest.approx(4.0)
+    assert seconds_ahead(search, 2) == pytest.approx(4.0)
     more = search_of(tmp_path, trials=None, budget=12.1, pruner="none")
-    assert ahead(more, 2) == pytest.approx(4.0)
+    assert seconds_ahead(more, 2) == pytest.approx(4.0)
     serially(search_of(tmp_path, trials=3, budget=None, pruner="none"))
     assert complete(search_of(tmp_path)) == 3
 
@@ -148,8 +151,8 @@ def test_a_round_begins_only_with_room_for_all_arms(tmp_path: Path) -> None:
 def test_rounds_that_not_all_arms_finished_do_not_count(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=3)
     serially(search)
-    ledger = search.ledgers[CONTROL]
-    ledger.begin(search.space, search.space.defaults, part=TRAINING, kind="proposed", index=3, round=3)
+    space = search.spaces[CONTROL]
+    search.arm_trials[CONTROL].begin(space, space.defaults, part=TRAINING, kind="proposed", index=3, round=3)
     content = search_record.record(search, 1.0, False)
     assert content["rounds"] == 3 and content["rounds_begun"] == 4
     assert content["spent"][CONTROL]["trials"] == 3
@@ -201,12 +204,12 @@ def test_killed_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
     serially(undisturbed)
     search = search_of(tmp_path / "b", trials=3, behaviour={CONTROL: "slow", OTHER: "die once"})
     parent = start(tmp_path / "b")
-    until(lambda: any(records.latest(p) for p in search.folder.glob(f"{CONTROL}*/metrics.jsonl")))
+    until(lambda: any(latest(p) for p in search.folder.glob(f"{CONTROL}*/metrics.jsonl")))
     parent.kill()
     parent.communicate()
     until(lambda: not any(records.busy(p.parent) for p in search.folder.glob("*/run.json")))
     again = search_of(tmp_path / "b", trials=3, behaviour={OTHER: "die once"})
-    content = seek(again, (*ME, "work"), 0.05, lambda line: None)
+    content = run_search(again, (*ME, "work"), 0.05, lambda line: None)
     assert content["rounds"] == 3
     for arm in (CONTROL, OTHER):
         assert told(again, arm) == told(undisturbed, arm)
@@ -214,12 +217,12 @@ def test_killed_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_as_it_takes_a_run_holds_nothing_up(tmp_path: Path) -> None:
-    seeker = begin(search_of(tmp_path))
-    seeker.look(True)
-    taken = seeker.queue.trials(TrialState.WAITING)[0]
-    assert seeker.queue.take(taken), "and dies before it says where it is"
-    seeker.look(True)
-    old, new = seeker.queue.of(job_from(taken.user_attrs).key)
+    loop = begin(search_of(tmp_path))
+    loop.advance(True)
+    taken = loop.queue.trials(TrialState.WAITING)[0]
+    assert loop.queue.take(taken), "and dies before it says where it is"
+    loop.advance(True)
+    old, new = loop.queue.of(job_from(taken.user_attrs).key)
     assert (old.state, new.state) == (TrialState.FAIL, TrialState.WAITING)
 
 
@@ -227,7 +230,7 @@ def test_a_worker_that_dies_as_it_takes_a_run_holds_nothing_up(tmp_path: Path) -
 def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path, number: signal.Signals, status: int) -> None:
     search = search_of(tmp_path, behaviour={CONTROL: "slow", OTHER: "slow"})
     parent = start(tmp_path)
-    until(lambda: any(records.latest(p) for p in search.folder.glob("*/metrics.jsonl")))
+    until(lambda: any(latest(p) for p in search.folder.glob("*/metrics.jsonl")))
     parent.send_signal(number)
     _, err = parent.communicate(timeout=60)
     assert parent.returncode == status and "Traceback" not in err
@@ -240,7 +243,7 @@ def test_in_long_trainings_it_says_that_it_goes_on(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(display, "REMINDER_SECONDS", 0.5)
     said: list[str] = []
     search = search_of(tmp_path, trials=1, budget=600.0, behaviour={CONTROL: "slow", OTHER: "slow"})
-    seek(search, (*ME, "work"), 0.05, said.append)
+    run_search(search, (*ME, "work"), 0.05, said.append)
     reminders = [line for line in said if line.startswith("running   ")]
     assert any(re.search(rf"{re.escape(CONTROL)} seed 10[12] \d/{UPDATES}\b", line) for line in reminders), said
     assert all(re.search(r"; round 1, \d+ s of 10 min$", line) for line in reminders)
@@ -272,7 +275,7 @@ def test_a_lost_storage_is_filled_from_search_json_and_other_settings_are_refuse
     serially(search)
     search_record.write(search, 9.0)
     fresh = search_of(tmp_path, trials=5, storage=str(tmp_path / "other.journal"))
-    content = seek(fresh, (*ME, "work"), 0.05, lambda line: None)
+    content = run_search(fresh, (*ME, "work"), 0.05, lambda line: None)
     assert told(fresh, CONTROL) == told(search, CONTROL) and content["spent_s"] >= 9.0
     changed = search_of(tmp_path, pruner="none")
     object.__setattr__(changed, "name", "another")

@@ -15,14 +15,22 @@ from hypothesis import strategies as st
 
 from ablations import presets, studies
 from ablations.ranges import Levels, Range, absolute, default_of, options_set, without
-from core.config import flat
+from core.config import flat, with_values
 from core.errors import UserError
-from sweeps.tuning import prepare, report
+from sweeps.tuning import prepare, report, search_record
 from sweeps.tuning.options import SearchOptions, budget_of
-from sweeps.tuning.points import described, shared_points, space_for, text
+from sweeps.tuning.points import Space, described, shared_points, spaces_for, text
 
 ROOT = Path(__file__).parents[1]
-CONFIG = flat(presets.get("tiny").config)
+TINY = presets.get("tiny").config
+CONFIG = flat(TINY)
+
+
+def space_of(study: studies.Study, **options: Any) -> Space:
+    """The space that all arms of a study share."""
+    space, *others = spaces_for(study, with_values(TINY, options)).values()
+    assert all(other == space for other in others)
+    return space
 
 
 # Ranges
@@ -53,21 +61,21 @@ def test_ranges_are_around_the_default_and_hold_it() -> None:
 
 
 def test_what_a_study_varies_itself_is_not_tuned() -> None:
-    steps = space_for(studies.get("steps"), CONFIG)
+    steps = space_of(studies.get("steps"))
     assert "steps" not in steps.dimensions and set(steps.training.dimensions) == {"lr", "warmup", "dropout"}
     assert set(steps.decoding.dimensions) == {"decoding_noise_factor"}
     assert options_set("steps", Levels((5, 10))) == {"decoding_steps", "early_stop"}
     only = replace(studies.get("modules"), nuisance={"decoding_noise_factor": Range(0.25, 4, log=True)})
-    assert set(space_for(only, CONFIG).training.dimensions) == {"decoding_noise_factor"}, "it takes the first place"
+    assert set(space_of(only).training.dimensions) == {"decoding_noise_factor"}, "it takes the first place"
     with pytest.raises(UserError, match="nothing is left to tune"):
-        space_for(replace(studies.get("steps"), nuisance={"steps": Levels((5, 10))}), CONFIG)
+        space_of(replace(studies.get("steps"), nuisance={"steps": Levels((5, 10))}))
 
 
 def test_the_default_must_be_a_level_and_levels_possible() -> None:
     assert default_of("steps", Levels((5, 10, 20)), CONFIG) == 20
     with pytest.raises(UserError, match=r"option steps.*levels that are searched \(5, 10\)"):
         default_of("steps", Levels((5, 10)), CONFIG)
-    few = space_for(studies.get("modules"), CONFIG | {"diffusion_steps": 20})
+    few = space_of(studies.get("modules"), diffusion_steps=20)
     assert described(few.dimensions["steps"]) == {"levels": [5, 10, 20]}
     assert str(few.dimensions["steps"]) == "5, 10 or 20" and str(Levels((5,))) == "5"
     assert (
@@ -79,11 +87,41 @@ def test_the_default_must_be_a_level_and_levels_possible() -> None:
 
 def test_shared_points_are_the_same_shares_whatever_the_default() -> None:
     """Twice the default learning rate: twice each point's, the rest as before."""
-    one, two = (space_for(studies.get("modules"), CONFIG | {"lr": lr}).training.shared for lr in (1e-3, 2e-3))
+    one, two = (space_of(studies.get("modules"), lr=lr).training.shared for lr in (1e-3, 2e-3))
     for a, b in zip(one, two, strict=True):
         assert b["lr"] == pytest.approx(2 * a["lr"]) and b["dropout"] == a["dropout"]
-    assert shared_points({}, 4, 0) == [] and len(one) == 4
+    assert shared_points({}, [], 4, 0) == [] and len(one) == 4
     assert text({"lr": 0.0041234, "steps": 20}) == "lr 0.00412, steps 20"
+
+
+def test_an_arm_is_not_searched_in_options_that_it_does_not_have() -> None:
+    """A sampler has no noise factor, and no K, where text is written from left to right."""
+    spaces = spaces_for(studies.get("systems"), TINY)
+    whole, own = spaces["difformer"], spaces["autoregressive"]
+    assert whole == space_of(studies.get("modules")), "as where all arms are of one method"
+    assert list(own.dimensions) == ["lr", "warmup", "dropout"] and not own.decoding.dimensions
+    assert own.training == whole.training, "where it has the options, its points are those of the others"
+
+
+def test_points_do_not_move_where_an_arm_lacks_a_dimension_before() -> None:
+    dimensions = {"lr": Range(1e-4, 1e-2, log=True), "warmup": Range(2, 90), "dropout": Range(0, 0.3)}
+    part = {"lr": dimensions["lr"], "dropout": dimensions["dropout"]}
+    whole, own = (shared_points(each, list(dimensions), 4, 0) for each in (dimensions, part))
+    assert own == [{name: point[name] for name in part} for point in whole]
+    assert shared_points(part, list(part), 4, 0) != own
+
+
+def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, asked = prepare.prepare(SearchOptions(study="systems", preset="smoke"), "sweeps.search")
+    report.show_plan(asked, sweep)
+    lines = capsys.readouterr().out.splitlines()
+    first, second = lines.index("  arm difformer"), lines.index("  arm autoregressive")
+    names = [line.split(":")[0].strip() for line in lines]
+    assert names[first - 2 : first] == ["steps", "decoding_noise_factor"] and names[second - 1] == "dropout"
+    record = search_record.spaces(asked)
+    assert record["own"]["difformer"] == {name: record[name] for name in ("dimensions", "trained", "defaults")}
+    assert record["own"]["autoregressive"]["trained"] == list(record["own"]["autoregressive"]["dimensions"])
+    assert (asked.redecodings("difformer"), asked.redecodings("autoregressive")) == (2, 0)
 
 
 # Options

@@ -27,7 +27,9 @@ from fake_sweep import (
 )
 
 from ablations import records
+from ablations.metrics_log import latest
 from core.errors import UserError
+from core.run_folder import read
 from sweeps.running import conduct, plan, report
 
 
@@ -81,7 +83,7 @@ def test_parent_killed_workers_end_and_a_restart_goes_on(tmp_path: Path) -> None
     parent = start(sweep)
     until(lambda: states(sweep).count("running") == 2)
     pids = lease_pids(sweep)
-    until(lambda: all(records.latest(j.folder(tmp_path) / "metrics.jsonl") for j in sweep.jobs[:2]))
+    until(lambda: all(latest(j.folder(tmp_path) / "metrics.jsonl") for j in sweep.jobs[:2]))
     parent.kill()
     parent.communicate()
     until(lambda: not living(pids), 10)
@@ -89,7 +91,7 @@ def test_parent_killed_workers_end_and_a_restart_goes_on(tmp_path: Path) -> None
     views, _ = run(sweep_of(tmp_path))
     assert [v.state for v in views] == ["finished"] * 4
     assert completed(sweep) == everything(sweep)
-    steps = [r["train/step"] for r in records.read_rows(sweep.jobs[0].folder(tmp_path) / "metrics.jsonl")]
+    steps = [r["train/step"] for r in read(sweep.jobs[0].folder(tmp_path) / "metrics.jsonl")]
     assert steps == list(range(1, UPDATES + 1)), "resumed, no step twice"
 
 
@@ -139,7 +141,7 @@ def test_only_some_arms_leave_the_others_waiting(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGTERM)
     parent.communicate()
     part = sweep_of(tmp_path)
-    chosen = tuple(plan.chosen(part.jobs, ["b"]))
+    chosen = tuple(plan.select(part.jobs, ["b"]))
     run(conduct.Sweep(**{**part.__dict__, "jobs": chosen, "workers": 1}))
     assert [s == "finished" for s in states(sweep)] == [False, True, False, True]
 

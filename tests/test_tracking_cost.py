@@ -9,6 +9,7 @@ import torch
 from tracked import log_all, run_folder
 
 from ablations import records
+from core.run_folder import read
 from sweeps import tracking_cost
 from sweeps.wb import restore, wandb_file
 
@@ -25,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "again" / "modules"
-    rows = records.read_rows(folder / "metrics.jsonl")
+    rows = read(folder / "metrics.jsonl")
     tracking_cost.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
     sys.modules["wandb"].teardown()
     (path,) = study.glob("wandb/offline-run-*/*.wandb")

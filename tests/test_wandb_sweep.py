@@ -12,13 +12,13 @@ import pytest
 
 from ablations import presets, records, studies
 from ablations.ranges import Levels, Range
-from core.config import RunConfig, with_values
+from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
 from sweeps import arm, wandb_sweep
 from sweeps.running import plan, prepare, recipe, report
 from sweeps.running.options import SweepOptions
-from sweeps.running.order import order, orders
 from sweeps.running.plan import Job
+from sweeps.running.point_runs import run_of, runs_of
 from sweeps.running.progress import View
 from sweeps.wb import sweep_file, write_sweep
 from sweeps.wb.sweep_file import SweepFile
@@ -38,9 +38,9 @@ def described(**options: Any) -> SweepFile:
     return file
 
 
-def runs_of(file: SweepFile) -> dict[str, Job]:
+def by_folder(file: SweepFile) -> dict[str, Job]:
     """The runs of a sweep file, by the names of their folders."""
-    return {str(made.job.folder(made.runs)): made.job for made in orders(file, Path("runs"))}
+    return {str(made.job.folder(made.runs)): made.job for made in runs_of(file, Path("runs"))}
 
 
 def plain(**options: Any) -> dict[str, Job]:
@@ -51,7 +51,7 @@ def plain(**options: Any) -> dict[str, Job]:
 
 @pytest.mark.parametrize("name", studies.STUDIES)
 def test_every_study_gives_the_runs_of_its_own_sweep(name: str) -> None:
-    assert runs_of(described(study=name, seeds=2, **SMOKE)) == plain(study=name, seeds=2, **SMOKE)
+    assert by_folder(described(study=name, seeds=2, **SMOKE)) == plain(study=name, seeds=2, **SMOKE)
 
 
 def test_text_options_and_preset_too(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_text_options_and_preset_too(tmp_path: Path) -> None:
             (tmp_path / f"{split}.{suffix}").write_text("".join(f"one two {i}\n" for i in range(40)))
     given: dict[str, Any] = {"data": str(tmp_path), "src": "a", "tgt": "b", "study": "norm", "preset": "smoke"}
     given |= {"overrides": ("updates=3", "lr=1e-3"), "runs": Path("elsewhere")}
-    found = runs_of(described(**given))
+    found = by_folder(described(**given))
     assert found == plain(**given)
     assert all(folder.startswith("elsewhere/norm-") and "-lr=0.001-updates=3/" in folder for folder in found)
 
@@ -85,7 +85,7 @@ def test_the_optuna_sweep_of_a_file_has_the_facts_of_the_study(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["modules", "steps"])
 def test_a_search_draws_what_the_study_leaves_open_within_its_ranges(name: str) -> None:
     file = described(study=name, search="random", points=25, **SMOKE)
-    made = orders(file, Path("runs"))
+    made = runs_of(file, Path("runs"))
     assert len({one.job.key for one in made}) == 25 and {one.job.study for one in made} == {f"{name}-smoke-random"}
     default = presets.get("smoke").config.training
     for one in made:
@@ -98,7 +98,7 @@ def test_a_search_draws_what_the_study_leaves_open_within_its_ranges(name: str) 
 
 
 def test_runs_that_differ_in_more_than_their_arm_are_ranked(capsys: Any) -> None:
-    jobs = [made.job for made in orders(described(study="norm", search="random", points=12, **SMOKE), Path("runs"))]
+    jobs = [made.job for made in runs_of(described(study="norm", search="random", points=12, **SMOKE), Path("runs"))]
     assert plan.comparable(list(plain(study="norm", seeds=2, **SMOKE).values()))
     report.show_ranking(
         [View(job, "finished", score=float(i)) for i, job in enumerate(jobs)] + [View(jobs[0], "failed")]
@@ -130,7 +130,7 @@ def test_points_of_several_studies_are_refused() -> None:
         f"{head}  preset: {{value: smoke}}\n  self_conditioning: {{value: true}}\n  lr: {{values: [0.1, 0.2]}}\n",
     )
     with pytest.raises(UserError, match=r"s.yaml:3: the points belong to 2 studies .*folder: \{value: NAME\}"):
-        orders(file, Path("runs"))
+        runs_of(file, Path("runs"))
 
 
 # The file
@@ -185,15 +185,15 @@ MODULES = {"study": "modules", "anchor_loss": True, "embedding_norm": False, "no
 
 
 def test_where_a_factor_and_an_option_share_a_name_it_is_the_studys_factor() -> None:
-    job = order(MODULES | {"seed": 3}).job
+    job = run_of(MODULES | {"seed": 3}).job
     assert (job.arm, job.seed, job.config["embedding_norm"]) == ("anchor+nonorm+F4", 3, "none")
     assert job.toggles == {"anchor_loss": True, "embedding_norm": False, "noise_factor": 4.0}
     assert isinstance(job.toggles["noise_factor"], float), "W&B's server sends 4 for 4.0"
     other = {"study": "self_conditioning", "self_conditioning": True, "preset": "smoke"}
-    assert order(other | {"embedding_norm": "none"}).job.config["embedding_norm"] == "none", "the option"
-    assert order(other | {"anchor_loss": False}).job.config["token_loss"] == "rounding", "a factor that is no option"
-    assert order(other | {"updates": 3}).job.study == "self_conditioning-smoke-updates=3"
-    assert order(other | {"updates": 3, "folder": "mine"}).job.study == "mine"
+    assert run_of(other | {"embedding_norm": "none"}).job.config["embedding_norm"] == "none", "the option"
+    assert run_of(other | {"anchor_loss": False}).job.config["token_loss"] == "rounding", "a factor that is no option"
+    assert run_of(other | {"updates": 3}).job.study == "self_conditioning-smoke-updates=3"
+    assert run_of(other | {"updates": 3, "folder": "mine"}).job.study == "mine"
 
 
 @pytest.mark.parametrize(
@@ -216,18 +216,18 @@ def test_where_a_factor_and_an_option_share_a_name_it_is_the_studys_factor() -> 
 )
 def test_a_wrong_arm_is_refused(change: Mapping[str, Any], wrong: str) -> None:
     with pytest.raises(UserError, match=wrong):
-        order({**MODULES, **change})
+        run_of({**MODULES, **change})
 
 
 def test_a_missing_level_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"--noise_factor is missing: study modules varies it; its levels are 1\.0"):
-        order({name: value for name, value in MODULES.items() if name != "noise_factor"})
+        run_of({name: value for name, value in MODULES.items() if name != "noise_factor"})
 
 
 def test_an_arm_that_another_process_runs_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    folder = order(MODULES).job.create(tmp_path)
+    folder = run_of(MODULES).job.create(tmp_path)
     other = open(folder / "lock", "w")  # noqa: SIM115 (closed when the arm waits)
     fcntl.flock(other, fcntl.LOCK_EX)
     monkeypatch.setattr(arm.time, "sleep", lambda seconds: other.close() if seconds == arm.POLL_SECONDS else None)
@@ -238,7 +238,7 @@ def test_an_arm_that_another_process_runs_is_waited_for(
 
 
 def test_engines_can_share_a_folder(tmp_path: Path) -> None:
-    made = [order({**MODULES, "seed": seed}) for seed in (2, 1)]
+    made = [run_of({**MODULES, "seed": seed}) for seed in (2, 1)]
     for one in made:
         recipe.enroll(tmp_path, one.recipe.facts([one.job], f"seed {one.job.seed}"))
     facts = json.loads((tmp_path / "study.json").read_text())
@@ -275,11 +275,10 @@ def test_every_arm_of_every_study_comes_back_from_its_command_line(name: str) ->
     """Also levels called none, true or 4: what an agent writes on a command line means the arm that it came from."""
     for wanted in studies.get(name).arms:
         line = [f"--{factor}={level}" for factor, level in wanted.toggles.items()]
-        found = order({"study": name, "preset": "smoke"} | arm.values(line))
+        found = run_of({"study": name, "preset": "smoke"} | arm.values(line))
         assert (found.job.arm, found.job.toggles) == (wanted.name, dict(wanted.toggles))
 
 
 def test_none_is_a_word_where_an_option_has_it() -> None:
-    config = with_values(RunConfig(), {"token_loss": None, "embedding_norm": None, "decoding_schedule": None})
-    assert config.objective.token_loss == "none" and config.model.embedding_norm == "none"
-    assert config.decoding.decoding_schedule is None
+    config = flat(with_values(RunConfig(), {"token_loss": None, "embedding_norm": None, "decoding_schedule": None}))
+    assert config["token_loss"] == config["embedding_norm"] == "none" and config["decoding_schedule"] is None

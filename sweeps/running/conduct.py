@@ -13,17 +13,17 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError, masked
+from core.run_folder import STUDY, write_json
+from sweeps.running.attempts import Attempts
 from sweeps.running.display import Display, display
-from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, home
+from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool
-from sweeps.running.progress import View, Watcher, facts_of
-from sweeps.running.reconcile import overlook, reconcile
+from sweeps.running.progress import View, Watcher, counts
+from sweeps.running.reconcile import accept_failures, reconcile
 from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
 from sweeps.running.trials import Queue, job_from
 
-ATTEMPTS = 2
-"""A failed arm is tried once more."""
 POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 5.0
 STOP_SECONDS = 10.0
@@ -75,29 +75,6 @@ class Sweep:
         return told | {"send": not local(self.storage)}
 
 
-class Attempts:
-    """Which runs may be tried (again): each has ATTEMPTS in one sweep, whatever happened to it before."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        folders = [(job.key, job.folder(sweep.runs)) for job in sweep.jobs]
-        self.before = {key: records.read(f)["attempts"] for key, f in folders if (f / "run.json").exists()}
-
-    def left(self, key: str, attempts: int, refused: bool) -> bool:
-        """Whether a run may be tried, after so many attempts in all; a refusal (a user's mistake) is final."""
-        now = attempts - self.before.get(key, 0)
-        return now < ATTEMPTS and not (refused and now > 0)
-
-    def again(self, job: Job, record: dict[str, Any]) -> bool:
-        """The same for a job and its record."""
-        return self.left(job.key, record["attempts"], record["refused"])
-
-    def settled(self, view: View) -> bool:
-        """Whether nothing more will happen to a run in this sweep."""
-        if view.state == "failed":
-            return not self.left(view.job.key, view.attempts, view.refused)
-        return view.state == "finished"
-
-
 def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     """Run all that is missing; returns the runs as they stand at the end, failed ones included.
 
@@ -107,9 +84,9 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
-    attempts, leases = Attempts(sweep), Leases(sweep.lease_seconds)
+    attempts, leases = Attempts(sweep.jobs, sweep.runs), Leases(sweep.lease_seconds)
     try:
-        queue = line_up(sweep, attempts, leases)
+        queue = set_up(sweep, attempts, leases)
     except Exception as error:
         if not lost(error):
             raise
@@ -118,17 +95,16 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     wanted = [job.key for job in sweep.jobs]
     extra = {ENVIRONMENT: sweep.storage}
     workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
-    hands = Hands(sweep, queue, attempts, leases, workers)
+    loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
         lines = [sweep.heading, sweep.facts.get("banner") or ""]
         with shown or display(lines, sweep.workers, sweep.metric) as screen:
-            views = hands.watch(watcher, screen)
+            views = loop.run(watcher, screen)
             workers.wait(CLOSE_SECONDS)
-        hands.align()
+        loop.synchronize()
     except (KeyboardInterrupt, SystemExit):
-        print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
-        workers.stop(STOP_SECONDS)
-        done = facts_of(watcher.look())["finished"]
+        end_workers(workers)
+        done = counts(watcher.look())["finished"]
         print(f"{done} of {len(sweep.jobs)} runs are done; others go on from their last checkpoint", file=sys.stderr)
         raise
     finally:
@@ -136,23 +112,29 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     return views
 
 
-def line_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Queue:
+def end_workers(workers: Pool) -> None:
+    """End the workers of what was interrupted."""
+    print("ending the workers, which takes some seconds", file=sys.stderr, flush=True)
+    workers.stop(STOP_SECONDS)
+
+
+def set_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Queue:
     """Make the Optuna study and write study.json; one sweep at a time does this."""
     with records.exclusive(sweep.folder / "sweep.lock"):
-        records.write_json(sweep.folder / "study.json", sweep.facts)
+        write_json(sweep.folder / STUDY, sweep.facts)
         queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms, **sweep.known)
-        queue.register(home(sweep.folder))
+        queue.register(site(sweep.folder))
         for folder in [job.create(sweep.runs) for job in sweep.jobs]:
             if records.read(folder)["state"] == "failed" and not records.busy(folder):
                 records.update(folder, state="pending")  # started again, a failed run gets another chance
-        overlook(queue, sweep.jobs, sweep.runs)
+        accept_failures(queue, sweep.jobs, sweep.runs)
         reconcile(queue, sweep.jobs, sweep.runs, sweep.metric, attempts.again, leases)
     return queue
 
 
 @dataclass
-class Hands:
-    """What a running sweep works with."""
+class SweepLoop:
+    """A sweep at work."""
 
     sweep: Sweep
     queue: Queue
@@ -162,7 +144,7 @@ class Hands:
     away: bool = False
     """Whether the storage did not answer when it was last asked."""
 
-    def align(self) -> int:
+    def synchronize(self) -> int:
         """Bring Optuna into line with the folders; returns how many of our runs wait for a worker.
 
         A storage that does not answer is reported once and asked again the next time: what runs goes on.
@@ -186,25 +168,30 @@ class Hands:
             print(message, file=sys.stderr, flush=True)
         self.away = away
 
-    def watch(self, watcher: Watcher, screen: Display) -> list[View]:
-        """Until every run is settled: look, show, replace the dead."""
+    def is_over(self, view: View) -> bool:
+        """Whether nothing more will happen to a run in this sweep."""
+        failed = view.state == "failed" and not self.attempts.left(view.job.key, view.attempts, view.refused)
+        return failed or view.state == "finished"
+
+    def run(self, watcher: Watcher, screen: Display) -> list[View]:
+        """Until every run is over: look, show, replace workers that ended."""
         states: Sequence[str] = ()
         due, pause = 0.0, min(RECONCILE_SECONDS, self.sweep.lease_seconds / BEATS)
         while True:
-            views = [elsewhere(v, self.leases) for v in watcher.look()]
+            views = [as_told(v, self.leases) for v in watcher.look()]
             screen.show(views)
-            if all(self.attempts.settled(v) for v in views):
+            if all(self.is_over(v) for v in views):
                 return views
             busy = {v.pid: v.job.key for v in views if v.pid is not None}
-            ended = self.workers.tend(0, busy)
+            ended = self.workers.maintain(0, busy)
             if ended or states != [v.state for v in views] or time.monotonic() > due:
-                self.workers.tend(self.align(), busy)
-                retry = any(v.state == "failed" and not self.attempts.settled(v) for v in views)
+                self.workers.maintain(self.synchronize(), busy)
+                retry = any(v.state == "failed" and not self.is_over(v) for v in views)
                 states, due = [v.state for v in views], time.monotonic() + (0 if retry else pause)
             time.sleep(self.sweep.poll_seconds)
 
 
-def elsewhere(view: View, leases: Leases) -> View:
+def as_told(view: View, leases: Leases) -> View:
     """A run as its worker on another host tells of it; as it stands here if it has none."""
     trial = leases.elsewhere.get(view.job.key)
     if trial is None or view.state in ("running", "finished"):

@@ -1,10 +1,10 @@
 """What a sweep shows while it runs: a live screen on a terminal, one line an event anywhere else."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,21 +12,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.running.progress import View, facts_of, standings, time_left
+from sweeps.running.progress import View, counts, standings, time_left
 
 REMINDER_SECONDS = 120.0
 """Longest silence of the plain display."""
 
 
-class Display(Protocol):
+class Display(contextlib.AbstractContextManager["Display"]):
     """Shown the runs again and again; to be used in a `with`."""
 
-    def __enter__(self) -> "Display": ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        """Nothing is left open."""
 
     def show(self, views: Sequence[View]) -> None:
         """The runs as they stand now."""
+        raise NotImplementedError
 
 
 # Words
@@ -47,10 +47,10 @@ def number(value: float | None, digits: int) -> str:
 
 def summary(views: Sequence[View], workers: int) -> str:
     """'3 of 16 done, 1 failed, about 4 min left'."""
-    counts, left = facts_of(views), time_left(views, workers)
-    parts = [f"{counts['finished']} of {len(views)} done"]
-    parts += [f"{counts['failed']} failed"] * bool(counts["failed"])
-    if counts["pending"] + counts["running"]:
+    states, left = counts(views), time_left(views, workers)
+    parts = [f"{states['finished']} of {len(views)} done"]
+    parts += [f"{states['failed']} failed"] * bool(states["failed"])
+    if states["pending"] + states["running"]:
         parts.append("time left not known yet" if left is None else f"about {duration(left)} left")
     return ", ".join(parts)
 
@@ -67,22 +67,21 @@ def name(view: View) -> str:
     return f"{view.job.arm} seed {view.job.seed}"
 
 
+def say(text: str) -> None:
+    """One line with the time."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
 # Plain lines
 
 
-class Lines:
+class Lines(Display):
     """One line an event, no control characters: for logs, pipes and continuous integration."""
 
     def __init__(self, workers: int, metric: str, stream: TextIO | None = None) -> None:
         self.workers, self.metric, self.stream = workers, metric, stream or sys.stdout
         self.before: dict[str, View] = {}
         self.spoke = time.monotonic()
-
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
 
     def _say(self, text: str) -> None:
         print(time.strftime("%H:%M:%S"), text, file=self.stream, flush=True)
@@ -119,7 +118,7 @@ class Lines:
 # The live screen
 
 
-class Screen:
+class Screen(Display):
     """A live screen: what runs, what is done, time left, best so far."""
 
     def __init__(self, heading: Sequence[str], workers: int, metric: str, console: Console | None = None) -> None:
@@ -131,7 +130,7 @@ class Screen:
         self.live.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.live.stop()
 
     def show(self, views: Sequence[View]) -> None:

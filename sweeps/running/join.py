@@ -7,11 +7,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from ablations import records
+from ablations.provenance import commit
 from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
+from core.run_folder import LOG, RUN
 from sweeps.running.attempt import reason_of
-from sweeps.running.leases import BEATS, Leases, home
+from sweeps.running.display import say
+from sweeps.running.leases import BEATS, Leases, site
+from sweeps.running.optuna_private import studies_in
 from sweeps.running.plan import job_from
 from sweeps.running.trials import Queue, by_run
 from sweeps.running.work import Worker
@@ -21,17 +25,12 @@ FAILURES = 2
 """So many failed runs in a row end a worker that helps: something is wrong with its host."""
 
 
-def say(text: str) -> None:
-    """One line with the time."""
-    print(time.strftime("%H:%M:%S"), text, flush=True)
-
-
 def queue_for(storage: BaseStorage, study: str) -> str:
     """The name of the only sweep in the storage, or of the only one whose folder is named `study`.
 
     Raises UserError naming those that are there.
     """
-    sweeps = {s.study_name: s.user_attrs.get("study", "") for s in storage.get_all_studies() if "study" in s.user_attrs}
+    sweeps = {name: facts["study"] for name, facts in studies_in(storage).items() if "study" in facts}
     fitting = [name for name, folder in sweeps.items() if not study or folder == study]
     if len(fitting) == 1:
         return fitting[0]
@@ -52,7 +51,7 @@ def check(queue: Queue, data: str | None) -> None:
         return
     original = job_from(trials[0].user_attrs)
     job = original.with_text(data)
-    commits = queue.facts.get("commit"), records.commit()
+    commits = queue.facts.get("commit"), commit()
     if commits[0] != commits[1]:
         say(f"note: this code is at commit {commits[1]}, the sweep's at {commits[0]}; run.json says which made a run")
     config = with_values(RunConfig(), job.config)
@@ -69,20 +68,20 @@ def check(queue: Queue, data: str | None) -> None:
         )
 
 
-def pay(queue: Queue, runs: Path, study: str, metric: str) -> None:
-    """Settle what workers of this host left behind: deliver runs that are finished here and unknown there (the storage
-    did not answer when they were done), and give back those whose worker was killed."""
-    here = home(runs / study)
-    with records.exclusive(runs / study / "sweep.lock"):
+def deliver_leftovers(worker: Worker) -> None:
+    """Deliver runs that are finished here and unknown there (the storage did not answer when they were done), and give
+    back those whose worker on this host was killed."""
+    queue, here = worker.queue, site(worker.folder)
+    with records.exclusive(worker.folder / "sweep.lock"):
         for key, trials in by_run(queue.trials()).items():
-            folder, job = runs / study / key, job_from(trials[0].user_attrs)
-            if not (folder / "run.json").exists() or records.busy(folder):
+            folder, job = worker.folder / key, job_from(trials[0].user_attrs)
+            if not (folder / RUN).exists() or records.busy(folder):
                 continue
             mine = [t for t in trials if t.state == TrialState.RUNNING and t.user_attrs.get("home") == here]
             known = any(t.state == TrialState.COMPLETE for t in trials)
             if records.read(folder)["state"] == "finished":
                 if mine or not known:
-                    queue.deliver(job, folder, metric, here, mine[0] if mine else None)
+                    queue.deliver(job, folder, worker.metric, here, mine[0] if mine else None)
                     say(f"delivered {key}, finished earlier")
             elif mine:
                 queue.drop(mine[0], "its worker died", failure=True)
@@ -90,11 +89,11 @@ def pay(queue: Queue, runs: Path, study: str, metric: str) -> None:
                 say(f"given back {key}, whose worker here was killed")
 
 
-def company(queue: Queue, leases: Leases) -> bool:
+def others_work(queue: Queue, leases: Leases) -> bool:
     """Whether others are at work: should one of them die, its run is waiting again."""
     running = queue.trials(TrialState.RUNNING)
     leases.look(running)
-    return any(leases.living(trial) for trial in running)
+    return any(leases.alive(trial) for trial in running)
 
 
 def help_out(worker: Worker) -> None:
@@ -104,10 +103,10 @@ def help_out(worker: Worker) -> None:
     """
     queue = worker.queue
     check(queue, worker.data)
-    pay(queue, worker.runs, worker.study, worker.metric)
+    deliver_leftovers(worker)
     others, failures = Leases(2 * queue.lease), 0
     say(f"{worker.study}: {len(queue.trials(TrialState.WAITING))} runs wait; results here in {worker.runs}")
-    while (taken := worker.take()) is not None or company(queue, others):
+    while (taken := worker.take()) is not None or others_work(queue, others):
         if taken is None:
             time.sleep(min(IDLE_SECONDS, queue.lease / BEATS))
             continue
@@ -119,4 +118,4 @@ def help_out(worker: Worker) -> None:
         if isinstance(error, UserError):
             raise UserError(f"{job.key} cannot run on this host, and is left to others: {error}") from error
         if failures == FAILURES:
-            raise UserError(f"{failures} runs in a row failed on this host; see log.txt in {job.folder(worker.runs)}")
+            raise UserError(f"{failures} runs in a row failed on this host; see {LOG} in {job.folder(worker.runs)}")

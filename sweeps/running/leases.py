@@ -18,7 +18,8 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
-from ablations import records
+from ablations.metrics_log import latest
+from core.run_folder import METRICS, full_disk
 from sweeps.running.storage import lost
 
 LEASE_SECONDS = 90.0
@@ -29,13 +30,13 @@ SHOWN = ("train/step", "train/loss", "val/bleu")
 """What of a run's metrics a sign of life tells."""
 
 
-def home(study: Path) -> str:
-    """Names this host and a study's folder on it: workers with the same home share its files and locks."""
+def site(study: Path) -> str:
+    """Names this host and a study's folder on it: workers of the same site share its files and locks."""
     path = study / ".home"
     if not path.exists():
         study.mkdir(parents=True, exist_ok=True)
         draft = study / f".home.{os.getpid()}.{threading.get_ident()}"
-        with records.full_disk(path):
+        with full_disk(path):
             draft.write_text(uuid.uuid4().hex[:12])
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
@@ -43,7 +44,7 @@ def home(study: Path) -> str:
     return f"{socket.gethostname()}/{path.read_text()}"
 
 
-class Beat:
+class Heartbeat:
     """Gives signs of life for a trial from a thread, as long as the `with` lasts.
 
     note(trial, beat=...) writes one. A storage that does not answer is asked again at the next beat; a trial that
@@ -55,7 +56,7 @@ class Beat:
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._keep, daemon=True)
 
-    def __enter__(self) -> "Beat":
+    def __enter__(self) -> "Heartbeat":
         self.thread.start()
         return self
 
@@ -67,7 +68,7 @@ class Beat:
         count = 0
         while not self.over.wait(self.pause):
             count += 1
-            row = records.latest(self.folder / "metrics.jsonl")
+            row = latest(self.folder / METRICS)
             try:
                 self.note(self.trial, beat={"count": count} | {name: row[name] for name in SHOWN if name in row})
             except UpdateFinishedTrialError:
@@ -96,6 +97,6 @@ class Leases:
         known = {number: self.seen.get(number) for number in counts}
         self.seen = {n: (c, now) if (old := known[n]) is None or old[0] != c else old for n, c in counts.items()}
 
-    def living(self, trial: FrozenTrial) -> bool:
+    def alive(self, trial: FrozenTrial) -> bool:
         """Whether a trial's worker has given a sign of life lately (or was not watched for long enough to tell)."""
         return trial.number in self.seen and self.clock() - self.seen[trial.number][1] <= self.seconds

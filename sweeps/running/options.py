@@ -1,4 +1,4 @@
-"""Options that several commands share: which study, how it is swept, and where a worker takes its runs from."""
+"""Options that several commands share: which study, and how it is swept."""
 
 import shlex
 import sys
@@ -13,7 +13,6 @@ from core.errors import UserError, masked
 from sweeps.running import pool
 
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
-PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -54,28 +53,6 @@ class SweepOptions(Which):
     """Run these arms alone."""
     overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
     """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """Take waiting runs of a sweep and run them, one after another, until none is left."""
-
-    storage: str = ""
-    """The sweep's storage: URL, or path of the journal file; none = the variable SWEEP_STORAGE."""
-    queue: str = ""
-    """Name of the sweep in the storage (study.json: optuna_study); none = the only one, or that of --study."""
-    study: str = ""
-    """Name of the study's folder, if the storage holds several sweeps."""
-    runs: Path = Path("runs")
-    """Folder of all runs on this host."""
-    data: str | None = None
-    """Folder of the text on this host; none = where the sweep has it."""
-    metric: str = ""
-    """The score that Optuna is told; none = as the sweep says."""
-    patience: float = PATIENCE_SECONDS
-    """Seconds to wait for a storage that does not answer before giving up; results then stay in the run folders."""
-    wanted: str = ""
-    """'-': read from standard input which runs to take, and end with it; empty: any run, whoever waits for it."""
 
 
 def positive(name: str, value: int) -> int:

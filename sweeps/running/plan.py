@@ -11,6 +11,7 @@ from ablations import records
 from ablations.studies import Arm, Study
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, nearest, with_values
 from core.errors import UserError
+from core.run_folder import path_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Job:
 
     def folder(self, runs: Path) -> Path:
         """Its run folder under the folder of all runs."""
-        return records.folder_for(runs, self.study, self.arm, self.seed, self.hash8)
+        return path_of(runs, self.study, self.arm, self.seed, self.hash8)
 
     def with_text(self, data: str | None) -> "Job":
         """The job with the place of its text on this host (None: the same), which is no part of its identity."""
@@ -61,12 +62,12 @@ def job_from(attributes: Mapping[str, Any]) -> Job:
         job = Job(**attributes["job"])
     except TypeError as error:
         raise UserError(f"the storage holds what is not a run of this version ({error}); use its code") from error
-    inside(job.study)
-    inside(job.key)
+    checked_name(job.study)
+    checked_name(job.key)
     return job
 
 
-def inside(name: str) -> str:
+def checked_name(name: str) -> str:
     """The name of a study or run, as a storage gives it. Raises UserError for a path, which may lead anywhere."""
     if name in ("", ".", "..") or Path(str(name)).name != name or "\0" in name:
         raise UserError(f"{name!r} names no folder, and stands in the storage for a study or a run: it is not trusted")
@@ -138,7 +139,7 @@ def jobs_for(
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
         jobs.append(job_for(arm, folder, ours, identify(ours)))
-    return twins_last(jobs)
+    return first_trainings_first(jobs)
 
 
 def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:
@@ -146,7 +147,7 @@ def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:
     return Job(folder, arm.name, arm.label, config.seed, hash8, flat(config), dict(arm.toggles), dict(arm.values))
 
 
-def twins_last(jobs: Sequence[Job]) -> list[Job]:
+def first_trainings_first(jobs: Sequence[Job]) -> list[Job]:
     """The first run of each training before the others that share it."""
     seen = set[str]()
     return sorted(jobs, key=lambda job: _follows(job, seen))
@@ -172,7 +173,7 @@ def comparable(jobs: Sequence[Job]) -> bool:
     return len(shared) <= 1 and all(len(each) == 1 for each in by_method.values())
 
 
-def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
+def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     """The jobs of some arms. Raises UserError naming the nearest arm for one that is not in the study."""
     arms = list(dict.fromkeys(job.arm for job in jobs))
     for name in only:

@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.signals import ignore_ctrl_c
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-STILLBORN = 3
+FAILED_STARTS = 3
 """So many workers in a row that die before they take a run end the sweep."""
 GRACE_SECONDS = 20.0
 """How long a worker told to end may take before it ends at once."""
@@ -69,28 +69,28 @@ class Pool:
         self.command, self.size, self.log, self.devices = list(command), size, log, list(devices)
         self.wanted = json.dumps(list(wanted)) + "\n"
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
-        self.fruitful: set[int] = set()
-        self.stillborn = 0
+        self.useful: set[int] = set()
+        self.failed_starts = 0
 
-    def tend(self, waiting: int, busy: Mapping[int, str]) -> bool:
-        """Note the dead and start what `waiting` runs need; `busy`: pid -> run. True if one died or ended.
+    def maintain(self, waiting: int, busy: Mapping[int, str]) -> bool:
+        """Note which have ended, and start what `waiting` runs need; `busy`: pid -> run. True if one has ended.
 
         Raises UserError if workers keep dying before they take a run.
         """
-        self.fruitful |= busy.keys() & {worker.pid for worker in self.workers.values()}
+        self.useful |= busy.keys() & {worker.pid for worker in self.workers.values()}
         ended = [slot for slot, worker in self.workers.items() if worker.poll() is not None]
         for slot in ended:
-            self._bury(self.workers.pop(slot))
+            self._note_exit(self.workers.pop(slot))
         idle = sum(worker.pid not in busy for worker in self.workers.values())
         for slot in [slot for slot in range(self.size) if slot not in self.workers][: max(0, waiting - idle)]:
             self.workers[slot] = self._start(slot)
         return bool(ended)
 
-    def _bury(self, worker: subprocess.Popen[bytes]) -> None:
+    def _note_exit(self, worker: subprocess.Popen[bytes]) -> None:
         _close(worker)
-        fruitless = worker.returncode != 0 and worker.pid not in self.fruitful
-        self.stillborn = self.stillborn + 1 if fruitless else 0
-        if self.stillborn >= STILLBORN:
+        useless = worker.returncode != 0 and worker.pid not in self.useful
+        self.failed_starts = self.failed_starts + 1 if useless else 0
+        if self.failed_starts >= FAILED_STARTS:
             raise UserError(f"workers die before they take a run (see {self.log}):\n{tail(self.log)}")
 
     def _start(self, slot: int) -> subprocess.Popen[bytes]:

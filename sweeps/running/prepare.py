@@ -9,8 +9,8 @@ from core.run_folder import JOURNAL
 from sweeps.running import plan, pool, storage
 from sweeps.running.conduct import Sweep
 from sweeps.running.options import SweepOptions, positive, typed, workers_for
-from sweeps.running.order import orders
 from sweeps.running.plan import Job
+from sweeps.running.point_runs import runs_of
 from sweeps.running.recipe import Recipe
 from sweeps.wb import connection, sweep_file
 
@@ -23,13 +23,13 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     """
     connection.check_mode()
     recipe, jobs, runs = runs_of_file(options, count) if sweep_file.is_one(options.study) else runs_of_study(options)
-    wanted = plan.chosen(jobs, [arm for arms in options.only for arm in arms])
+    wanted = plan.select(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     sweep = Sweep(
         jobs=tuple(wanted),
         arms=tuple(arm.name for arm in recipe.study.arms),
         runs=runs,
-        storage=storage.chosen(options.storage) or str(runs / recipe.folder / JOURNAL),
+        storage=storage.resolve(options.storage) or str(runs / recipe.folder / JOURNAL),
         queue=recipe.queue,
         metric=recipe.study.metric,
         workers=min(workers_for(options, devices), len(wanted)),
@@ -61,8 +61,8 @@ def runs_of_file(options: SweepOptions, count: int | None = None) -> tuple[Recip
             given = "set" if name == "overrides" else name
             raise UserError(f"--{given}: the sweep file {options.study} says this; change its `parameters`")
     file = sweep_file.load(Path(options.study))
-    found = orders(file, options.runs, count)
+    found = runs_of(file, options.runs, count)
     jobs = [made.job for made in found]
     if file.method == "grid":  # seed by seed, as a named study goes
-        jobs = plan.twins_last(sorted(jobs, key=lambda job: job.seed))
+        jobs = plan.first_trainings_first(sorted(jobs, key=lambda job: job.seed))
     return found[0].recipe, jobs, found[0].runs

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
+from ablations.metrics_log import latest
+from core.run_folder import METRICS, RUN, SCORES, read
 from sweeps.running.plan import Job
 
 AFTER_TRAINING = 1.2
@@ -44,16 +46,16 @@ def seconds_since(start: str | None, end: str | None = None) -> float:
 
 def view(job: Job, folder: Path, metric: str) -> View:
     """Look into a run folder (which need not be there yet)."""
-    if not (folder / "run.json").exists():
+    if not (folder / RUN).exists():
         return View(job, "pending")
     record = records.read(folder)
     state, row = record["state"], {}
     facts = {"attempts": record["attempts"], "reason": record["reason"], "refused": record["refused"]}
     if state == "finished":
-        scores = records.read_json(folder / "scores.json")
+        scores = read(folder / SCORES)
         spent = (record.get("cost") or {}).get("wall_s") or seconds_since(record["started"], record["finished"])
         return View(job, state, **facts, score=scores.get(metric), seconds=spent)
-    row = records.latest(folder / "metrics.jsonl")
+    row = latest(folder / METRICS)
     facts |= {"step": row.get("train/step", 0), "loss": row.get("train/loss"), "score": row.get(f"val/{metric}")}
     if state == "running":
         facts |= {"pid": (record["lease"] or {}).get("pid"), "seconds": seconds_since(record["started"])}
@@ -114,7 +116,7 @@ def standings(views: Sequence[View]) -> list[tuple[str, float, int]]:
     return sorted(rows, key=lambda row: -row[1])
 
 
-def facts_of(views: Sequence[View]) -> dict[str, Any]:
+def counts(views: Sequence[View]) -> dict[str, Any]:
     """How many runs are in which state."""
     states = [v.state for v in views]
     return {state: states.count(state) for state in ("pending", "running", "finished", "failed")}

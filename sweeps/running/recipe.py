@@ -8,11 +8,13 @@ from typing import Any
 
 from ablations import presets, records
 from ablations.presets import Preset
+from ablations.provenance import commit
 from ablations.studies import Arm, Study
 from core import corpus
 from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError
+from core.run_folder import STUDY, read, write_json
 from sweeps.running import plan
 from sweeps.running.plan import Job
 from sweeps.running.trials import queue_name
@@ -91,18 +93,18 @@ class Recipe:
         """The content of study.json."""
         described = plan.describe(self.study, jobs, self.preset.name, command, self.banner, self.queue)
         text = corpus_digest(self.config.data)
-        return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": records.commit()}
+        return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": commit()}
 
 
 def enroll(folder: Path, facts: Mapping[str, Any]) -> None:
     """Enter runs in a study's study.json: those that it has stay, so that engines can share a folder."""
     with records.exclusive(folder / "sweep.lock"):
-        path = folder / "study.json"
-        old = records.read_json(path) if path.exists() else facts
+        path = folder / STUDY
+        old = read(path) if path.exists() else facts
         merged = {name: _union(old.get(name, ()), facts[name]) for name in ("seeds", "runs")}
         merged["seeds"].sort()
         if not path.exists() or any(merged[name] != old.get(name) for name in merged):
-            records.write_json(path, {**old, **merged})
+            write_json(path, {**old, **merged})
 
 
 def _union(old: Iterable[Any], new: Iterable[Any]) -> list[Any]:

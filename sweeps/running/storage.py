@@ -3,21 +3,17 @@
 import fcntl
 import os
 import time
-import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, _CachedStorage
-from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
 
 from core.errors import UserError, masked
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=ExperimentalWarning)
+from sweeps.extras import need
+from sweeps.running import optuna_private
 
 T = TypeVar("T")
 ENVIRONMENT = "SWEEP_STORAGE"
@@ -35,6 +31,13 @@ SILENCE: dict[str, dict[str, int]] = {
 """The same for databases, in the words of their drivers; PostgreSQL's sees that the other host is gone, no more."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 """The drivers that are installed with the suite, for URLs that name none."""
+PACKAGES = {
+    "postgresql+psycopg": ("psycopg", "psycopg[binary]"),
+    "mysql+pymysql": ("pymysql", "pymysql"),
+    "grpc": ("grpc", "grpcio"),
+    "redis": ("redis", "redis"),
+}
+"""Module and package that a kind of storage needs."""
 CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
 
 
@@ -78,7 +81,7 @@ class FlockLock:
                 file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def chosen(option: str | None) -> str | None:
+def resolve(option: str | None) -> str | None:
     """The storage that --storage or, without it, the environment names; None if neither does."""
     return option or os.environ.get(ENVIRONMENT) or None
 
@@ -102,29 +105,25 @@ def with_driver(url: str) -> str:
 
 
 def _open(where: str) -> BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if "://" not in where:
         path = Path(where)
         _check_journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=FlockLock(path)))  # type: ignore[arg-type]
-    if where.startswith("redis"):
-        return JournalStorage(JournalRedisBackend(where))
-    if where.startswith("grpc://"):
-        host, _, port = where.removeprefix("grpc://").rstrip("/").partition(":")
-        proxy = GrpcStorageProxy(host=host, port=int(port or 13000))
-        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
-        for name, call in vars(proxy._stub).items():
-            setattr(proxy._stub, name, partial(call, timeout=ANSWER_SECONDS))
-        return proxy
-    return _CachedStorage(_database(where))  # what is over is read once: a look costs what is under way
-
-
-def _database(where: str) -> RDBStorage:
+        return optuna_private.open_journal(str(path), FlockLock(path))
     if local(where):
-        return RDBStorage(where)
+        return optuna_private.open_database(where)
     url = with_driver(where)
-    connect: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS} | SILENCE.get(url.partition("://")[0], {})
-    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": connect})
+    kind = url.partition("://")[0]
+    if kind in PACKAGES:
+        need(*PACKAGES[kind], f"a storage {kind}://")
+    if kind == "redis":
+        return optuna_private.open_redis(url)
+    if kind == "grpc":
+        host, _, port = url.removeprefix("grpc://").rstrip("/").partition(":")
+        return optuna_private.open_grpc(host, int(port or 13000), CONNECT_SECONDS, ANSWER_SECONDS)
+    connect: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS} | SILENCE.get(kind, {})
+    return optuna_private.open_database(url, pool_pre_ping=True, connect_args=connect)
 
 
 def open_storage(where: str) -> BaseStorage:

@@ -7,7 +7,7 @@ into the queue. The run folder's lock then guards the folder. reconcile.py bring
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ablations import records
 from core.config import digest
 from core.errors import UserError
-from sweeps.running import parcels
+from core.run_folder import SCORES, read
+from sweeps.running import transfer
 from sweeps.running.leases import LEASE_SECONDS
+from sweeps.running.optuna_private import TrialStore
 from sweeps.running.plan import Job, job_from
 
-Again = Callable[[Job, dict[str, Any]], bool]
 LARGEST_SEED = 2**31 - 1
 OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
@@ -43,8 +44,7 @@ class Queue:
     facts: what the sweep tells workers anywhere: folder name of the study, metric, digest of the text, commit, lease.
     """
 
-    storage: BaseStorage
-    study_id: int
+    store: TrialStore
     arms: tuple[str, ...]
     name: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -53,8 +53,7 @@ class Queue:
     def create(cls, storage: BaseStorage, name: str, arms: Iterable[str], **facts: Any) -> "Queue":
         """Make the study, or go on with the one that is there. Only a sweep calls this; workers load."""
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        study.set_user_attr("arms", list(arms))
-        for key, value in facts.items():
+        for key, value in {"arms": list(arms), **facts}.items():
             study.set_user_attr(key, value)
         return cls.load(storage, name)
 
@@ -62,33 +61,37 @@ class Queue:
     def load(cls, storage: BaseStorage, name: str) -> "Queue":
         """The study of that name. Raises UserError if the storage has none, or it is something else."""
         try:
-            study_id = storage.get_study_id_from_name(name)
+            store = TrialStore.named(storage, name)
         except KeyError:
             raise UserError(f"the storage holds no sweep named {name}; start the sweep first, by make sweep") from None
-        facts = storage.get_study_user_attrs(study_id)
+        facts = store.attributes
         if "arms" not in facts:
             raise UserError(f"{name} is no sweep, but another study of Optuna's")
-        return cls(storage, study_id, tuple(facts["arms"]), name, facts)
+        return cls(store, tuple(facts["arms"]), name, facts)
+
+    @property
+    def of_search(self) -> bool:
+        """Whether these are a search's runs: there will be more, and they need the folder of those before them."""
+        return "study" not in self.facts
 
     @property
     def lease(self) -> float:
         """Seconds of silence after which a worker elsewhere is taken for dead."""
         return float(self.facts.get("lease", LEASE_SECONDS))
 
-    def register(self, home: str) -> None:
-        """Make known a home (see leases.home) whose sweep wants all results."""
-        self.storage.set_study_user_attr(self.study_id, f"home {home}", True)
+    def register(self, site: str) -> None:
+        """Make known a site (see leases.site) whose sweep wants all results."""
+        self.store.set_attribute(f"home {site}", True)
 
-    def wanted_elsewhere(self, home: str) -> bool:
-        """Whether results that lie at this home are wanted at another one too."""
-        attributes = self.storage.get_study_user_attrs(self.study_id)
-        homes = {name.removeprefix("home ") for name in attributes if name.startswith("home ")}
-        return bool(attributes.get("send")) or bool(homes - {home})
+    def wanted_elsewhere(self, site: str) -> bool:
+        """Whether results that lie at this site are wanted at another one too."""
+        attributes = self.store.attributes
+        sites = {name.removeprefix("home ") for name in attributes if name.startswith("home ")}
+        return bool(attributes.get("send")) or bool(sites - {site})
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states (none named: all), oldest first."""
-        found = self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
-        return [trial for trial in found if "job" in trial.user_attrs]
+        return [trial for trial in self.store.trials(*states) if "job" in trial.user_attrs]
 
     def of(self, key: str) -> list[FrozenTrial]:
         """The trials of one run, oldest first."""
@@ -104,7 +107,7 @@ class Queue:
             distributions=distributions,
             user_attrs={"job": asdict(job), "toggles": job.toggles, "hash": job.hash8},
         )
-        return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template_trial=trial))
+        return self.store.add(trial)
 
     def point(self, job: Job) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """Parameters of a trial, for Optuna's plots and importance: arm, seed, and the toggles as text or numbers.
@@ -127,7 +130,7 @@ class Queue:
         However late others come to know of a trial: it has a number once it can be taken, and older ones are seen.
         """
         try:
-            if not self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+            if not self.store.start(trial):
                 return False
         except UpdateFinishedTrialError:
             return False
@@ -143,30 +146,29 @@ class Queue:
 
     def note(self, trial: FrozenTrial, **attributes: Any) -> None:
         """Attach facts to a trial that is not over."""
-        for name, value in attributes.items():
-            self.storage.set_trial_user_attr(trial._trial_id, name, value)
+        self.store.note(trial, attributes)
 
     def complete(self, trial: FrozenTrial, value: float) -> None:
         """The end of a trial with a result."""
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [value])
+        self.store.end(trial, TrialState.COMPLETE, [value])
 
     def drop(self, trial: FrozenTrial, reason: str, **facts: Any) -> None:
         """The end of a trial without one; nothing happens to a trial that is over."""
         with contextlib.suppress(UpdateFinishedTrialError):
             self.note(trial, reason=reason, **facts)
-            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            self.store.end(trial, TrialState.FAIL)
 
-    def deliver(self, job: Job, folder: Path, metric: str, home: str, trial: FrozenTrial | None = None) -> None:
-        """Enter a finished run: a completed trial, with a parcel of its results where they are wanted elsewhere.
+    def deliver(self, job: Job, folder: Path, metric: str, site: str, trial: FrozenTrial | None = None) -> None:
+        """Enter a finished run: a completed trial, with its results where they are wanted elsewhere.
 
         `trial`: the running trial to complete, if it is still ours. A run that is in already is not entered again.
         """
         try:
-            self._enter(job, folder, metric, home, trial)
+            self._enter(job, folder, metric, site, trial)
         except UpdateFinishedTrialError:  # others took us for dead in the meantime
-            self._enter(job, folder, metric, home, None)
+            self._enter(job, folder, metric, site, None)
 
-    def _enter(self, job: Job, folder: Path, metric: str, home: str, trial: FrozenTrial | None) -> None:
+    def _enter(self, job: Job, folder: Path, metric: str, site: str, trial: FrozenTrial | None) -> None:
         now = {other.number: other for other in self.of(job.key)}
         ours = now[trial.number] if trial is not None and now[trial.number].state == TrialState.RUNNING else None
         done = [other for other in now.values() if other.state == TrialState.COMPLETE]
@@ -174,10 +176,10 @@ class Queue:
             if ours is not None:
                 self.drop(ours, "done already")
             return
-        wanted = self.wanted_elsewhere(home)
-        parcel = parcels.send(self.storage, self.name, job.key, parcels.pack(folder)) if wanted else None
+        wanted = self.wanted_elsewhere(site)
+        sent = transfer.send(self.store.storage, self.name, job.key, transfer.pack(folder)) if wanted else None
         ours = ours or self.add(job, TrialState.RUNNING)
-        facts = {"home": home, "outcome": records.read(folder)["outcome"]} | ({"parcel": parcel} if parcel else {})
+        facts = {"home": site, "outcome": records.read(folder)["outcome"]} | ({"parcel": sent} if sent else {})
         self.note(ours, **facts)
         self.complete(ours, score(folder, metric))
 
@@ -189,7 +191,7 @@ def as_choice(level: Any) -> str | float:
 
 def score(folder: Path, metric: str) -> float:
     """The metric of a finished run; 0 should it not be finite, since Optuna takes NaN for a failure."""
-    value = records.read_json(folder / "scores.json").get(metric)
+    value = read(folder / SCORES).get(metric)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 

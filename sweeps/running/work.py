@@ -12,12 +12,12 @@ from core.errors import UserError
 from core.run_folder import LOG
 from sweeps.running import storage
 from sweeps.running.attempt import Execute, attempt, output_to, reason_of
-from sweeps.running.leases import Beat, home
-from sweeps.running.options import PATIENCE_SECONDS
+from sweeps.running.leases import Heartbeat, site
 from sweeps.running.plan import Job, job_from
 from sweeps.running.pool import tail
 from sweeps.running.trials import Queue
 
+PATIENCE_SECONDS = 600.0
 LOG_BYTES = 4096
 """How much of the end of a failed run's log the sweep is sent."""
 
@@ -51,16 +51,17 @@ class Worker:
 
     def take(self) -> tuple[FrozenTrial, Job] | None:
         """The next waiting run, its trial running and its folder claimed; None when there is no more."""
+        here = site(self.folder)
         with records.exclusive(self.folder / "sweep.lock"):
             for trial in self.queue.trials(TrialState.WAITING):
                 job = job_from(trial.user_attrs).with_text(self.data)
                 if (self.wanted is None or job.key in self.wanted) and self.queue.take(trial):
-                    self.queue.note(trial, home=home(self.folder), host=socket.gethostname(), pid=os.getpid())
+                    self.queue.note(trial, home=here, host=socket.gethostname(), pid=os.getpid())
                     folder = job.create(self.runs)
                     if records.claim(folder):
                         return trial, job
                     if records.read(folder)["state"] == "finished":
-                        self.queue.deliver(job, folder, self.metric, home(self.folder), trial)
+                        self.queue.deliver(job, folder, self.metric, here, trial)
                     else:
                         self.queue.drop(trial, "another process runs it")
         return None
@@ -72,7 +73,7 @@ class Worker:
         """
         folder = job.folder(self.runs)
         try:
-            with Beat(self.queue.note, trial, folder, self.queue.lease):
+            with Heartbeat(self.queue.note, trial, folder, self.queue.lease):
                 with output_to(folder / LOG):
                     attempt(job, folder, self.execute)
                 self._deliver(trial, job, folder)
@@ -89,9 +90,9 @@ class Worker:
 
     def _deliver(self, trial: FrozenTrial, job: Job, folder: Path) -> None:
         """Enter the finished run into the study; patiently, since the storage may be away for a while."""
-        site = home(self.folder)
+        here = site(self.folder)
         try:
-            storage.patiently(lambda: self.queue.deliver(job, folder, self.metric, site, trial), self.patience)
+            storage.patiently(lambda: self.queue.deliver(job, folder, self.metric, here, trial), self.patience)
         except Exception as error:
             if not storage.lost(error):
                 raise

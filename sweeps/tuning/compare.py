@@ -6,11 +6,13 @@ from typing import Any
 
 from ablations.studies import Arm, Study
 from core.config import flat
+from core.run_folder import JOURNAL
 from sweeps.running import plan
 from sweeps.running.conduct import Sweep, conduct
 from sweeps.running.report import show_result
 from sweeps.running.trials import queue_name
 from sweeps.tuning.rounds import Search
+from sweeps.tuning.search_record import spaces
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def folder(title: str) -> str:
     return f"{title}-tuned"
 
 
-def run(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> int:
+def run_comparison(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> int:
     """Run both comparisons, or what is missing of them; the number of runs that failed."""
     sweeps = [sweep, *tuned_sweep(sweep, search, found)]
     failed = 0
@@ -53,12 +55,10 @@ def tuned_sweep(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> list[
     queue = queue_name(title, tuned.arms, flat(search.config))
     facts = plan.describe(tuned, jobs, str(sweep.facts["preset"]), "", sweep.facts["banner"], queue)
     facts |= {"command": search.facts["command"], "tuning": spent(search, found), "search": search.title}
-    storage = search.storage if "://" in search.storage else str(search.runs / title / "optuna.journal")
+    storage = search.storage if "://" in search.storage else str(search.runs / title / JOURNAL)
     arms = tuple(arm.name for arm in tuned.arms)
     workers = min(search.workers, len(jobs))
-    return [
-        replace(sweep, jobs=tuple(jobs), arms=arms, queue=queue, facts=facts, storage=storage, workers=workers),
-    ]
+    return [replace(sweep, jobs=tuple(jobs), arms=arms, queue=queue, facts=facts, storage=storage, workers=workers)]
 
 
 def tuning(search: Search, found: Mapping[str, Any], arm: str) -> dict[str, Any]:
@@ -69,7 +69,8 @@ def tuning(search: Search, found: Mapping[str, Any], arm: str) -> dict[str, Any]
 
 def spent(search: Search, found: Mapping[str, Any]) -> str:
     """The same for all arms, in a sentence."""
-    names = ", ".join(search.space.dimensions)
-    trials = [found["spent"][arm.name] for arm in search.arms]
-    each = f"{trials[0]['trials']} trials of {len(search.seeds)} seeds and {trials[0]['decodings']} decodings per arm"
-    return f"{names} tuned for each arm with the same budget: {each} (TPE, {search.score_name}; {search.title})"
+    names = ", ".join(spaces(search)["dimensions"])
+    each = [found["spent"][arm.name] for arm in search.arms]
+    decodings = " or ".join(map(str, sorted({one["decodings"] for one in each}, reverse=True)))
+    budget = f"{each[0]['trials']} trials of {len(search.seeds)} seeds and {decodings} decodings per arm"
+    return f"{names} tuned for each arm with the same budget: {budget} (TPE, {search.score_name}; {search.title})"

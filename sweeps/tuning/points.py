@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import TPESampler
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ablations.ranges import DECODING, Dimension, Levels, Range, absolute, default_of, options_at, options_set, without
+from ablations.ranges import Dimension, Levels, Range, absolute, default_of, options_at, options_set, without
 from ablations.studies import Study
+from core.config import RunConfig, all_options, decoding_names, with_values
 from core.errors import UserError
+from sweeps.running.optuna_private import multivariate_tpe, wilcoxon
 
 STARTUP = 4
 """Points after the default that all arms share, in training and in decoding."""
@@ -29,16 +30,21 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True)
 class Half:
-    """Dimensions that are tried together, in absolute numbers, and the default value of each."""
+    """Dimensions that are tried together, in absolute numbers, and the default value of each.
+
+    drawn: the dimensions that the shared points are drawn in, those of all arms together: an arm that lacks one has the
+    others where they are for the arms that have it. Empty: its own.
+    """
 
     dimensions: Mapping[str, Dimension]
     defaults: Mapping[str, Any]
     seed: int = 0
-    startup: int = STARTUP
+    drawn: tuple[str, ...] = ()
     shared: tuple[Mapping[str, Any], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shared", tuple(shared_points(self.dimensions, self.startup, self.seed)))
+        names = self.drawn or tuple(self.dimensions)
+        object.__setattr__(self, "shared", tuple(shared_points(self.dimensions, names, STARTUP, self.seed)))
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -73,6 +79,11 @@ class Space:
         """The default point."""
         return {**self.training.defaults, **self.decoding.defaults}
 
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Both halves' dimensions as Optuna knows them."""
+        return {**self.training.distributions, **self.decoding.distributions}
+
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The options that a whole point sets."""
         halves = (self.training, self.decoding)
@@ -80,22 +91,37 @@ class Space:
         return parts[0] | parts[1]
 
 
-def space_for(study: Study, config: Mapping[str, Any], seed: int = 0) -> Space:
-    """The space of a study's nuisance parameters around a flat configuration; what its arms set is left out.
+def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Space]:
+    """The space of each arm: the study's nuisance parameters around the arm's own options.
 
-    Raises UserError if nothing is left, or if a default does not fit.
+    What some arm sets is left out for all; what an arm does not have, for that arm. Raises UserError if nothing is left
+    for any arm, or if a default does not fit.
     """
     varied = {option for arm in study.arms for option in arm.values}
-    dimensions = absolute(without(study.nuisance, varied), config)
-    dimensions = {name: _possible(name, each, config) for name, each in dimensions.items()}
-    if not dimensions:
+    configs = {arm.name: all_options(with_values(config, arm.values)) for arm in study.arms}
+    halves = {arm: _halves(without(study.nuisance, varied), own) for arm, own in configs.items()}
+    if not any(training for training, _ in halves.values()):
         raise UserError(f"study {study.name}: its arms set all of its nuisance parameters, so nothing is left to tune")
-    halves: list[dict[str, Dimension]] = [{}, {}]
-    for name, each in dimensions.items():
-        halves[options_set(name, each) <= DECODING][name] = each
-    halves = halves if halves[0] else [halves[1], {}]
-    made = [Half(half, {n: default_of(n, d, config) for n, d in half.items()}, seed) for half in halves]
-    return Space(made[0], made[1])
+    drawn = [[n for n in study.nuisance if any(n in both[i] for both in halves.values())] for i in (0, 1)]
+    return {
+        arm: Space(*(_half(dimensions, configs[arm], seed, drawn[i]) for i, dimensions in enumerate(both)))
+        for arm, both in halves.items()
+    }
+
+
+def _halves(nuisance: Mapping[str, Dimension], config: Mapping[str, Any]) -> tuple[dict[str, Dimension], ...]:
+    """The dimensions of training and of decoding alone that a flat configuration has the options for."""
+    known = {name: each for name, each in nuisance.items() if options_set(name, each) <= config.keys()}
+    dimensions = {name: _possible(name, each, config) for name, each in absolute(known, config).items()}
+    free = decoding_names(config["method"])
+    decoding = {name: each for name, each in dimensions.items() if options_set(name, each) <= free}
+    training = {name: each for name, each in dimensions.items() if name not in decoding}
+    return (training, decoding) if training else (decoding, {})
+
+
+def _half(dimensions: Mapping[str, Dimension], config: Mapping[str, Any], seed: int, drawn: Sequence[str]) -> Half:
+    defaults = {name: default_of(name, each, config) for name, each in dimensions.items()}
+    return Half(dimensions, defaults, seed, tuple(drawn))
 
 
 def _possible(name: str, dimension: Dimension, config: Mapping[str, Any]) -> Dimension:
@@ -104,7 +130,7 @@ def _possible(name: str, dimension: Dimension, config: Mapping[str, Any]) -> Dim
         return dimension
     steps = [options_at(name, dimension, level).get("decoding_steps", 1) for level in dimension.levels]
     fit = zip(dimension.levels, steps, strict=True)
-    return Levels(tuple(level for level, K in fit if config["diffusion_steps"] >= K))
+    return Levels(tuple(level for level, K in fit if config.get("diffusion_steps", K) >= K))
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
@@ -116,14 +142,17 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def shared_points(dimensions: Mapping[str, Dimension], count: int, seed: int) -> list[dict[str, Any]]:
-    """Points spread over the unit cube, in the dimensions' numbers; the same shares for whichever arm asks."""
+def shared_points(
+    dimensions: Mapping[str, Dimension], drawn: Sequence[str], count: int, seed: int
+) -> list[dict[str, Any]]:
+    """Points spread over the unit cube of the dimensions `drawn`, in the numbers of those that are an arm's own."""
     if not dimensions:
         return []
     from scipy.stats import qmc  # takes seconds: not for --help
 
-    shares = qmc.Halton(len(dimensions), scramble=True, rng=seed).random(count)
-    return [{name: d.at(float(u)) for (name, d), u in zip(dimensions.items(), row, strict=True)} for row in shares]
+    shares = qmc.Halton(len(drawn), scramble=True, rng=seed).random(count)
+    places = {name: drawn.index(name) for name in dimensions}
+    return [{name: each.at(float(row[places[name]])) for name, each in dimensions.items()} for row in shares]
 
 
 def next_point(half: Half, index: int, known: Sequence[FrozenTrial], directions: Sequence[Direction]) -> dict[str, Any]:
@@ -135,8 +164,7 @@ def next_point(half: Half, index: int, known: Sequence[FrozenTrial], directions:
         return dict(half.defaults)
     if index <= len(half.shared):
         return dict(half.shared[index - 1])
-    sampler = TPESampler(n_startup_trials=0, multivariate=True, seed=half.seed + index)
-    study = optuna.create_study(directions=list(directions), sampler=sampler)
+    study = optuna.create_study(directions=list(directions), sampler=multivariate_tpe(half.seed + index))
     study.add_trials([reduced(trial, half) for trial in known])
     return dict(study.ask(half.distributions).params)
 
@@ -164,7 +192,7 @@ def pruner_for(name: str, updates: int) -> BasePruner:
     if name == "median":
         return MedianPruner(n_startup_trials=3, n_min_trials=3, n_warmup_steps=updates // 2)
     if name == "wilcoxon":
-        return WilcoxonPruner(p_threshold=WILCOXON_P)
+        return wilcoxon(WILCOXON_P)
     return NopPruner()
 
 
@@ -179,3 +207,9 @@ def described(dimension: Dimension) -> dict[str, Any]:
     if isinstance(dimension, Range):
         return {"low": dimension.low, "high": dimension.high, "log": dimension.log, "whole": dimension.whole}
     return {"levels": list(dimension.levels)}
+
+
+def described_space(space: Space) -> dict[str, Any]:
+    """A space for search.json: its dimensions, those that need training, and the default point."""
+    dimensions = {name: described(each) for name, each in space.dimensions.items()}
+    return {"dimensions": dimensions, "trained": list(space.training.dimensions), "defaults": space.defaults}

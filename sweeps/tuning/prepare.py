@@ -10,10 +10,10 @@ from sweeps.running import prepare as sweeps
 from sweeps.running.conduct import Sweep
 from sweeps.running.options import workers_for
 from sweeps.running.recipe import Recipe, corpus_digest, identify
-from sweeps.running.storage import chosen
-from sweeps.tuning import compare
+from sweeps.running.storage import resolve
+from sweeps.tuning import compare, search_record
 from sweeps.tuning.options import SearchOptions, budget_of, check, objectives_of, pruner_of
-from sweeps.tuning.points import described, space_for
+from sweeps.tuning.points import spaces_for
 from sweeps.tuning.rounds import Search
 
 FIRST_SEED = 101
@@ -36,10 +36,10 @@ def prepare(options: SearchOptions, program: str) -> tuple[Sweep, Search]:
         study=recipe.study,
         arms=tuple(arm for arm in recipe.study.arms if arm.name in wanted),
         config=recipe.config,
-        space=space_for(recipe.study, flat(recipe.config), options.search_seed),
+        spaces=spaces_for(recipe.study, recipe.config, options.search_seed),
         seeds=tuple(range(FIRST_SEED, FIRST_SEED + options.trial_seeds)),
         runs=options.runs,
-        storage=chosen(options.storage) or str(options.runs / title / JOURNAL),
+        storage=resolve(options.storage) or str(options.runs / title / JOURNAL),
         name=title,
         identify=identify,
         metric=recipe.study.metric,
@@ -51,15 +51,17 @@ def prepare(options: SearchOptions, program: str) -> tuple[Sweep, Search]:
         workers=workers_for(options, sweep.devices),
         devices=sweep.devices,
     )
-    return sweep, named(search, recipe, sweep)
+    return sweep, with_name(search, recipe, sweep, options.search_seed)
 
 
-def named(search: Search, recipe: Recipe, sweep: Sweep) -> Search:
+def with_name(search: Search, recipe: Recipe, sweep: Sweep, seed: int) -> Search:
     """The search with its name, which changes with whatever its trials depend on, and with what search.json says."""
-    dimensions = {name: described(each) for name, each in search.space.dimensions.items()}
-    settings: dict[str, Any] = {"dimensions": dimensions, "trial_seeds": len(search.seeds), "pruner": search.pruner}
-    settings |= {"objectives": list(search.objectives), "decodings": search.decodings}
-    settings |= {"search_seed": search.space.training.seed, "metric": search.metric}
+    searched = search_record.spaces(search)
+    settings: dict[str, Any] = {"dimensions": searched["dimensions"], "trial_seeds": len(search.seeds)}
+    settings |= {"pruner": search.pruner, "objectives": list(search.objectives), "decodings": search.decodings}
+    settings |= {"search_seed": seed, "metric": search.metric}
+    if "own" in searched:
+        settings["own"] = {arm: own["dimensions"] for arm, own in searched["own"].items()}
     options = {name: value for name, value in flat(recipe.config).items() if name != "seed"}
     arms = {arm.name: dict(arm.values) for arm in recipe.study.arms}
     text = corpus_digest(recipe.config.data)

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from core.run_folder import STUDY
 from sweeps.running.conduct import Sweep
 from sweeps.running.display import duration
 from sweeps.tuning import compare
-from sweeps.tuning.points import text
+from sweeps.tuning.points import Space, text
 from sweeps.tuning.rounds import Search
+from sweeps.tuning.search_record import spaces
 
 
 def heading(search: Search) -> str:
@@ -23,24 +24,31 @@ def heading(search: Search) -> str:
     workers = f"{search.workers} worker" + "s" * (search.workers > 1)
     lines = [f"{search.title} · {len(search.arms)} arms · at most {', '.join(limits)} · {workers} · {search.folder}"]
     lines += [search.facts["banner"]] if search.facts["banner"] else []
-    lines += [f"default: {text(search.space.defaults)}; search seeds {seeds}; pruner {search.pruner}"]
+    lines += [f"default: {text(spaces(search)['defaults'])}; search seeds {seeds}; pruner {search.pruner}"]
     return "\n".join(lines)
 
 
 def show_plan(search: Search, sweep: Sweep) -> None:
     """Print what would be searched."""
     print(heading(search))
-    for name, dimension in search.space.dimensions.items():
-        again = "" if name in search.space.training.dimensions else "  (no training needed)"
-        print(f"  {name}: {dimension}{again}")
+    searched = dict[tuple[str, ...], list[str]]()
     for arm in search.arms:
-        print(f"  arm {arm.name}")
+        searched.setdefault(tuple(_lines(search.spaces[arm.name])), []).append(arm.name)
+    for lines, arms in searched.items():
+        print(*lines, *(f"  arm {arm}" for arm in arms), sep="\n")
     print("points that all arms share:")
-    for half in (search.space.training, search.space.decoding):
+    whole = max(search.spaces.values(), key=lambda space: len(space.dimensions))
+    for half in (whole.training, whole.decoding):
         for point in half.shared:
             print(f"  {text(point)}")
     runs = len(sweep.jobs)
     print(f"then {runs} runs at the default in {sweep.folder}, and {runs} at each arm's own best beside it")
+
+
+def _lines(space: Space) -> Iterator[str]:
+    for name, dimension in space.dimensions.items():
+        again = "" if name in space.training.dimensions else "  (no training needed)"
+        yield f"  {name}: {dimension}{again}"
 
 
 def show_best(search: Search, found: Mapping[str, Any]) -> None:

@@ -18,10 +18,13 @@ from ablations import records
 from ablations.studies import Arm, Study
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
+from core.run_folder import RUN
+from sweeps.running.optuna_private import id_of
 from sweeps.running.plan import Job
+from sweeps.running.reconcile import Again
 from sweeps.running.storage import open_storage
 from sweeps.running.trials import score
-from sweeps.tuning.ledger import DECODING, OVER, TRAINING, Ledger, best, part
+from sweeps.tuning.arm_trials import DECODING, OVER, TRAINING, ArmTrials, best, part
 from sweeps.tuning.points import Direction, Space, kind_of, next_point, pruner_for
 
 DIRECTIONS: dict[str, Direction] = {"score": "maximize", "time": "minimize"}
@@ -29,13 +32,16 @@ DIRECTIONS: dict[str, Direction] = {"score": "maximize", "time": "minimize"}
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, for which arms, with which seeds, and how far. facts: what search.json says besides."""
+    """What is searched, for which arms, with which seeds, and how far.
+
+    spaces: of all arms of the study, by name. facts: what search.json says besides.
+    """
 
     title: str
     study: Study
     arms: tuple[Arm, ...]
     config: RunConfig
-    space: Space
+    spaces: Mapping[str, Space]
     seeds: tuple[int, ...]
     runs: Path
     storage: str
@@ -71,10 +77,9 @@ class Search:
         """Updates of one training."""
         return self.config.training.updates
 
-    @property
-    def redecodings(self) -> int:
-        """Points in a round that need no training."""
-        return self.decodings if self.space.decoding.dimensions else 0
+    def redecodings(self, arm: str) -> int:
+        """Points of an arm in a round that need no training."""
+        return self.decodings if self.spaces[arm].decoding.dimensions else 0
 
     @cached_property
     def optuna(self) -> BaseStorage:
@@ -82,92 +87,83 @@ class Search:
         return open_storage(self.storage)
 
     @cached_property
-    def ledgers(self) -> dict[str, Ledger]:
+    def arm_trials(self) -> dict[str, ArmTrials]:
         """The trials of each arm."""
         directions = tuple(DIRECTIONS[name] for name in self.objectives)
         pruner = pruner_for(self.pruner, self.updates)
         names = {arm.name: f"{self.name}-{arm.name}" for arm in self.arms}
-        return {arm: Ledger(self.optuna, name, directions, pruner) for arm, name in names.items()}
+        return {arm: ArmTrials(self.optuna, name, directions, pruner) for arm, name in names.items()}
 
     def job(self, arm: Arm, trial: FrozenTrial, index: int) -> Job:
         """The run of a trial with the search seed of that index."""
-        values = {**arm.values, **self.space.options(trial.params)}
+        values = {**arm.values, **self.spaces[arm.name].options(trial.params)}
         config = with_values(self.config, {**values, "seed": self.seeds[index]})
-        facts = {"trial": trial.number, "part": trial.user_attrs["part"], "optuna_study": self.ledgers[arm.name].name}
-        facts |= {"trial_id": trial._trial_id, "offset": index * self.updates, "updates": self.updates}
-        facts["pruner"] = self.pruner if trial.user_attrs["part"] == TRAINING else "none"
+        part_, study = trial.user_attrs["part"], self.arm_trials[arm.name].name
+        facts = {"trial": trial.number, "part": part_, "optuna_study": study, "trial_id": id_of(trial)}
+        facts |= {"offset": index * self.updates, "updates": self.updates}
+        facts["pruner"] = self.pruner if part_ == TRAINING else "none"
         names = (self.title, arm.name, arm.label, self.seeds[index], self.identify(config))
         return Job(*names, flat(config), dict(arm.toggles), values, {"search": facts})
 
 
-class Chances:
-    """Each run has two attempts in one search, whatever happened to it before; a refusal is final."""
-
-    def __init__(self, attempts: int = 2) -> None:
-        self.attempts = attempts
-        self.before: dict[str, int] = {}
-
-    def __call__(self, job: Job, record: Mapping[str, Any]) -> bool:
-        before = self.before.setdefault(job.key, record["attempts"])
-        return record["attempts"] - before < self.attempts and not record["refused"]
-
-
 def opened(search: Search) -> int:
     """Rounds that have begun."""
-    return max(len(part(ledger.trials(), TRAINING)) for ledger in search.ledgers.values())
+    return max(len(part(trials.read(), TRAINING)) for trials in search.arm_trials.values())
 
 
 def complete(search: Search) -> int:
     """Rounds that are over for every arm."""
-    return min(rounds_of(search, ledger.trials(*OVER)) for ledger in search.ledgers.values())
+    return min(_rounds(trials.read(*OVER), search.redecodings(arm)) for arm, trials in search.arm_trials.items())
 
 
-def rounds_of(search: Search, over: list[FrozenTrial]) -> int:
-    """Rounds that are over for an arm with these settled trials."""
+def _rounds(over: list[FrozenTrial], redecodings: int) -> int:
+    """Rounds that are over for an arm with these ended trials."""
     trained, decoded = len(part(over, TRAINING)), len(part(over, DECODING))
-    return min(trained, decoded // search.redecodings) if search.redecodings else trained
+    return min(trained, decoded // redecodings) if redecodings else trained
 
 
-def advance(search: Search, rounds: int, again: Chances) -> list[Job]:
-    """Settle the trials whose runs are through, begin those that come next; the runs that are now to be done.
+def advance(search: Search, rounds: int, again: Again) -> list[Job]:
+    """End the trials whose runs are through, begin those that come next; the runs that are now to be done.
 
     Raises UserError if a run was refused for a reason that the user can mend. To be called under the search's lock.
     """
     return [job for arm in search.arms for job in _advance(search, arm, rounds, again)]
 
 
-def _advance(search: Search, arm: Arm, rounds: int, again: Chances) -> list[Job]:
-    ledger = search.ledgers[arm.name]
+def _advance(search: Search, arm: Arm, rounds: int, again: Again) -> list[Job]:
+    own = search.arm_trials[arm.name]
     while True:
-        trials = ledger.trials()
+        trials = own.read()
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         if running:
             wanted = list(missing(search, arm, running[0], again))
             if wanted:
                 return wanted
             continue
-        following = upcoming(search, trials, rounds)
+        following = upcoming(search, arm.name, trials, rounds)
         if following is None:
             return []
         params, attributes = following
-        ledger.begin(search.space, params, **attributes)
+        own.begin(search.spaces[arm.name], params, **attributes)
 
 
 # What comes next
 
 
-def upcoming(search: Search, trials: list[FrozenTrial], rounds: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def upcoming(
+    search: Search, arm: str, trials: list[FrozenTrial], rounds: int
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The next point of an arm without a running trial, and what it is; None if its rounds are through."""
     trained, decoded = part(trials, TRAINING), part(trials, DECODING)
-    leader = best(trials)
-    so_far = search.space.defaults | (leader.params if leader else {})
-    if len(decoded) < search.redecodings * len(trained):
-        half, index, name = search.space.decoding, len(decoded), DECODING
-        round_ = index // search.redecodings
+    space, redecodings, leader = search.spaces[arm], search.redecodings(arm), best(trials)
+    so_far = space.defaults | (leader.params if leader else {})
+    if len(decoded) < redecodings * len(trained):
+        half, index, name = space.decoding, len(decoded), DECODING
+        round_ = index // redecodings
         index += 1  # its default is the first training's
         known = decoded
     elif len(trained) < rounds:
-        half, index, name = search.space.training, len(trained), TRAINING
+        half, index, name = space.training, len(trained), TRAINING
         round_, known = index, trained
     else:
         return None
@@ -180,18 +176,18 @@ def upcoming(search: Search, trials: list[FrozenTrial], rounds: int) -> tuple[di
 # What is left of a trial
 
 
-def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Chances) -> Iterator[Job]:
-    """The runs of a running trial that are still to be done now; none: it is over, and settled here.
+def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Iterator[Job]:
+    """The runs of a running trial that are still to be done now; none: it is over, and ended here.
 
     With pruning a trial runs seed after seed, so that it can end early; without, all its seeds at once.
     """
-    ledger, done = search.ledgers[arm.name], list[Job]()
+    own, done = search.arm_trials[arm.name], list[Job]()
     for index in range(len(search.seeds)):
         job = search.job(arm, trial, index)
         folder = job.folder(search.runs)
-        record = records.read(folder) if (folder / "run.json").exists() else None
+        record = records.read(folder) if (folder / RUN).exists() else None
         if record and record["state"] == "failed" and not again(job, record):
-            _failed(search, ledger, trial, [*done, job], record)
+            _fail(search, own, trial, [*done, job], record)
             return
         if not record or record["state"] != "finished":
             yield job
@@ -201,24 +197,24 @@ def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Chances) -> Ite
         done.append(job)
         value = score(folder, search.score_name)
         if search.pruner == "wilcoxon" and record["outcome"] != "pruned":
-            ledger.report(trial, index, value)
-        if record["outcome"] == "pruned" or (index + 1 < len(search.seeds) and _hopeless(search, ledger, trial)):
-            ledger.settle(trial, TrialState.PRUNED, None, outcome(search, trial, done))
+            own.report(trial, index, value)
+        if record["outcome"] == "pruned" or (index + 1 < len(search.seeds) and _would_prune(search, own, trial)):
+            own.end(trial, TrialState.PRUNED, None, outcome(search, trial, done))
             return
     if len(done) == len(search.seeds):
         facts = outcome(search, trial, done)
         values = {"score": facts["value"], "time": facts["decode_ms"]}
-        ledger.settle(trial, TrialState.COMPLETE, [values[name] for name in search.objectives], facts)
+        own.end(trial, TrialState.COMPLETE, [values[name] for name in search.objectives], facts)
 
 
-def _hopeless(search: Search, ledger: Ledger, trial: FrozenTrial) -> bool:
-    return search.pruner != "none" and trial.user_attrs["part"] == TRAINING and ledger.hopeless(trial)
+def _would_prune(search: Search, own: ArmTrials, trial: FrozenTrial) -> bool:
+    return search.pruner != "none" and trial.user_attrs["part"] == TRAINING and own.would_prune(trial)
 
 
-def _failed(search: Search, ledger: Ledger, trial: FrozenTrial, jobs: list[Job], record: Mapping[str, Any]) -> None:
+def _fail(search: Search, own: ArmTrials, trial: FrozenTrial, jobs: list[Job], record: Mapping[str, Any]) -> None:
     if record["refused"]:
         raise UserError(f"{jobs[-1].folder(search.runs)}: {record['reason']}")
-    ledger.settle(trial, TrialState.FAIL, None, outcome(search, trial, jobs) | {"reason": record["reason"]})
+    own.end(trial, TrialState.FAIL, None, outcome(search, trial, jobs) | {"reason": record["reason"]})
 
 
 def outcome(search: Search, trial: FrozenTrial, jobs: list[Job]) -> dict[str, Any]:

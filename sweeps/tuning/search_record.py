@@ -3,38 +3,38 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
 from core.errors import UserError
+from core.run_folder import SEARCH, write_json
+from core.run_folder import read as read_file
+from sweeps.tuning.arm_trials import DECODING, OVER, STATES, TRAINING, best, part
 from sweeps.tuning.importance import EVALUATOR, importance, over_all
-from sweeps.tuning.ledger import DECODING, OVER, STATES, TRAINING, best, part
-from sweeps.tuning.points import described
+from sweeps.tuning.points import Space, described_space
 from sweeps.tuning.rounds import Search, complete, opened
 
-FILE = "search.json"
 FORMAT = 1
 SELECTION = "mean validation score over the search seeds, decoded with the trial's own options; never a test score"
 
 
 def read(search: Search) -> dict[str, Any] | None:
     """The record on disk, if there is one."""
-    path = search.folder / FILE
-    return records.read_json(path) if path.exists() else None
+    path = search.folder / SEARCH
+    return read_file(path) if path.exists() else None
 
 
 def write(search: Search, spent: float, finished: bool = False) -> dict[str, Any]:
     """Write search.json anew; returns its content. spent: seconds of wall-clock time so far."""
     content = record(search, spent, finished)
-    records.write_json(search.folder / FILE, content)
+    write_json(search.folder / SEARCH, content)
     return content
 
 
 def record(search: Search, spent: float, finished: bool) -> dict[str, Any]:
     """The content of search.json."""
     rounds = complete(search)
-    trials = {arm.name: search.ledgers[arm.name].trials() for arm in search.arms}
+    trials = {arm.name: search.arm_trials[arm.name].read() for arm in search.arms}
     counted = {arm: [t for t in own if t.user_attrs["round"] < rounds] for arm, own in trials.items()}
     return {
         "format": FORMAT,
@@ -44,29 +44,40 @@ def record(search: Search, spent: float, finished: bool) -> dict[str, Any]:
         "seeds": list(search.seeds),
         "objectives": list(search.objectives),
         "pruner": search.pruner,
-        "decodings": search.redecodings,
+        "decodings": max(search.redecodings(arm.name) for arm in search.arms),
         "budget_s": search.budget,
         "trials_per_arm": search.trials,
         "spent_s": spent,
         "finished": finished,
         "rounds": rounds,
         "rounds_begun": opened(search),
-        "dimensions": {name: described(each) for name, each in search.space.dimensions.items()},
-        "trained": list(search.space.training.dimensions),
-        "defaults": search.space.defaults,
+        **spaces(search),
         "arms": [{"name": a.name, "label": a.label, "toggles": a.toggles, "values": a.values} for a in search.arms],
         "trials": [row(search, arm, trial) for arm, own in trials.items() for trial in own],
         "spent": {arm: cost(own) for arm, own in counted.items()},
-        "best": {arm: chosen(search, own) for arm, own in counted.items()},
+        "best": {arm: best_point(search.spaces[arm], own) for arm, own in counted.items()},
         "pareto": {arm: pareto(own) for arm, own in counted.items()} if len(search.objectives) > 1 else None,
         "importance": importances(search, counted) if finished else None,
     }
 
 
+def spaces(search: Search) -> dict[str, Any]:
+    """What was searched: `dimensions`, `trained`, `defaults` of all arms together, and where arms differ those of each
+    by name, in the same form, under `own`."""
+    each = {arm: described_space(space) for arm, space in search.spaces.items()}
+    parts = list(each.values())
+    whole: dict[str, Any] = {
+        "dimensions": {name: one for own in parts for name, one in own["dimensions"].items()},
+        "trained": list(dict.fromkeys(name for own in parts for name in own["trained"])),
+        "defaults": {name: value for own in parts for name, value in own["defaults"].items()},
+    }
+    return whole if all(own == whole for own in parts) else whole | {"own": each}
+
+
 def row(search: Search, arm: str, trial: FrozenTrial) -> dict[str, Any]:
     """One trial; reports: values on the way, by step."""
     facts = {"arm": arm, "number": trial.number, "state": STATES[trial.state], "params": trial.params}
-    facts |= {"options": search.space.options(trial.params)}
+    facts |= {"options": search.spaces[arm].options(trial.params)}
     facts |= {name: value for name, value in trial.user_attrs.items() if not name.startswith("_")}
     steps = {str(step): value for step, value in sorted(trial.intermediate_values.items())}
     return facts | {"objectives": trial.values, "reports": steps}
@@ -86,7 +97,7 @@ def cost(trials: Iterable[FrozenTrial]) -> dict[str, Any]:
     }
 
 
-def chosen(search: Search, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+def best_point(space: Space, trials: list[FrozenTrial]) -> dict[str, Any] | None:
     """The arm's best point, and what the default scored."""
     leader = best(trials)
     if leader is None:
@@ -95,7 +106,7 @@ def chosen(search: Search, trials: list[FrozenTrial]) -> dict[str, Any] | None:
     return {
         "number": leader.number,
         "params": leader.params,
-        "options": search.space.options(leader.params),
+        "options": space.options(leader.params),
         "value": leader.values[0],
         "values": leader.user_attrs["values"],
         "default_value": first.values[0] if first is not None and first.state == TrialState.COMPLETE else None,
@@ -113,13 +124,12 @@ def _dominates(a: list[float], b: list[float]) -> bool:
 
 
 def importances(search: Search, trials: Mapping[str, list[FrozenTrial]]) -> dict[str, Any]:
-    """Per arm, and over all."""
-    distributions: dict[str, BaseDistribution] = {
-        **search.space.training.distributions,
-        **search.space.decoding.distributions,
-    }
-    per_arm = {arm: importance(own, distributions) for arm, own in trials.items()}
-    return {"evaluator": EVALUATOR, "arms": per_arm, "all": over_all(trials, distributions)}
+    """Per arm, and over all in the dimensions that all arms have."""
+    each = {arm: search.spaces[arm].distributions for arm in trials}
+    first = next(iter(each.values()))
+    common = {name: one for name, one in first.items() if all(own.get(name) == one for own in each.values())}
+    per_arm = {arm: importance(own, each[arm]) for arm, own in trials.items()}
+    return {"evaluator": EVALUATOR, "arms": per_arm, "all": over_all(trials, common)}
 
 
 def restore(search: Search) -> None:
@@ -133,11 +143,11 @@ def restore(search: Search) -> None:
         raise UserError(
             f"{search.folder} holds a search with other settings ({changed}); give those again, or rename that folder"
         )
-    for arm, ledger in search.ledgers.items():
+    for arm, own in search.arm_trials.items():
         over = [each for each in (known or {}).get("trials", []) if each["arm"] == arm and each["state"] != "running"]
-        if not ledger.trials():
+        if not own.read():
             for each in sorted(over, key=lambda row: row["number"]):
-                ledger.enter(search.space, each)
+                own.restore(search.spaces[arm], each)
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -149,9 +159,9 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def tidy(search: Search) -> None:
     """Delete the weights of the runs that nothing will be decoded from again: all but each arm's best training's."""
     for arm in search.arms:
-        trials = search.ledgers[arm.name].trials()
+        trials = search.arm_trials[arm.name].read()
         leader = best(trials)
-        names = search.space.training.dimensions
+        names = search.spaces[arm.name].training.dimensions
         point = {name: leader.params[name] for name in names} if leader else None
         runs = {run: t for t in trials if t.state in OVER for run in t.user_attrs.get("runs", [])}
         kept = {run for t in trials if all(t.params[n] == v for n, v in (point or {}).items()) for run in _runs(t)}

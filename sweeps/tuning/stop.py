@@ -9,7 +9,8 @@ from optuna.storages import BaseStorage
 
 from ablations import records
 from core.config import RunConfig
-from sweeps.tuning.ledger import Ledger
+from sweeps.running.optuna_private import trial_at
+from sweeps.tuning.arm_trials import ArmTrials
 from sweeps.tuning.points import pruner_for
 
 
@@ -35,10 +36,10 @@ class Stop:
         if self.facts["pruner"] != "median":
             return False
         pruner = pruner_for(self.facts["pruner"], self.facts["updates"])
-        ledger = Ledger(self.storage, self.facts["optuna_study"], ("maximize",), pruner)
+        trials = ArmTrials(self.storage, self.facts["optuna_study"], ("maximize",), pruner)
         try:
-            trial = self.storage.get_trial(self.facts["trial_id"])
-            ledger.report(trial, self.facts["offset"] + step, bleu)
-            return step < self.facts["updates"] and ledger.hopeless(trial)
+            trial = trial_at(self.storage, self.facts["trial_id"])
+            trials.report(trial, self.facts["offset"] + step, bleu)
+            return step < self.facts["updates"] and trials.would_prune(trial)
         except (KeyError, UpdateFinishedTrialError):  # the trial is over, or the storage a new one
             return False

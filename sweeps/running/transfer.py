@@ -1,8 +1,8 @@
-"""The results of a run as a parcel in the storage, for hosts that share no file system.
+"""The results of a run, packed and sent through the storage, for hosts that share no file system.
 
-A parcel is a zip of the small files of a run folder in base64, cut into pieces that any database's text column takes.
-It lies in an Optuna study of its own, `<queue>.parcels`, so that a look at the trials does not read the parcels too:
-one trial a parcel, whose attributes are the pieces; deleting that study frees the space.
+What is sent is a zip of the small files of a run folder in base64, cut into pieces that any database's text column
+takes. It lies in an Optuna study of its own, `<queue>.parcels`, so that a look at the trials does not read it too: one
+trial a run, whose attributes are the pieces; deleting that study frees the space.
 """
 
 import base64
@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError
 from core.run_folder import LOG, METRICS, PROBES, RUN, SAMPLES, SCORES, full_disk
 from sweeps import packing
+from sweeps.running.optuna_private import TrialStore, id_of, trial_at
 
 FILES = (METRICS, SCORES, SAMPLES, PROBES, LOG, RUN)
 """What is sent (not the weights), in the order in which it is put in place: run.json makes the run a finished one."""
@@ -29,27 +28,27 @@ PIECE = 32 * 1024
 SUFFIX = ".parcels"
 AWAY = "delete the sweep's two studies in the storage, and what is not in the run folders is run again"
 LARGEST = 1 << 30
-"""Most bytes that a parcel may unfold to."""
+"""Most bytes that a run's results may unfold to."""
 LOG_BYTES = 64 * 1024
 """How much of the end of log.txt is sent."""
 
 
 def pack(folder: Path) -> bytes:
-    """The parcel of a finished run; the same whenever it is packed."""
+    """The results of a finished run; the same whenever they are packed."""
     files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
     return packing.pack(files | {LOG: files[LOG][-LOG_BYTES:]} if LOG in files else files)
 
 
-def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
-    """Put a parcel's files into a run folder that the caller has the right to; never over a finished run.
+def unpack(packed: bytes, folder: Path, **facts: Any) -> None:
+    """Put packed results into a run folder that the caller has the right to; never over a finished run.
 
     All are written beside their places first; run.json, with `facts` added, comes last and finishes the run.
-    Raises UserError on a full disk and on a parcel of other things.
+    Raises UserError on a full disk and on a zip of other things.
     """
     if records.read(folder)["state"] == "finished":
         return
     try:
-        files = packing.unpack(parcel, FILES, LARGEST)
+        files = packing.unpack(packed, FILES, LARGEST)
     except UserError as error:
         raise UserError(f"{folder.name}: {error}; {AWAY}") from error
     if not {RUN, SCORES} <= files.keys():
@@ -69,33 +68,31 @@ def unpack(parcel: bytes, folder: Path, **facts: Any) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def shelf(storage: BaseStorage, queue: str) -> int:
-    """The study that holds the parcels of a queue; made when it is first needed."""
-    try:
-        return storage.create_new_study([StudyDirection.MAXIMIZE], queue + SUFFIX)
-    except DuplicatedStudyError:
-        return storage.get_study_id_from_name(queue + SUFFIX)
+def store_of(storage: BaseStorage, queue: str) -> TrialStore:
+    """The study that holds the results of a queue's runs; made when it is first needed."""
+    name = queue + SUFFIX
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    return TrialStore.of(study)
 
 
-def send(storage: BaseStorage, queue: str, key: str, parcel: bytes) -> dict[str, Any]:
-    """Store a parcel; returns what `fetch` needs to know."""
-    text = base64.b64encode(parcel).decode()
+def send(storage: BaseStorage, queue: str, key: str, packed: bytes) -> dict[str, Any]:
+    """Store packed results; returns what `fetch` needs to know."""
+    text = base64.b64encode(packed).decode()
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
-    template = optuna.create_trial(state=TrialState.RUNNING, user_attrs={"run": key})
-    trial = storage.create_new_trial(shelf(storage, queue), template_trial=template)
-    for number, piece in enumerate(pieces):
-        storage.set_trial_user_attr(trial, f"piece {number}", piece)
-    storage.set_trial_state_values(trial, TrialState.COMPLETE, [float(len(parcel))])
-    return {"trial": trial, "pieces": len(pieces), "sha256": hashlib.sha256(parcel).hexdigest()}
+    store = store_of(storage, queue)
+    trial = store.add(optuna.create_trial(state=TrialState.RUNNING, user_attrs={"run": key}))
+    store.note(trial, {f"piece {number}": piece for number, piece in enumerate(pieces)})
+    store.end(trial, TrialState.COMPLETE, [float(len(packed))])
+    return {"trial": id_of(trial), "pieces": len(pieces), "sha256": hashlib.sha256(packed).hexdigest()}
 
 
 def fetch(storage: BaseStorage, facts: dict[str, Any]) -> bytes:
-    """The parcel again. Raises UserError if it is not what was sent."""
+    """The packed results again. Raises UserError if it is not what was sent."""
     try:
-        attributes = storage.get_trial(facts["trial"]).user_attrs
-        parcel = base64.b64decode("".join(attributes[f"piece {number}"] for number in range(facts["pieces"])))
+        attributes = trial_at(storage, facts["trial"]).user_attrs
+        packed = base64.b64decode("".join(attributes[f"piece {number}"] for number in range(facts["pieces"])))
     except (KeyError, ValueError) as error:
         raise UserError(f"results in the storage: a part is missing ({error}); {AWAY}") from error
-    if hashlib.sha256(parcel).hexdigest() != facts["sha256"]:
+    if hashlib.sha256(packed).hexdigest() != facts["sha256"]:
         raise UserError(f"results in the storage: not what was sent (checksum); {AWAY}")
-    return parcel
+    return packed

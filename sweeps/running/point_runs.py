@@ -1,6 +1,6 @@
 """From a point of a sweep to a run: the study's factors with their levels, the seed, and options unlike the preset's.
 
-The same for a point of a sweep file (`orders`) and for the command line that W&B's agent makes of it (sweeps/arm.py),
+The same for a point of a sweep file (`runs_of`) and for the command line that W&B's agent makes of it (sweeps/arm.py),
 so that every engine runs the same arms into the same folders.
 """
 
@@ -29,15 +29,15 @@ SETTINGS = ("study", "preset", "data", "src", "tgt", "runs", "folder")
 
 
 @dataclass(frozen=True)
-class Order:
-    """One run that is asked for, and the folder of all runs."""
+class PointRun:
+    """The run of a point, and the folder of all runs."""
 
     recipe: Recipe
     job: Job
     runs: Path
 
 
-def order(values: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
+def run_of(values: Mapping[str, Any], runs: Path = Path("runs")) -> PointRun:
     """The run that a point asks for. Where a factor of the study and an option share a name, it is the factor.
 
     Raises UserError for a name that is neither, for a missing or wrong level, and for options that the study varies.
@@ -53,7 +53,7 @@ def order(values: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
     if folder is not None and (plan.safe(folder) != folder or folder in (".", "..")):
         raise UserError(f"--folder {folder}: names a folder in {runs}; use letters, digits and . _ = + -")
     recipe = Recipe.of(study, overrides=_overrides(study, rest), folder=folder, **texts)
-    return Order(recipe, recipe.job(arm, _seed(values)), runs)
+    return PointRun(recipe, recipe.job(arm, _seed(values)), runs)
 
 
 def _arm(study: Study, values: Mapping[str, Any]) -> Arm:
@@ -103,23 +103,23 @@ def _seed(values: Mapping[str, Any]) -> int:
 # All points of a sweep file
 
 
-def ordered(file: SweepFile, point: Mapping[str, Any], runs: Path = Path("runs")) -> Order:
+def run_at(file: SweepFile, point: Mapping[str, Any], runs: Path = Path("runs")) -> PointRun:
     """The run of a point. Raises UserError with the line of the parameter that is wrong."""
     try:
-        return order(point, runs)
+        return run_of(point, runs)
     except UserError as error:
         named = re.match(r"(?:--|option )(\w+)", str(error))
         raise file.error(("parameters", named[1]) if named else ("parameters",), str(error)) from error
 
 
-def orders(file: SweepFile, runs: Path, count: int | None = None) -> list[Order]:
+def runs_of(file: SweepFile, runs: Path, count: int | None = None) -> list[PointRun]:
     """The runs of a sweep file (of its first `count` points), each once, all in one study's folder.
 
     Raises UserError if a point is no arm, or the points belong to several folders.
     """
-    found: dict[str, Order] = {}
+    found: dict[str, PointRun] = {}
     for point in points(file, count):
-        made = ordered(file, point, runs)
+        made = run_at(file, point, runs)
         found.setdefault(made.job.key, made)
     folders = {str(made.runs / made.job.study) for made in found.values()}
     if len(folders) > 1:

@@ -15,6 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeps.running.optuna_private import TrialStore, would_prune
 from sweeps.tuning.points import Direction, Space
 
 TRAINING, DECODING = "training", "decoding"
@@ -25,7 +26,7 @@ STATES |= {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
 
 
 @dataclass(frozen=True)
-class Ledger:
+class ArmTrials:
     """One arm's trials."""
 
     storage: BaseStorage
@@ -45,16 +46,20 @@ class Ledger:
             pruner=self.pruner,
         )
 
-    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+    @property
+    def store(self) -> TrialStore:
+        """Its trials in the storage."""
+        return TrialStore.of(self.study)
+
+    def read(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states (none named: all), oldest first."""
-        found = self.storage.get_all_trials(self.study._study_id, deepcopy=False, states=states or None)
-        return [trial for trial in found if "part" in trial.user_attrs]
+        return [trial for trial in self.store.trials(*states) if "part" in trial.user_attrs]
 
     def begin(self, space: Space, params: Mapping[str, Any], **attributes: Any) -> None:
         """A running trial at a point."""
-        self._add(create_trial(state=TrialState.RUNNING, **_point(space, params), user_attrs=attributes))
+        self.store.add(create_trial(state=TrialState.RUNNING, **_point(space, params), user_attrs=attributes))
 
-    def enter(self, space: Space, row: Mapping[str, Any]) -> None:
+    def restore(self, space: Space, row: Mapping[str, Any]) -> None:
         """A trial that is over, as search.json has it."""
         state = next(state for state, name in STATES.items() if name == row["state"])
         names = ("part", "kind", "index", "round", "values", "value", "seconds", "updates", "runs", "outcomes")
@@ -62,31 +67,27 @@ class Ledger:
         steps = {int(step): value for step, value in row.get("reports", {}).items()}
         values = {"values": row["objectives"]} if state == TrialState.COMPLETE else {}
         facts = {"user_attrs": attributes, "intermediate_values": steps, **values}
-        self._add(create_trial(state=state, **_point(space, row["params"]), **facts))
-
-    def _add(self, trial: FrozenTrial) -> None:
-        self.storage.create_new_trial(self.study._study_id, template_trial=trial)
+        self.store.add(create_trial(state=state, **_point(space, row["params"]), **facts))
 
     def report(self, trial: FrozenTrial, step: int, value: float) -> None:
         """A value on the way, once for each step."""
-        if step not in self.storage.get_trial(trial._trial_id).intermediate_values:
-            self.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+        if step not in self.store.again(trial).intermediate_values:
+            self.store.report(trial, step, value)
 
-    def hopeless(self, trial: FrozenTrial) -> bool:
+    def would_prune(self, trial: FrozenTrial) -> bool:
         """Whether the pruner would end the trial now."""
-        return self.pruner.prune(self.study, self.storage.get_trial(trial._trial_id))
+        return would_prune(self.pruner, self.study, self.store.again(trial))
 
-    def settle(
+    def end(
         self, trial: FrozenTrial, state: TrialState, objectives: Sequence[float] | None, facts: Mapping[str, Any]
     ) -> None:
         """The end of a trial."""
-        for name, value in facts.items():
-            self.storage.set_trial_user_attr(trial._trial_id, name, value)
-        self.storage.set_trial_state_values(trial._trial_id, state, objectives)
+        self.store.note(trial, facts)
+        self.store.end(trial, state, objectives)
 
 
 def _point(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    distributions = {**space.training.distributions, **space.decoding.distributions}
+    distributions = space.distributions
     return {"params": dict(params), "distributions": {name: distributions[name] for name in params}}
 
 
