@@ -1,7 +1,6 @@
 """Decoding: candidates, lengths, determinism, work done once, every option of the sampler."""
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +8,22 @@ import pytest
 import torch
 
 from core.batches import Batch
-from core.config import DecodingConfig, DiffusionConfig, ModelConfig
-from core.difformer import Difformer, Memory, timestep_embedding
-from core.diffusion import SpacedProcess
-from core.generation import candidate_lengths, candidates, read_out
+from core.denoiser import Denoiser, Memory, timestep_embedding
+from core.denoising import candidate_lengths, candidates, read_out
+from core.diffusion import Visited
+from core.methods import method_for
+from core.methods.difformer_options import Options
+from core.options import replaced
 from core.probes import embedding_spread, nearest_types
+from core.sections import DecodingConfig, DiffusionConfig
 from core.transformer import CrossAttention
 
-SIZE = ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, encoder_layers=1, decoder_layers=1)
+SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "encoder_layers": 1, "decoder_layers": 1}
 
 
-def model(**changes: Any) -> Difformer:
-    return Difformer(replace(SIZE, **changes), 30, 40, 2000).eval()
+def model(**changes: Any) -> Denoiser:
+    made: Denoiser = method_for(replaced(Options(), SIZE | changes)).build(30, 40)
+    return made.eval()
 
 
 def batch() -> Batch:
@@ -28,8 +31,8 @@ def batch() -> Batch:
     return Batch.padded(source, source)
 
 
-def process(decoding: DecodingConfig) -> SpacedProcess:
-    return SpacedProcess.build(DiffusionConfig(), decoding)
+def visited(decoding: DecodingConfig) -> Visited:
+    return Visited.build(DiffusionConfig(), decoding)
 
 
 def test_lengths_of_candidates_stand_around_the_predicted_one() -> None:
@@ -43,7 +46,7 @@ def test_lengths_of_candidates_stand_around_the_predicted_one() -> None:
 
 def test_same_seed_same_tokens_and_another_seed_others() -> None:
     network, decoding = model(), DecodingConfig(noise_candidates=4, length_candidates=3)
-    one, two, other = (candidates(network, process(decoding), batch(), decoding, seed) for seed in (1, 1, 2))
+    one, two, other = (candidates(network, visited(decoding), batch(), decoding, seed) for seed in (1, 1, 2))
     assert torch.equal(one.score, two.score) and one.ids() == two.ids()
     assert not torch.equal(one.score, other.score)
     assert len(one.ids()) == 2 * 12
@@ -51,7 +54,7 @@ def test_same_seed_same_tokens_and_another_seed_others() -> None:
 
 def test_encoder_and_keys_run_once_for_all_steps_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = {"encode": 0, "memory": 0, "denoise": 0}
-    for owner, name in ((Difformer, "encode"), (CrossAttention, "memory"), (Difformer, "denoise")):
+    for owner, name in ((Denoiser, "encode"), (CrossAttention, "memory"), (Denoiser, "denoise")):
 
         def counted(*arguments: object, _plain: object = getattr(owner, name), _name: str = name) -> object:
             calls[_name] += 1
@@ -59,7 +62,7 @@ def test_encoder_and_keys_run_once_for_all_steps_and_candidates(monkeypatch: pyt
 
         monkeypatch.setattr(owner, name, counted)
     decoding = DecodingConfig(length_candidates=3, noise_candidates=2)
-    candidates(model(), process(decoding), batch(), decoding, 1)
+    candidates(model(), visited(decoding), batch(), decoding, 1)
     assert calls == {"encode": 1, "memory": 1, "denoise": 15}
 
 
@@ -79,7 +82,7 @@ OPTIONS = [
 @pytest.mark.parametrize("changes", OPTIONS, ids=str)
 def test_every_option_of_the_network_decodes(changes: dict[str, object]) -> None:
     decoding = DecodingConfig(decoding_steps=4, early_stop=1)
-    found = candidates(model(**changes), process(decoding), batch(), decoding, 1)
+    found = candidates(model(**changes), visited(decoding), batch(), decoding, 1)
     assert bool(torch.isfinite(found.score).all())
 
 
@@ -91,11 +94,12 @@ def test_every_option_of_the_network_decodes(changes: dict[str, object]) -> None
         DecodingConfig(decoding_schedule="cdcd", decoding_variance_preserving=True, decoding_noise_factor=2.0),
         DecodingConfig(decoding_steps=1, early_stop=0),
         DecodingConfig(decoding_steps=2000, early_stop=1996),
+        DecodingConfig(sampler="ddim"),
     ],
     ids=str,
 )
 def test_every_option_of_the_sampler_decodes(decoding: DecodingConfig) -> None:
-    found = candidates(model(), process(decoding), batch(), decoding, 1)
+    found = candidates(model(), visited(decoding), batch(), decoding, 1)
     assert bool(torch.isfinite(found.score).all())
 
 
@@ -103,7 +107,7 @@ def test_clamped_predictions_are_embeddings() -> None:
     network, decoding = model(), DecodingConfig(clamping=True, decoding_steps=3, early_stop=0)
     seen: list[torch.Tensor] = []
     candidates(
-        network, process(decoding), batch(), decoding, 1, lambda m: lambda *, t, z_t, z_0_hat: seen.append(z_0_hat)
+        network, visited(decoding), batch(), decoding, 1, lambda m: lambda *, t, z_t, z_0_hat: seen.append(z_0_hat)
     )
     table = network.embedding.all_z_0().detach()
     for z in seen:

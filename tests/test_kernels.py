@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import ModelConfig
-from core.difformer import Difformer
+from core.denoiser import Denoiser
+from core.diffusion import ForwardProcess
 from core.kernels import Dropout, log_normaliser, random_int16
 from core.objectives import token_terms
+from core.sections import DiffusionConfig, LatentConfig, NetworkConfig
 from core.transformer import CrossAttention
 
 
@@ -27,7 +28,8 @@ def test_log_normaliser_and_its_gradients(rows: int, types: int, scale: float) -
 
 
 def test_token_terms_are_label_smoothed_cross_entropy() -> None:
-    model = Difformer(ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16), 30, 16, 100)
+    process = ForwardProcess.build(DiffusionConfig(diffusion_steps=100))
+    model = Denoiser(NetworkConfig(model_dim=16, ffn_dim=16), LatentConfig(latent_dim=8), process, 30, 16)
     z, y = torch.randn(7, 8) * 5, torch.randint(0, 30, (7,))
     smoothed, nll = token_terms(model, z, y, 0.1)
     logits = model.embedding.logits(z)

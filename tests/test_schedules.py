@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import DecodingConfig, DiffusionConfig
-from core.diffusion import ForwardProcess, SpacedProcess, posterior, spaced_steps
+from core.diffusion import ForwardProcess, Visited, spaced_steps
 from core.errors import UserError
+from core.samplers import posterior
 from core.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
+from core.sections import DecodingConfig, DiffusionConfig
 
 RECORDED = json.loads((Path(__file__).parent / "golden" / "schedules.json").read_text())
 
@@ -31,11 +32,12 @@ def test_recorded_schedules(key: str) -> None:
 def test_recorded_spaced_sampler(steps: str) -> None:
     recorded = RECORDED["spaced_sampler_sqrt"][steps]
     decoding = DecodingConfig(decoding_steps=int(steps), early_stop=0)
-    process = SpacedProcess.build(DiffusionConfig(), decoding)
-    assert list(process.t) == recorded["timesteps"]
-    np.testing.assert_allclose(process.from_z_0_hat, recorded["posterior_mean_coef_z0"], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(process.from_z_t, recorded["posterior_mean_coef_zt"], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(2 * np.log(process.sigma), recorded["posterior_log_variance_clipped"], rtol=1e-9)
+    visited = Visited.build(DiffusionConfig(), decoding)
+    assert list(visited.t) == recorded["timesteps"]
+    from_z_0_hat, from_z_k, sigma = posterior(visited.signal, visited.noise)
+    np.testing.assert_allclose(from_z_0_hat, recorded["posterior_mean_coef_z0"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(from_z_k, recorded["posterior_mean_coef_zt"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(2 * np.log(sigma), recorded["posterior_log_variance_clipped"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -61,16 +63,16 @@ def test_forward_process_has_the_variance_it_says() -> None:
     torch.testing.assert_close(plain.signal**2 + plain.noise**2 / 9, torch.ones(2000))
 
 
-@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=10, unique=True))
-def test_posterior_agrees_with_the_product_of_gaussians(values: list[float]) -> None:
+@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=10, unique=True), st.floats(0.5, 8.0))
+def test_posterior_agrees_with_the_product_of_gaussians(values: list[float], factor: float) -> None:
     alpha_bar = np.array(sorted(values, reverse=True))
     if np.min(-np.diff(alpha_bar)) < 1e-6:
         return
-    a, b, variance = posterior(alpha_bar)
+    a, b, sigma = posterior(np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar) * factor)
     k = len(alpha_bar) - 1
     alpha, previous = alpha_bar[k] / alpha_bar[k - 1], alpha_bar[k - 1]
     precision = alpha / (1 - alpha) + 1 / (1 - previous)
-    assert variance[k] == pytest.approx(1 / precision, rel=1e-6)
+    assert sigma[k] ** 2 == pytest.approx(factor**2 / precision, rel=1e-6)
     assert a[k] == pytest.approx(np.sqrt(previous) / (1 - previous) / precision, rel=1e-6)
     assert b[k] == pytest.approx(np.sqrt(alpha) / (1 - alpha) / precision, rel=1e-6)
 
@@ -84,4 +86,4 @@ def test_spaced_steps_run_from_first_to_last(K: int) -> None:
 @pytest.mark.parametrize(("steps", "early_stop"), [(0, 0), (2001, 0), (20, 20), (20, -1)])
 def test_impossible_decodings_are_refused(steps: int, early_stop: int) -> None:
     with pytest.raises(UserError, match=r"option (decoding_steps|early_stop)"):
-        SpacedProcess.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))
+        Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))
