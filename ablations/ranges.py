@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.factors import FACTORS, Level, options_of
-from core.config import decoding_names
 from core.errors import UserError
-
-DECODING = decoding_names()
-"""Options that a trained model does not depend on."""
-
 
 @dataclass(frozen=True)
 class Range:
@@ -81,13 +76,20 @@ NUISANCE: Mapping[str, Dimension] = {
     "dropout": Range(0.0, 0.3),
     "steps": Levels((5, 10, 20, 50)),
     "decoding_noise_factor": Range(0.25, 4.0, log=True),
+    "beam": Levels((1, 2, 5, 10)),
 }
 """What is tuned for each arm before arms are compared at their best, with the same budget; names of options or factors.
+An arm's space is made of those that its method has.
 
 Ranges are wide on purpose, and the same for all arms. The learning rate and its warm-up, since the arms' losses differ
 in scale; dropout, since they overfit differently; K (`steps`) and the sampler's noise factor, since an arm trained with
-F = 4 meets other z_t than one trained with F = 1.
+F = 4 meets other z_t than one trained with F = 1; the beam of what writes from left to right.
 """
+
+
+def within(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:
+    """The dimensions all of whose options a run's flat configuration has."""
+    return {name: each for name, each in dimensions.items() if options_set(name, each) <= config.keys()}
 
 
 def absolute(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:

@@ -44,7 +44,7 @@ def over_all(
 
 
 def _with_arm(trial: FrozenTrial, arm: str, distributions: Mapping[str, Any]) -> FrozenTrial:
-    params = {**trial.params, ARM: arm}
+    params = {name: value for name, value in {**trial.params, ARM: arm}.items() if name in distributions}
     if trial.state != TrialState.COMPLETE:
         return trial
     return create_trial(value=trial.values[0], params=params, distributions=dict(distributions))

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ablations.ranges import Dimension, Levels, Range, absolute, default_of, options_at, options_set, without
+from ablations.ranges import Dimension, Levels, Range, absolute, default_of, options_at, options_set, within, without
 from ablations.studies import Study
 from core.config import RunConfig, all_options, decoding_names, with_values
 from core.errors import UserError
@@ -111,8 +111,9 @@ def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Spac
 
 def _halves(nuisance: Mapping[str, Dimension], config: Mapping[str, Any]) -> tuple[dict[str, Dimension], ...]:
     """The dimensions of training and of decoding alone that a flat configuration has the options for."""
-    known = {name: each for name, each in nuisance.items() if options_set(name, each) <= config.keys()}
-    dimensions = {name: _possible(name, each, config) for name, each in absolute(known, config).items()}
+    dimensions = {
+        name: _possible(name, each, config) for name, each in absolute(within(nuisance, config), config).items()
+    }
     free = decoding_names(config["method"])
     decoding = {name: each for name, each in dimensions.items() if options_set(name, each) <= free}
     training = {name: each for name, each in dimensions.items() if name not in decoding}

@@ -10,8 +10,8 @@ import tyro
 import yaml
 
 from ablations import studies
-from ablations.ranges import Dimension, Levels, Range, absolute, without
-from core.config import digest, flat
+from ablations.ranges import Dimension, Levels, Range, absolute, within, without
+from core.config import all_options, digest, flat, with_values
 from core.errors import UserError
 from core.run_folder import replacing
 from sweeps.running import plan
@@ -83,9 +83,12 @@ def _settings(options: FileOptions, recipe: Recipe) -> dict[str, str]:
 
 
 def searched(recipe: Recipe, fixed: set[str]) -> dict[str, Any]:
-    """The nuisance parameters as W&B writes ranges; without those that the study varies or the user has fixed."""
+    """The nuisance parameters as W&B writes ranges; without those that the study varies, that the user has fixed, or
+    that some arm does not have: a point draws for any arm."""
     varied = {option for arm in recipe.study.arms for option in arm.values}
     free = without(recipe.study.nuisance, varied | fixed)
+    for arm in recipe.study.arms:
+        free = within(free, all_options(with_values(recipe.config, arm.values)))
     return {name: as_wandb(dimension) for name, dimension in absolute(free, flat(recipe.config)).items()}
 
 
