@@ -12,6 +12,7 @@ from typing import Any
 from ablations.factors import FACTORS, Level, options_of
 from core.errors import UserError
 
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from low to high, both included. log: even on a logarithmic scale; whole: integers alone.
