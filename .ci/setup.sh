@@ -100,8 +100,8 @@ progress() {
   names="$(sed -n 's/^Installing collected packages: / /p' "$log")"
   if [ -n "$names" ]; then
     set -- "$(echo "$names" | tr , '\n' | wc -l)"
-    count="$(find "$VENV"/lib/*/site-packages -maxdepth 1 -name '[a-zA-Z]*.dist-info' -newer "$VENV/installing" |
-      grep -c . || true)"
+    count="$(find "$VENV"/lib/*/site-packages -maxdepth 1 -name '[a-zA-Z]*.dist-info' -newer "$VENV/installing" \
+      2>/dev/null | grep -c . || true)"
     echo "installing $count/$(($1))$(echo "$names," | cut -d , -f $((count + 1)))"
   elif tail -n 1 "$log" | grep -q '^WARNING: Retrying'; then
     echo "no answer from the index, pip tries again"
@@ -160,4 +160,5 @@ warn_of_cuda
 install "$(grep -c '^[a-z]' requirements.txt)" -r requirements.txt
 printf '%s\n%s\n' "$lock" "$index" > "$VENV/ready"
 rm "$VENV/installing"
-"$py" -c "from importlib.metadata import version; print('$("$py" -c "$version") with torch', version('torch'), 'is ready')"
+torch="$("$py" -c "from importlib.metadata import version; print(version('torch'))")"
+echo "$("$py" -c "$version") with torch $torch is ready"

@@ -121,6 +121,15 @@ def test_the_pythons_are_the_same_everywhere() -> None:
     assert all("(3, 11) <= sys.version_info[:2] <= (3, 13)" in text for text in (setup, check))
 
 
+def test_citation_licence_and_changelog_name_the_package_as_it_is() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["title"], cited["version"], cited["license"]) == tuple(
+        PROJECT[key] for key in ("name", "version", "license")
+    )
+    assert f"the authors of {PROJECT['name']}" in (ROOT / "LICENSE").read_text()
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
 # One direction
 
 
