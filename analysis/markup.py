@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.hidden import line
+from analysis.plain_text import one_line
 
 NEEDS = r"% needs \usepackage{booktabs,amssymb}"
 PLAIN = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\`{}", '"': "''"} | {
@@ -41,8 +41,8 @@ def markdown(tables: list[Grid], lines: list[str]) -> str:
         heads, *rows = ([_markdown_cell(cell) for cell in row] for row in (table.heads, *table.rows))
         body = [heads, ["---" if i == 0 else "---:" for i in range(len(heads))], *rows]
         text = "\n".join("| " + " | ".join(row) + " |" for row in body)
-        parts.append(f"**{escape_markdown(line(table.title))}**\n\n{text}")
-    return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(line(each))}" for each in lines)]) + "\n"
+        parts.append(f"**{escape_markdown(one_line(table.title))}**\n\n{text}")
+    return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(one_line(each))}" for each in lines)]) + "\n"
 
 
 def escape_markdown(text: str) -> str:
@@ -52,12 +52,12 @@ def escape_markdown(text: str) -> str:
 
 def _markdown_cell(text: str) -> str:
     """A cell: what could be markup is escaped, `<0.001` and `a_b` stay as they are."""
-    return re.sub(r"([\\`*|$]|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", line(text))
+    return re.sub(r"([\\`*|$]|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line(text))
 
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it is; no two hyphens become a dash."""
-    characters = re.sub("-(?=-)", "-\0", line(text))
+    characters = re.sub("-(?=-)", "-\0", one_line(text))
     return "".join({**LATEX, "\0": "{}"}.get(character, character) for character in characters)
 
 
@@ -68,7 +68,7 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     other = (
         f"\n% pdflatex has no sign for {foreign}: use lualatex or xelatex, with a font that has them" if foreign else ""
     )
-    comments = "\n".join(f"% {line(each)}" for text in lines for each in text.splitlines())
+    comments = "\n".join(f"% {one_line(each)}" for text in lines for each in text.splitlines())
     return "\n\n".join([NEEDS + other, *(f"{title}\n{part}" for title, part in body), comments]) + "\n"
 
 
@@ -76,7 +76,7 @@ def _tabular(table: Grid) -> tuple[str, str]:
     """The title as a comment, and the table."""
     rows = [r"\toprule", _row(table.heads), r"\midrule", *map(_row, table.rows), r"\bottomrule"]
     columns = f"l{'r' * (len(table.heads) - 1)}"
-    return f"% {line(table.title)}", "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
+    return f"% {one_line(table.title)}", "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
 
 
 def _row(row: Iterable[str]) -> str:

@@ -2,12 +2,12 @@
 
 from analysis.load import Study
 from analysis.markup import Grid
+from analysis.power_note import power_curve, power_note
 from analysis.report.html import Html, join, tag
+from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
-from analysis.report.tables import download, grid_table
 from analysis.results import ablation, comparisons, metric_name
 from analysis.sentences import compare, sentence_note
-from analysis.separation import power_curve, power_note
 from analysis.tables import ablation_grid, how_to_read, tested_grid
 
 
