@@ -18,13 +18,13 @@ from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 IMPORT_ALL = """
-import pkgutil, sys, warnings
+import pkgutil, sys
 import matplotlib
 import core.errors
 import analysis
 
 def state():
-    return dict(matplotlib.rcParams), list(warnings.filters), sys.excepthook
+    return dict(matplotlib.rcParams), sys.excepthook
 
 before = state()
 names = [m.name for m in pkgutil.walk_packages(analysis.__path__, "analysis.") if m.name not in sys.modules]
