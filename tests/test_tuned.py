@@ -156,6 +156,26 @@ def found_arms(path: Path) -> list[dict[str, str]]:
     return list(json.loads((path / "search.json").read_text())["arms"])
 
 
+def test_arms_with_spaces_of_their_own(tmp_path: Path) -> None:
+    """The other method has no steps and another default: neither counts as something that its best point changed."""
+    path = write_search(tmp_path, "token_loss")
+    search = json.loads((path / "search.json").read_text())
+    of_all = {key: search[key] for key in ("dimensions", "trained", "defaults")}
+    own = {"dimensions": {"lr": search["dimensions"]["lr"]}, "trained": ["lr"], "defaults": {"lr": 0.007}}
+    best = search["best"] | {"none": search["best"]["none"] | {"params": {"lr": 0.007}}}
+    trials = [t | {"params": {"lr": 0.007}} if t["arm"] == "none" else t for t in search["trials"]]
+    spaces = {arm["name"]: own if arm["name"] == "none" else of_all for arm in search["arms"]}
+    edit(path / "search.json", own=spaces, best=best, trials=trials)
+    found = load_search(path)
+    assert found and text.options_text(found, "none") == "the default"
+    told = "\n".join(search_footer(found))
+    assert "; none: learning rate; " in told and "anchor: learning rate, warm-up, dropout, K, sampler's F; " in told
+    assert "best in 3 of 4 arms" in told or "best in 2 of 4 arms" in told
+    assert show_and_write(path, tmp_path / "figures", ["svg"], True, {})
+    front = next(grid for grid in text.grids(found) if grid.title.startswith("Pareto"))
+    assert {row[4] for row in front.rows if row[0] == "none"} == {"n/a"}
+
+
 def test_the_front_is_not_beaten(found: Search) -> None:
     for _, own in found.trials.groupby("arm"):
         front = own[own["front"]].sort_values("decode_ms")

@@ -33,6 +33,11 @@ class Search:
         """The score that arms are compared by."""
         return str(self.search["metric"])
 
+    def space(self, arm: str) -> dict[str, Any]:
+        """What was searched for an arm: `dimensions`, `trained`, `defaults`; its own where arms differ in them."""
+        space: dict[str, Any] = (self.search.get("own") or {}).get(arm, self.search)
+        return space
+
     @property
     def points(self) -> dict[str, dict[str, Any]]:
         """The best point of each arm with a complete trial, which a search in its first round has none of."""

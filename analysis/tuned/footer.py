@@ -18,7 +18,7 @@ def search_footer(found: Search) -> list[str]:
         "Both columns: test set, the study's own seeds, those that have both results; 95% t intervals over seeds, "
         "differences paired by seed; verdict as in the other tables, Holm-corrected over "
         f"{int(found.arms['p'].notna().sum())} arms.",
-        f"Search per arm, with the same budget: {', '.join(label(n) for n in s['dimensions'])}. {_budget(found)}",
+        f"Tuned per arm, with the same budget: {_tuned(found)}. {_budget(found)}",
         f"Chosen by: {s['selection']}; search seeds {', '.join(map(str, s['seeds']))}, used for nothing else.",
         f"Trials: points trained + points that only decode the arm's best model anew; {_equal(found)}. Updates and "
         "work differ where a trial was pruned or diverged, and work also where arms differ in speed. Pruner: "
@@ -30,6 +30,14 @@ def search_footer(found: Search) -> list[str]:
     if s.get("pareto"):
         lines.append("Time: CPU seconds of decoding the validation set on one thread, mean over seeds; noisy.")
     return [*lines, *_exceptions(found), f"Command: {s['command']}"]
+
+
+def _tuned(found: Search) -> str:
+    """The options that were searched; where arms differ in them, those of each arm."""
+    if not found.search.get("own"):
+        return ", ".join(map(label, found.search["dimensions"]))
+    each = {arm["label"]: found.space(arm["name"])["dimensions"] for arm in found.search["arms"]}
+    return "; ".join(f"{name}: {', '.join(map(label, own)) or 'nothing'}" for name, own in each.items())
 
 
 def _budget(found: Search) -> str:
@@ -90,12 +98,10 @@ def _facts(study: Study) -> dict[tuple[str, int], dict[str, str]]:
 def _trained(found: Search) -> list[str]:
     """In how many arms the best point was trained otherwise than the default, and not only decoded otherwise."""
     options, best = found.search.get("trained") or [], found.points
-    defaults = found.search["defaults"]
-    other = [
-        arm
-        for arm, point in best.items()
-        if any(point["params"].get(o, defaults.get(o)) != defaults.get(o) for o in options)
-    ]
+    other = []
+    for arm, point in best.items():
+        trained, defaults = (found.space(arm).get(key) or {} for key in ("trained", "defaults"))
+        other += [arm] if any(point["params"].get(name) != defaults.get(name) for name in trained) else []
     if not options or not best:
         return []
     text = f"Another {' or '.join(map(label, options))} than the default was best in {len(other)} of {len(best)} arms"

@@ -68,7 +68,7 @@ def options_text(found: Search, arm: str) -> str:
     point = found.points.get(arm)
     if not point:
         return "no complete trial"
-    changed = {n: v for n, v in point["params"].items() if v != found.search["defaults"].get(n)}
+    changed = {n: v for n, v in point["params"].items() if v != found.space(arm)["defaults"].get(n)}
     return ", ".join(f"{label(n)} {value_text(v)}" for n, v in changed.items()) or "the default"
 
 
