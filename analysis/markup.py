@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from analysis.plain_text import one_line
@@ -32,6 +32,16 @@ class Grid:
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def columns(self, order: Iterable[int]) -> "Grid":
+        """The same with these columns, in this order."""
+        order = list(order)
+        heads, *rows = (tuple(row[i] for i in order) for row in (self.heads, *self.rows))
+        return Grid(self.title, heads, tuple(rows))
+
+    def without(self, heads: Collection[str]) -> "Grid":
+        """The same without the columns of these heads."""
+        return self.columns(i for i, head in enumerate(self.heads) if head not in heads)
 
 
 def markdown(tables: list[Grid], lines: list[str]) -> str:

@@ -183,9 +183,7 @@ def narrow(study: Study, grid: Grid) -> Grid:
     left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
     left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)"}
     left_out |= {name.replace("_", " ") for name in study.factors}
-    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
-    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
-    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+    return grid.without(left_out)
 
 
 def show(study: Study, console: Console | None = None, made: Tables | None = None) -> None:

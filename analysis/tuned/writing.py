@@ -18,10 +18,9 @@ from analysis.tuned.tables import grids
 
 def narrow(grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
-    left_out = {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
-    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
-    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
-    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+    return grid.without(
+        {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
+    )
 
 
 def write_tables(found: Search, out: Path) -> list[Path]:
