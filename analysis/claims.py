@@ -23,10 +23,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from analysis.arms import full
 from analysis.load import Study
 from analysis.questions import Question, asked_of
 from analysis.questions.base import Family
+from analysis.questions.full_model import full_model
 from analysis.stats import Interval, holm
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -63,7 +63,7 @@ class Claim:
 def claims(study: Study) -> list[Claim]:
     """The claims that the study is there to judge (`asked_of`), with its verdicts."""
     asked = [ask(study) for ask in asked_of(study)]
-    if full(study) is None:
+    if full_model(study) is None:
         asked = [replace(question, missing=NO_CONTROL) for question in asked]
     families = {family: [q for q in asked if q.family == family] for family in get_args(Family)}
     judged = {claim.key: claim for family in families.values() for claim in judge_family(family)}

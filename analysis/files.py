@@ -23,7 +23,7 @@ def writing() -> Iterator[None]:
         raise UserError(f"{where}{error.strerror}; give another folder with --out (make: FIGURES=)") from error
 
 
-def told(written: Sequence[Path]) -> str:
+def describe_written(written: Sequence[Path]) -> str:
     """One line on the files written into a folder: 'wrote figures/x: ablation, per_step (pdf, csv); table (md)'."""
     kinds: dict[str, list[str]] = {}
     for path in written:

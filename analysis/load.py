@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.elsewhere import no_folder, no_runs
 from analysis.files import failure, read_each, read_records, read_study
+from analysis.missing_study import no_folder, no_runs
 from core.errors import UserError
 from core.run_folder import METRICS, PROBES, SCORES
 

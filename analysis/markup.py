@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from analysis.hidden import line
+from analysis.plain_text import one_line
 
 NEEDS = r"% needs \usepackage{booktabs,amssymb}"
 PLAIN = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\`{}", '"': "''"} | {
@@ -33,6 +33,16 @@ class Grid:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def columns(self, order: Iterable[int]) -> "Grid":
+        """The same with these columns, in this order."""
+        order = list(order)
+        heads, *rows = (tuple(row[i] for i in order) for row in (self.heads, *self.rows))
+        return Grid(self.title, heads, tuple(rows))
+
+    def without(self, heads: Collection[str]) -> "Grid":
+        """The same without the columns of these heads."""
+        return self.columns(i for i, head in enumerate(self.heads) if head not in heads)
+
 
 def markdown(tables: list[Grid], lines: list[str]) -> str:
     """Tables and footer as GitHub Markdown."""
@@ -41,8 +51,8 @@ def markdown(tables: list[Grid], lines: list[str]) -> str:
         heads, *rows = ([_markdown_cell(cell) for cell in row] for row in (table.heads, *table.rows))
         body = [heads, ["---" if i == 0 else "---:" for i in range(len(heads))], *rows]
         text = "\n".join("| " + " | ".join(row) + " |" for row in body)
-        parts.append(f"**{escape_markdown(line(table.title))}**\n\n{text}")
-    return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(line(each))}" for each in lines)]) + "\n"
+        parts.append(f"**{escape_markdown(one_line(table.title))}**\n\n{text}")
+    return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(one_line(each))}" for each in lines)]) + "\n"
 
 
 def escape_markdown(text: str) -> str:
@@ -52,12 +62,12 @@ def escape_markdown(text: str) -> str:
 
 def _markdown_cell(text: str) -> str:
     """A cell: what could be markup is escaped, `<0.001` and `a_b` stay as they are."""
-    return re.sub(r"([\\`*|$]|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", line(text))
+    return re.sub(r"([\\`*|$]|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line(text))
 
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it is; no two hyphens become a dash."""
-    characters = re.sub("-(?=-)", "-\0", line(text))
+    characters = re.sub("-(?=-)", "-\0", one_line(text))
     return "".join({**LATEX, "\0": "{}"}.get(character, character) for character in characters)
 
 
@@ -68,7 +78,7 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     other = (
         f"\n% pdflatex has no sign for {foreign}: use lualatex or xelatex, with a font that has them" if foreign else ""
     )
-    comments = "\n".join(f"% {line(each)}" for text in lines for each in text.splitlines())
+    comments = "\n".join(f"% {one_line(each)}" for text in lines for each in text.splitlines())
     return "\n\n".join([NEEDS + other, *(f"{title}\n{part}" for title, part in body), comments]) + "\n"
 
 
@@ -76,7 +86,7 @@ def _tabular(table: Grid) -> tuple[str, str]:
     """The title as a comment, and the table."""
     rows = [r"\toprule", _row(table.heads), r"\midrule", *map(_row, table.rows), r"\bottomrule"]
     columns = f"l{'r' * (len(table.heads) - 1)}"
-    return f"% {line(table.title)}", "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
+    return f"% {one_line(table.title)}", "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
 
 
 def _row(row: Iterable[str]) -> str:

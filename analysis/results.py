@@ -30,7 +30,7 @@ from analysis.stats import (
 
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 
-SCORES = {
+OTHER_SCORES = {
     "chrf": "chrF",
     "rougeL": "ROUGE-L",
     "brevity_penalty": "BP",
@@ -103,7 +103,7 @@ def ablation(study: Study) -> pd.DataFrame:
         row |= {"n_seeds": len(values), "seeds": " ".join(str(seed) for seed in values)}
         row |= interval_columns(study.metric, mean_interval_t(scores))
         row |= _bootstraps(scores)
-        row |= {column: _mean(study, column, arm.name) for column in SCORES}
+        row |= {column: _mean(study, column, arm.name) for column in OTHER_SCORES}
         row["outcomes"] = _outcomes(study, arm.name)
         rows.append(row | (_difference(study, arm.name, study.control) if study.control else {}))
     return pd.DataFrame(rows)

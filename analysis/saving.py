@@ -45,19 +45,19 @@ def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str]
     for form in formats:
         figure.set_dpi(dpi)  # each time: the canvas of PDFs sets it to 72 and leaves it there
         path = stem.with_suffix(f".{form}")
-        path.write_bytes(rendered(figure, form, stem.name))
+        path.write_bytes(render(figure, form, stem.name))
         written.append(path)
     table = stem.with_suffix(".csv")
     frame.to_csv(table, index=False, lineterminator="\n")
     return [*written, table]
 
 
-def rendered(figure: Figure, form: str, name: str) -> bytes:
+def render(figure: Figure, form: str, name: str) -> bytes:
     """The figure as a file of that format; the ids of an SVG begin with name, so that several stand in one page."""
     if form == "svg":
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata=METADATA["svg"])
-        return own_ids(text.getvalue(), name).encode()
+        return prefix_ids(text.getvalue(), name).encode()
     buffer = io.BytesIO()
     if form == "png":
         FigureCanvasAgg(figure).print_png(buffer, metadata=METADATA["png"])
@@ -66,6 +66,6 @@ def rendered(figure: Figure, form: str, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def own_ids(svg: str, name: str) -> str:
+def prefix_ids(svg: str, name: str) -> str:
     """The SVG with `name-` before each id and each reference to one."""
     return re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

@@ -13,14 +13,14 @@ import pandas as pd
 
 from analysis.claims import Claim, claims, digits
 from analysis.files import read_study
+from analysis.footer import footer
 from analysis.load import RUN_COLUMNS, Arm, Study, load
-from analysis.provenance import footer
 from analysis.style import arm_style
 from analysis.tables import grids, how_to_read, markdown, number
 from core.errors import UserError, command
 
 
-def described(path: Path) -> Study | None:
+def read_description(path: Path) -> Study | None:
     """The study that study.json describes, all arms present and nothing run; None without a study.json."""
     info = read_study(path)
     if info is None:
@@ -50,7 +50,7 @@ def snapshot(path: Path) -> dict[str, Any]:
     try:
         study = load(path)
     except UserError as error:
-        bare = described(path)
+        bare = read_description(path)
         if bare is None:
             raise
         return _head(bare) | {"results": 0, "why": str(error)}

@@ -25,8 +25,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from analysis.hidden import visible
 from analysis.load import Study
+from analysis.plain_text import spell_out
 from analysis.results import level_text, on_levels
 from core.errors import UserError
 
@@ -158,7 +158,7 @@ def panels(study: Study, within: str, most: int = 6) -> list[Panel]:
     return [Panel("", tuple(names[i : i + size])) for i in range(0, len(names), size)]
 
 
-def grid(
+def panel_grid(
     rows: int, columns: int, width: float, row_height: float, extra: float = 0.0
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure of panels in the common style; extra: inches for legend and banner."""
@@ -267,6 +267,6 @@ class Signs:
     def said(self) -> list[str]:
         """One line that names them, if there are any."""
         fonts = ", ".join(dict.fromkeys(self.lacking.values()))
-        signs = " ".join(visible(sign) for sign in sorted(self.lacking) if sign.strip())
+        signs = " ".join(spell_out(sign) for sign in sorted(self.lacking) if sign.strip())
         way = "name a font that has them as font.family in a file given with --style"
         return [f"boxes in figures: {fonts} has no sign for {signs}; {way}"] if signs else []

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.footer import arm_rows, footer
 from analysis.load import Study
 from analysis.markup import Grid, latex, markdown
-from analysis.provenance import arm_rows, footer
-from analysis.results import SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
+from analysis.power_note import power_curve, power_note, seeds_seen
+from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
-from analysis.separation import power_curve, power_note, seeds_seen
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
 FACTORIAL = (
@@ -53,7 +53,7 @@ def p_text(p: float) -> str:
 def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
-    scores = [column for column in SCORES if frame[column].notna().any()]
+    scores = [column for column in OTHER_SCORES if frame[column].notna().any()]
     difference = ["difference to control"] if study.control else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric_name(study)} [95% interval]"]
     rows = []
@@ -65,7 +65,9 @@ def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
         if difference:
             cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
         rows.append(tuple(cells))
-    return Grid(f"Ablation: {study.name}", (*heads, *(SCORES[column] for column in scores), *difference), tuple(rows))
+    return Grid(
+        f"Ablation: {study.name}", (*heads, *(OTHER_SCORES[column] for column in scores), *difference), tuple(rows)
+    )
 
 
 def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
@@ -178,12 +180,10 @@ def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:
 
 def narrow(study: Study, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
-    left_out = {"chrF", "ROUGE-L", "length ratio", SCORES["cost/decode_sentences_per_cpu_s"], "p"}
+    left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
     left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)"}
     left_out |= {name.replace("_", " ") for name in study.factors}
-    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
-    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
-    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+    return grid.without(left_out)
 
 
 def show(study: Study, console: Console | None = None, made: Tables | None = None) -> None:

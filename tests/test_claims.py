@@ -12,11 +12,10 @@ import pytest
 from fake_runs import edit, write_study
 from scipy import stats as reference
 
-from analysis import observables
 from analysis.claims import NO_CONTROL, Claim, claims, digits
+from analysis.footer import footer
 from analysis.load import load
-from analysis.provenance import footer
-from analysis.questions import QUESTIONS
+from analysis.questions import QUESTIONS, measures
 from analysis.report.page import page
 from analysis.stats import Interval
 
@@ -189,7 +188,7 @@ def test_collapse_is_an_error_that_vanishes_with_the_tokens(tmp_path: Path) -> N
         rows += [{"train/step": n, "train/mse": mse, "train/nll": nll} for n in (7, 8)]
         rows[-1] |= {"diag/norm_mean": norm, "diag/cosine": 0.1 * (norm > 5)}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert observables.kept_variance(load(path), "rounding")[1] == pytest.approx(0.9 * (6.01 / 6) ** 2)
+    assert measures.variance_share(load(path), "rounding")[1] == pytest.approx(0.9 * (6.01 / 6) ** 2)
     found = verdicts(path)
     mean = math.prod(1 + 0.01 * seed**2 for seed in SEEDS) ** (1 / len(SEEDS))
     assert found["objective_collapse"].verdict == "reproduced"
@@ -205,7 +204,7 @@ def test_a_small_error_of_a_better_model_is_no_collapse(tmp_path: Path) -> None:
         good = json.loads((file.parent / "run.json").read_text())["toggles"]["token_loss"] == "none"
         row = {"train/step": 1, "train/mse": 0.001 if good else 0.2, "train/nll": 0.5 if good else 1.0}
         file.write_text(json.dumps(row) + "\n")
-    assert set(observables.hollow_error(load(path), "none", "anchor").values()) == {1.0}
+    assert set(measures.error_ratio(load(path), "none", "anchor").values()) == {1.0}
     assert verdicts(path)["objective_collapse"].verdict != "reproduced"
 
 
@@ -216,7 +215,7 @@ def test_norms_of_frequent_and_rare_types(tmp_path: Path) -> None:
         seed = json.loads((file.parent / "run.json").read_text())["seed"]
         norm = np.concatenate([np.full(10, 2.0 + 0.01 * seed**2), np.full(30, 9.0), np.ones(10), np.full(7, 99.0)])
         np.savez(file, frequency=np.concatenate([np.arange(60, 10, -1), np.zeros(7)]), norm=norm)
-    ratios = observables.frequent_to_rare(load(path), "anchor+nonorm+F4")
+    ratios = measures.frequent_to_rare(load(path), "anchor+nonorm+F4")
     assert ratios == pytest.approx({1: 2.01, 2: 2.04, 3: 2.09, 4: 2.16})
     claim = verdicts(path)["norm_imbalance"]
     assert claim.verdict == "reproduced"
@@ -235,8 +234,8 @@ def test_recovery_and_degeneration(tmp_path: Path) -> None:
         np.savez(file, t=t, nearest=nearest, fig5_t=t, oneshot_bleu=oneshot)
     found = verdicts(path)
     study = load(path)
-    assert observables.recovered(study, "anchor+norm+F1")[2] == pytest.approx(76)
-    assert observables.one_shot_drop(study, "anchor+norm+F1")[2] == pytest.approx(31.2)
+    assert measures.recovery(study, "anchor+norm+F1")[2] == pytest.approx(76)
+    assert measures.one_shot_drop(study, "anchor+norm+F1")[2] == pytest.approx(31.2)
     assert found["noise_insufficient"].verdict == found["noise_degeneration"].verdict == "reproduced"
     reprobe(path, nearest=np.array([0.3, 0.2, 0.1, 0.0, 0.0]))
     assert verdicts(path)["noise_insufficient"].verdict == "undecided"  # all seeds alike: no spread

@@ -15,12 +15,12 @@ from fake_search import write_search
 from test_paper_figures import overlaps
 
 from analysis.figures import ablation, drawing, one_shot
-from analysis.figures.names import WIDEST, drawable, drawn_names
+from analysis.figures.names import WIDEST, shorten_each, shorten_names
 from analysis.formats import COLUMN, PAGE
 from analysis.load import load
 from analysis.report.sections import figures as section
 from analysis.style import styled, text_width
-from analysis.tuned.data import tuned
+from analysis.tuned.data import load_search
 
 NAMES = [r"$x_1$ at $5 or $6 \alpha", "two\nlines\tof\u202e 100% {a}_b^c", "x" * 70 + " one", "x" * 70 + " two"]
 DRAWN = [r"$x_1$ at $5 or $6 \alpha", "two lines of⟨U+202E⟩ 100% {a}_b^c", f"{'x' * 21}…{'x' * 6} one"]
@@ -89,7 +89,7 @@ def test_the_figures_of_a_search_show_them_too(tmp_path: Path) -> None:
     edit(search / "search.json", arms=[arm | {"label": n} for arm, n in zip(arms, NAMES, strict=True)])
     for folder in ("token_loss", "token_loss-tuned"):
         named(tmp_path / folder)
-    found = tuned(search)
+    found = load_search(search)
     assert found is not None
     drawing.redraw_search(found, tmp_path / "out", ["svg"], TEXT)
     for module in drawing.SEARCH_MODULES:
@@ -107,17 +107,17 @@ def test_mathematics_of_our_own_stays_and_a_style_can_ask_for_more(
 
 
 def test_drawn_names_are_short_and_differ() -> None:
-    drawn = drawn_names({"a": "y" * 99, "b": "y" * 99 + "!", "c": "y" * 99, "d": "z"})
+    drawn = shorten_each({"a": "y" * 99, "b": "y" * 99 + "!", "c": "y" * 99, "d": "z"})
     assert len(set(drawn.values())) == 4
     assert drawn["d"] == "z"
     assert max(map(text_width, drawn.values())) <= WIDEST + text_width(" (2)")
-    assert text_width(drawn_names({"a": "W" * 5000})["a"]) <= WIDEST
+    assert text_width(shorten_each({"a": "W" * 5000})["a"]) <= WIDEST
 
 
 def test_a_study_of_plain_names_is_as_it_was(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "modules", seeds=(1,)))
     for field in dataclasses.fields(study):
-        one, other = getattr(study, field.name), getattr(drawable(study), field.name)
+        one, other = getattr(study, field.name), getattr(shorten_names(study), field.name)
         if isinstance(one, pd.DataFrame):
             pd.testing.assert_frame_equal(one, other)
         elif field.name != "probes":

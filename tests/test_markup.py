@@ -13,8 +13,8 @@ from fake_search import write_search
 from analysis import markup, tables
 from analysis.load import load
 from analysis.markup import Grid
-from analysis.tuned.data import tuned
-from analysis.tuned.writing import write
+from analysis.tuned.data import load_search
+from analysis.tuned.writing import write_tables
 
 PDFLATEX = shutil.which("pdflatex")
 NAMES = [
@@ -42,9 +42,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit(next((root / "token_loss").glob("rounding-s1-*/run.json")), state="failed", reason="\n".join(NAMES))
     edit(next((root / "token_loss").glob("anchor-s1-*/run.json")), outcome="diverged", command=NAMES[2])
     tables.write(load(root / "token_loss"), root / "out")
-    found = tuned(search)
+    found = load_search(search)
     assert found is not None
-    write(found, root / "out")
+    write_tables(found, root / "out")
     return root / "out"
 
 

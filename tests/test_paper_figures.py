@@ -20,7 +20,7 @@ from analysis.figures.__main__ import inches
 from analysis.figures.common import TooTall
 from analysis.formats import COLUMN, PAGE
 from analysis.load import Study, load
-from analysis.saving import fix_layout, own_ids, rendered, save
+from analysis.saving import fix_layout, prefix_ids, render, save
 from analysis.style import RC, SMALL, STYLE, read_style, styled
 from core.errors import UserError
 
@@ -182,7 +182,7 @@ def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> 
         used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
         assert used
         assert {one or other for one, other in used} <= set(ids)
-    assert own_ids('<g id="a" clip-path="url(#b)"/><use xlink:href="#c"/>', "x") == (
+    assert prefix_ids('<g id="a" clip-path="url(#b)"/><use xlink:href="#c"/>', "x") == (
         '<g id="x-a" clip-path="url(#x-b)"/><use xlink:href="#x-c"/>'
     )
 
@@ -217,7 +217,7 @@ def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path:
         fix_layout(figure)
         figure.savefig(tmp_path / "savefig.png", metadata={"Software": None})
         figure.set_dpi(RC["savefig.dpi"])
-        assert rendered(figure, "png", "x") == (tmp_path / "savefig.png").read_bytes()
+        assert render(figure, "png", "x") == (tmp_path / "savefig.png").read_bytes()
     plt.close(figure)
 
 

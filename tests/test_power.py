@@ -9,10 +9,11 @@ from fake_runs import edit, write_study
 from scipy import stats as reference
 from statsmodels.stats.power import TTestPower
 
-from analysis import separation, tables
+from analysis import power_note as note
+from analysis import tables
 from analysis.load import load
 from analysis.power import detectable, power, seeds_to_separate, spread_factors
-from analysis.separation import power_curve, power_note, questions
+from analysis.power_note import main_comparisons, power_curve, power_note
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
@@ -90,7 +91,7 @@ def test_the_note_by_hand(tmp_path: Path) -> None:
 
 def test_a_factorial_asks_about_its_main_effects(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "modules", seeds=(1, 2)))
-    assert list(questions(study)["name"]) == ["anchor loss", "embedding norm", "noise factor 4 vs 1"]
+    assert list(main_comparisons(study)["name"]) == ["anchor loss", "embedding norm", "noise factor 4 vs 1"]
     assert "noise factor 4 vs 1 " in power_note(study)[0]
     assert "\n".join(power_note(study)) in "\n".join(tables.tabulate(study).lines)
 
@@ -128,7 +129,7 @@ def test_differences_without_a_spread_are_named_as_such(tmp_path: Path) -> None:
     path = write_study(tmp_path, "noise_factor", seeds=(1, 2, 3))
     control, same = [72.3, 52.3, 2.3], [70.1, 50.1, 0.1]
     study = load(rescored(path, {"F4": control, "": same}))
-    assert set(questions(study)["sd"]) == {0.0}
+    assert set(main_comparisons(study)["sd"]) == {0.0}
     assert power_note(study) == ["Power: unknown, all seeds gave the same differences: how they vary is not known."]
     study = load(rescored(path, {"F4": control, "F1": [60.0, 50.0, 5.0], "": same}))
     assert set(power_curve(study)["comparison"]) == {"F1 − F4"}
@@ -140,7 +141,7 @@ def test_differences_without_a_spread_are_named_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(0.04, "0.04"), (0.1, "0.1"), (19.14, "19.1"), (250.4, "250")])
 def test_a_size_is_never_written_as_nothing(value: float, text: str) -> None:
-    assert separation._size(value) == text
+    assert note._size(value) == text
 
 
 def test_beyond_twenty_seeds_no_larger_number_is_looked_at(tmp_path: Path) -> None:

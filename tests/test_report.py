@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.load import load
-from analysis.report import chart, tables
+from analysis.report import chart, html_tables
 from analysis.report.__main__ import write
-from analysis.report.alternative import describe
-from analysis.report.drawing import inline
-from analysis.report.html import data_uri, escape, script_data, tag, visible
+from analysis.report.alt_text import describe
+from analysis.report.html import data_uri, escape, script_data, spell_out, tag
+from analysis.report.inline_svg import inline
 from analysis.report.page import page
 from analysis.report.sections import curves, samples
 from analysis.report.sections.tuned import search_of
@@ -146,8 +146,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 @given(st.text())
 def test_escaped_text_reads_as_it_was(text: str) -> None:
     parsed = Page(tag("p", text, title=text))
-    assert parsed.elements[0][1]["title"] == visible(text)
-    assert "".join(parsed.text) == visible(text)
+    assert parsed.elements[0][1]["title"] == spell_out(text)
+    assert "".join(parsed.text) == spell_out(text)
     assert set(escape(text)).isdisjoint("<>\"'\u2028\u202e")
     block = script_data({"x": text}, "d")
     assert json.loads(re.sub(r"^<script[^>]*>|</script>$", "", block)) == {"x": text}
@@ -229,15 +229,15 @@ def test_failed_diverged_and_missing_runs_are_listed_with_reasons(tmp_path: Path
 
 def test_cells_sort_by_their_numbers() -> None:
     cells = ["79.2 [74.4, 84.0]", "−27.5 [−63.4, +8.4]", "<0.001", "about 5", "[+27.0, +35.1]", "1,234", "1e-05", "✓"]
-    assert [tables.number(cell) for cell in cells] == [79.2, -27.5, 0.001, 5, 27, 1234, 1e-05, None]
-    assert tables.is_numeric(["1.0", "n/a", "control", "−2"])
-    assert not tables.is_numeric(["✓", "–"]) and not tables.is_numeric(["n/a", ""])
+    assert [html_tables.leading_number(cell) for cell in cells] == [79.2, -27.5, 0.001, 5, 27, 1234, 1e-05, None]
+    assert html_tables.is_numeric(["1.0", "n/a", "control", "−2"])
+    assert not html_tables.is_numeric(["✓", "–"]) and not html_tables.is_numeric(["n/a", ""])
 
 
 def test_curves_are_thinned_evenly_with_both_ends() -> None:
     steps = np.arange(10, 10_010, 10)
     frame = pd.DataFrame({"run": "a", "train/step": steps, "x": steps / 7})
-    kept = curves.thinned(frame, "x")
+    kept = curves.thin(frame, "x")
     assert len(kept) == curves.POINTS
     assert (kept.index[0], kept.index[-1]) == (10, 10_000)
     assert set(np.diff(kept.index)) == {100, 110}
@@ -282,15 +282,15 @@ def test_alternative_texts_are_made_of_the_numbers() -> None:
 
 
 def test_samples_are_those_that_all_arms_share(modules: Path) -> None:
-    read = samples.read(load(modules))
+    read = samples.read_samples(load(modules))
     assert read is not None
     assert (read.seed, read.total, len(read.rows)) == (1, 30, 8)
     assert (len(read.ids), read.ids[0], read.ids[-1]) == (samples.SENTENCES, 0, 29)
-    some = samples.chosen(list(range(400)), list(range(20)))
+    some = samples.choose(list(range(400)), list(range(20)))
     assert (len(some), sum(i < 20 for i in some), some[-1]) == (12, 8, 399)
-    assert samples.chosen(list(range(400)), []) == samples.spread(list(range(400)), 12)
-    assert samples.changed(["a", "b", "c"], ["a", "x"]) == "a <mark>b</mark> <mark>c</mark>"
-    assert samples.changed(["a"], None) == "a"
+    assert samples.choose(list(range(400)), []) == samples.spread(list(range(400)), 12)
+    assert samples.mark_changes(["a", "b", "c"], ["a", "x"]) == "a <mark>b</mark> <mark>c</mark>"
+    assert samples.mark_changes(["a"], None) == "a"
 
 
 def test_downloads_hold_what_was_measured(made: str, modules: Path) -> None:

@@ -14,10 +14,10 @@ from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.load import load
 from analysis.stats import mean_interval_t, paired
-from analysis.tuned import text
-from analysis.tuned.data import Tuned, tuned
-from analysis.tuned.lines import lines
-from analysis.tuned.writing import report
+from analysis.tuned import tables as text
+from analysis.tuned.data import Search, load_search
+from analysis.tuned.footer import search_footer
+from analysis.tuned.writing import show_and_write
 from core.errors import UserError
 
 ARMS = 8
@@ -30,14 +30,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(path: Path) -> Tuned:
+def found(path: Path) -> Search:
     """The same, read."""
-    read = tuned(path)
+    read = load_search(path)
     assert read is not None
     return read
 
 
-def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path, found: Tuned) -> None:
+def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path, found: Search) -> None:
     default, best = load(path.parent / "modules"), load(path.parent / "modules-tuned")
     for _, row in found.arms.iterrows():
         before, after = (study.values("bleu", row["arm"]) for study in (default, best))
@@ -50,7 +50,7 @@ def test_both_columns_are_the_studies_own_and_differences_are_paired(path: Path,
         assert row["verdict"] == ("helps" if row["arm"].endswith("F1") else "undecided")
 
 
-def test_the_grid_names_options_and_what_was_spent(found: Tuned) -> None:
+def test_the_grid_names_options_and_what_was_spent(found: Search) -> None:
     grid = text.arms_grid(found)
     assert len(grid.rows) == ARMS and all(len(row) == len(grid.heads) for row in grid.rows)
     spent = {row[grid.heads.index("trials")] for row in grid.rows}
@@ -62,7 +62,7 @@ def test_the_grid_names_options_and_what_was_spent(found: Tuned) -> None:
     found.search["best"]["anchor+norm+F4"]["params"] = best
 
 
-def test_effects_of_the_factorial_stand_side_by_side(found: Tuned) -> None:
+def test_effects_of_the_factorial_stand_side_by_side(found: Search) -> None:
     grid = text.effects_grid(found)
     assert grid is not None and len(grid.rows) == 7
     frame = found.effects.set_index("effect")
@@ -81,7 +81,7 @@ def test_a_seed_that_one_column_lacks_counts_in_neither(tmp_path: Path) -> None:
         twin = next(best.glob(f"{record['arm']}-s{record['seed']}-*/scores.json"))
         edit(twin, bleu=json.loads(scores.read_text())["bleu"])
     edit(next(best.glob("rounding+nonorm+F1-s3-*")) / "run.json", state="pending")
-    found = tuned(path)
+    found = load_search(path)
     assert found is not None
     row = found.arms.set_index("arm").loc["rounding+nonorm+F1"]
     kept = [load(default).values("bleu", "rounding+nonorm+F1")[seed] for seed in (1, 2)]
@@ -89,12 +89,12 @@ def test_a_seed_that_one_column_lacks_counts_in_neither(tmp_path: Path) -> None:
     assert (row["default_n"], row["best_n"], row["left_out"]) == (2, 2, "3")
     assert list(found.effects["estimate_default"]) == list(found.effects["estimate_best"])
     assert set(found.effects["seeds"]) == {"1 2"} and set(found.effects["n_seeds_default"]) == {2}
-    told = "\n".join(lines(found))
+    told = "\n".join(search_footer(found))
     assert "no result of them: rounding · nonorm · F1: 3." in told
     assert "Verdicts that differ: none" in told and "changed: none is shown" in told
 
 
-def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Tuned) -> None:
+def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Search) -> None:
     """Per seed: contrast at own best minus contrast at the default."""
     seeds = []
     for study in (load(path.parent / "modules-tuned"), load(path.parent / "modules")):
@@ -107,7 +107,7 @@ def test_the_change_of_an_effect_is_tested_itself(path: Path, found: Tuned) -> N
     )
     grid = text.effects_grid(found)
     assert grid is not None and grid.rows[2][-1] == "falls"
-    assert any("noise factor 4 vs 1 falls" in line for line in lines(found))
+    assert any("noise factor 4 vs 1 falls" in line for line in search_footer(found))
 
 
 def test_columns_that_differ_in_more_than_what_was_tuned_are_named(tmp_path: Path) -> None:
@@ -116,29 +116,29 @@ def test_columns_that_differ_in_more_than_what_was_tuned_are_named(tmp_path: Pat
         for run in (tmp_path / which).glob("*/run.json"):
             config = json.loads(run.read_text())["config"]
             edit(run, config=config | {"updates": updates, "lr": updates / 1e5})
-    found = tuned(path)
+    found = load_search(path)
     assert found is not None
-    assert "Note: the columns differ in more than what was tuned: updates." in lines(found)
+    assert "Note: the columns differ in more than what was tuned: updates." in search_footer(found)
 
 
-def test_what_importance_rests_on_is_said(found: Tuned) -> None:
+def test_what_importance_rests_on_is_said(found: Search) -> None:
     """Three points an arm are trained to the end (one of four is pruned)."""
-    told = "\n".join(lines(found))
+    told = "\n".join(search_footer(found))
     assert "Options of training were seen at only 3 points of an arm" in told
     assert "than the default was best in" in told and "the same number in every arm" in told
 
 
-def test_lines_say_how_it_was_done_and_what_regressed(found: Tuned) -> None:
-    told = "\n".join(lines(found))
+def test_lines_say_how_it_was_done_and_what_regressed(found: Search) -> None:
+    told = "\n".join(search_footer(found))
     assert "No interval although there are seeds: anchor · norm · F4, anchor · nonorm · F4, rounding" in told
     for wanted in ("search seeds 101, 102", "same budget", "30 min", "4 rounds", "fANOVA", "Mean gain of tuning"):
         assert wanted in told
-    assert lines(found)[0] == found.search["banner"]
+    assert search_footer(found)[0] == found.search["banner"]
 
 
 def test_files_are_written_and_the_same_twice(path: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        assert report(path, tmp_path / folder, quiet=True)
+        assert show_and_write(path, tmp_path / folder, quiet=True)
     first, second = (sorted((tmp_path / folder / path.name).iterdir()) for folder in ("a", "b"))
     assert [p.name for p in first] == [p.name for p in second]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
@@ -156,7 +156,27 @@ def found_arms(path: Path) -> list[dict[str, str]]:
     return list(json.loads((path / "search.json").read_text())["arms"])
 
 
-def test_the_front_is_not_beaten(found: Tuned) -> None:
+def test_arms_with_spaces_of_their_own(tmp_path: Path) -> None:
+    """The other method has no steps and another default: neither counts as something that its best point changed."""
+    path = write_search(tmp_path, "token_loss")
+    search = json.loads((path / "search.json").read_text())
+    of_all = {key: search[key] for key in ("dimensions", "trained", "defaults")}
+    own = {"dimensions": {"lr": search["dimensions"]["lr"]}, "trained": ["lr"], "defaults": {"lr": 0.007}}
+    best = search["best"] | {"none": search["best"]["none"] | {"params": {"lr": 0.007}}}
+    trials = [t | {"params": {"lr": 0.007}} if t["arm"] == "none" else t for t in search["trials"]]
+    spaces = {arm["name"]: own if arm["name"] == "none" else of_all for arm in search["arms"]}
+    edit(path / "search.json", own=spaces, best=best, trials=trials)
+    found = load_search(path)
+    assert found and text.options_text(found, "none") == "the default"
+    told = "\n".join(search_footer(found))
+    assert "; none: learning rate; " in told and "anchor: learning rate, warm-up, dropout, K, sampler's F; " in told
+    assert "best in 3 of 4 arms" in told or "best in 2 of 4 arms" in told
+    assert show_and_write(path, tmp_path / "figures", ["svg"], True, {})
+    front = next(grid for grid in text.grids(found) if grid.title.startswith("Pareto"))
+    assert {row[4] for row in front.rows if row[0] == "none"} == {"n/a"}
+
+
+def test_the_front_is_not_beaten(found: Search) -> None:
     for _, own in found.trials.groupby("arm"):
         front = own[own["front"]].sort_values("decode_ms")
         assert len(front) and (front["value"].diff().dropna() > 0).all(), "slower only where it is better"
@@ -166,11 +186,11 @@ def test_without_comparison_it_says_so(tmp_path: Path) -> None:
     path = write_search(tmp_path, pareto=False)
     (tmp_path / "modules-tuned").rename(tmp_path / "elsewhere")
     edit(path / "search.json", finished=False, importance=None)
-    found = tuned(path)
+    found = load_search(path)
     assert found is not None and found.best is None and found.importance.empty
     assert text.arms_grid(found).rows[0][2] == "n/a" and text.effects_grid(found) is None
-    assert any("modules-tuned" in line for line in lines(found))
-    assert any("not finished" in line for line in lines(found))
+    assert any("modules-tuned" in line for line in search_footer(found))
+    assert any("not finished" in line for line in search_footer(found))
     with pytest.raises(Missing, match="not run"):
         figure.figure(found)
     written, skipped = drawing.redraw_search(found, tmp_path / "out")
@@ -184,17 +204,17 @@ def test_a_search_in_its_first_round_is_read(tmp_path: Path, arms: set[str] | No
     search = json.loads((path / "search.json").read_text())
     best = {arm: None if arms is None or arm in arms else point for arm, point in search["best"].items()}
     edit(path / "search.json", best=best, importance=None, pareto=None, finished=False, rounds=1 if arms else 0)
-    found = tuned(path)
+    found = load_search(path)
     assert found is not None
-    told = [line for line in lines(found) if "than the default was best in" in line]
+    told = [line for line in search_footer(found) if "than the default was best in" in line]
     assert [line.partition(" of ")[2][:6] for line in told] == (["7 arms"] if arms else [])
     rows = {row[0]: row[6] for row in text.arms_grid(found).rows}
     assert list(rows.values()).count("no complete trial") == len(arms or best)
-    assert report(path, tmp_path / "figures", ["svg"], True, {})
+    assert show_and_write(path, tmp_path / "figures", ["svg"], True, {})
 
 
 def test_a_folder_without_a_search_is_none_and_a_broken_one_is_named(tmp_path: Path) -> None:
-    assert tuned(tmp_path) is None and not report(tmp_path, tmp_path)
+    assert load_search(tmp_path) is None and not show_and_write(tmp_path, tmp_path)
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(UserError, match=r"search.json is not readable"):
-        tuned(tmp_path)
+        load_search(tmp_path)

@@ -45,15 +45,17 @@ def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
     from analysis.figures.drawing import redraw  # these take seconds: not for --help
-    from analysis.files import told, writing
+    from analysis.files import describe_written, writing
     from analysis.load import load
     from analysis.style import read_style
     from analysis.tables import show, tabulate, write
-    from analysis.tuned.writing import report
+    from analysis.tuned.writing import show_and_write
 
     style = read_style(options.style) if options.style else {}
     folders = [
-        path for path in options.study_dir if not report(path, options.out, options.formats, options.quiet, style)
+        path
+        for path in options.study_dir
+        if not show_and_write(path, options.out, options.formats, options.quiet, style)
     ]
     for study in [load(path) for path in folders]:
         made = tabulate(study)
@@ -62,7 +64,7 @@ def main() -> None:
             written += write(study, options.out / study.name, made)
         if not options.quiet:
             show(study, made=made)
-        print(told(written))
+        print(describe_written(written))
         for line in skipped:
             print(line)
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.formats import COLUMN, PAGE
 from analysis.load import Study
-from analysis.style import Look, Panel, arm_handle, banner, grid, legend, legend_height, panels, range_text
+from analysis.style import Look, Panel, arm_handle, banner, legend, legend_height, panel_grid, panels, range_text
 
 
 class Missing(Exception):
@@ -126,7 +126,7 @@ def facets(
         return _matrix(columns, metrics, common_x, width, extra)
     rows = -(-len(metrics) // max(1, round(width / 1.7)))
     across = -(-len(metrics) // rows)
-    fig, axes = grid(rows, across, width, 1.25 if rows > 1 else 1.7, extra)
+    fig, axes = panel_grid(rows, across, width, 1.25 if rows > 1 else 1.7, extra)
     flat = [ax for row in axes for ax in row]
     for ax in flat[len(metrics) :]:
         ax.remove()
@@ -153,7 +153,7 @@ def _matrix(
     extra += 0.3 * (len(parts) - 1)
     if len(parts) > 1 and rows * height + extra > TALLEST:
         raise TooTall(f"{len(columns)} x {len(metrics)} panels do not fit on a page in a column {width:g} inches wide")
-    fig, axes = grid(rows, len(parts[0]), width, height, extra)
+    fig, axes = panel_grid(rows, len(parts[0]), width, height, extra)
     cells: list[Cell] = []
     for block, part in enumerate(parts):
         own = axes[block * len(metrics) : (block + 1) * len(metrics)]

@@ -29,12 +29,12 @@ from analysis.figures import (
     tuned,
 )
 from analysis.figures.common import Missing, TooTall, name_missing, only_drawn
-from analysis.figures.names import drawable, drawable_search, search_names, whole
+from analysis.figures.names import restore_names, search_names, shorten_names, shorten_search_names
 from analysis.formats import FORMATS
 from analysis.load import Study
 from analysis.saving import save
 from analysis.style import Panel, Signs, arm_handle, styled
-from analysis.tuned.data import Tuned
+from analysis.tuned.data import Search
 from core.errors import UserError
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
@@ -63,7 +63,7 @@ def draw_panel(ax: Axes, study: Study, name: str, metric: str) -> Axes:
 
     Raises UserError if there is no such figure or metric, or no data for it. Size and fonts are those of the axes.
     """
-    module, study = _named(name), drawable(study)
+    module, study = _named(name), shorten_names(study)
     metrics: Mapping[str, str] = getattr(module, "METRICS", {})
     if metric not in metrics:
         raise UserError(f"{name} has no panel {metric!r}; it has {', '.join(metrics) or 'none that stands alone'}")
@@ -82,8 +82,8 @@ def draw_panel(ax: Axes, study: Study, name: str, metric: str) -> Axes:
 
 def draw_module(module: Any, study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """A module's figure with names that can be drawn, and its frame with whole names; for use within the style."""
-    figure, frame = module.figure(drawable(study), width)
-    return figure, whole(frame, {arm.name: arm.label for arm in study.arms}, study.control)
+    figure, frame = module.figure(shorten_names(study), width)
+    return figure, restore_names(frame, {arm.name: arm.label for arm in study.arms}, study.control)
 
 
 def redraw(
@@ -113,15 +113,15 @@ def redraw(
 
 
 def redraw_search(
-    found: Tuned, out: Path, formats: Iterable[str] = FORMATS, style: Style | None = None
+    found: Search, out: Path, formats: Iterable[str] = FORMATS, style: Style | None = None
 ) -> tuple[list[Path], list[str]]:
     """The same for a search and the two studies made after it."""
     with styled(style), Signs() as signs:
-        drawn, names = drawable_search(found), search_names(found)  # how much of a name fits depends on the style
+        drawn, names = shorten_search_names(found), search_names(found)  # how much of a name fits depends on the style
 
         def draw_one(module: Any, _: float | None) -> tuple[Figure, pd.DataFrame]:
             figure, frame = module.figure(drawn)
-            return figure, whole(frame, names)
+            return figure, restore_names(frame, names)
 
         written, said = _write(SEARCH_MODULES, draw_one, out, formats, None)
         return written, said + signs.said()

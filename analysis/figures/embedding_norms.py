@@ -15,7 +15,18 @@ from matplotlib.lines import Line2D
 from analysis.figures.common import Missing, blocks, only_drawn
 from analysis.formats import PAGE
 from analysis.load import Study
-from analysis.style import Look, Panel, arm_handle, arm_style, banner, grid, legend, legend_height, panels, seeds_text
+from analysis.style import (
+    Look,
+    Panel,
+    arm_handle,
+    arm_style,
+    banner,
+    legend,
+    legend_height,
+    panel_grid,
+    panels,
+    seeds_text,
+)
 from core.run_folder import PROBES
 
 NAME = "embedding_norms"
@@ -98,7 +109,7 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     parts = blocks(panels(study, within="embedding_norm", most=4), width or PAGE)
     extra = 0.4 + 0.5 * len(parts) + legend_height(study, width or PAGE)
     rows = len(kinds) * len(parts)
-    fig, axes = grid(rows, len(parts[0]), width or PAGE, 1.5 if len(parts) == 1 else 1.2, extra)
+    fig, axes = panel_grid(rows, len(parts[0]), width or PAGE, 1.5 if len(parts) == 1 else 1.2, extra)
     for i, row in enumerate(axes):
         kind, panel_row = kinds[i % len(kinds)], parts[i // len(kinds)]
         _draw_row(row, study, stats, kind, panel_row)

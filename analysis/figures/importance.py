@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 from analysis.figures.common import Missing
 from analysis.formats import COLUMN
 from analysis.style import SMALL, Page, banner
-from analysis.tuned.data import Tuned
-from analysis.tuned.text import label
+from analysis.tuned.data import Search
+from analysis.tuned.tables import label
 
 NAME = "importance"
 
 
-def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
+def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     """A matrix of shares, a row per arm and a column per option, on column width."""
     import seaborn  # takes a second and brings scipy.stats and statsmodels: only who draws this figure waits for them
 

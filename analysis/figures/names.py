@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.hidden import line
 from analysis.load import Study
+from analysis.plain_text import one_line
 from analysis.style import text_width
-from analysis.tuned.data import Tuned
+from analysis.tuned.data import Search
 
 WIDEST = 1.9
 """Inches of a name that are drawn; of a wider one its beginning and its end."""
@@ -21,9 +21,9 @@ MOST = 100
 """Characters of a name that are looked at."""
 
 
-def drawn_name(name: str) -> str:
+def shorten_name(name: str) -> str:
     """One line at most WIDEST inches wide."""
-    text = line(name)
+    text = one_line(name)
     if text_width(text[:MOST]) <= WIDEST and len(text) <= MOST:
         return text
     for kept in range(min(MOST, len(text)), 0, -1):
@@ -33,20 +33,20 @@ def drawn_name(name: str) -> str:
     return cut
 
 
-def drawn_names(names: Mapping[str, str]) -> dict[str, str]:
+def shorten_each(names: Mapping[str, str]) -> dict[str, str]:
     """Names by any key; those that would look alike are numbered."""
     drawn: dict[str, str] = {}
     for key, name in names.items():
-        text, count = drawn_name(name), 1
+        text, count = shorten_name(name), 1
         while (text if count == 1 else f"{text} ({count})") in drawn.values():
             count += 1
         drawn[key] = text if count == 1 else f"{text} ({count})"
     return drawn
 
 
-def drawable(study: Study) -> Study:
+def shorten_names(study: Study) -> Study:
     """The study with drawn names of arms, levels and banner."""
-    names = drawn_names({arm.name: arm.label for arm in study.arms})
+    names = shorten_each({arm.name: arm.label for arm in study.arms})
     frames = {
         name: frame.assign(label=frame["arm"].map(names)) if len(frame) else frame
         for name, frame in (("scores", study.scores), ("steps", study.steps), ("metrics", study.metrics))
@@ -55,7 +55,7 @@ def drawable(study: Study) -> Study:
     factors = {name: [_level(each) for each in levels] for name, levels in study.factors.items()}
     info = dict(study.info)
     if info.get("banner"):
-        info["banner"] = line(info["banner"])
+        info["banner"] = one_line(info["banner"])
     if info.get("arms"):
         info["arms"] = [arm | {"toggles": _levels(arm.get("toggles") or {})} for arm in info["arms"]]
     return dataclasses.replace(study, info=info, arms=arms, factors=factors, **frames)
@@ -66,27 +66,27 @@ def _levels(toggles: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _level(level: Any) -> Any:
-    return drawn_name(level) if isinstance(level, str) else level
+    return shorten_name(level) if isinstance(level, str) else level
 
 
-def whole(frame: pd.DataFrame, names: Mapping[str, str], control: str | None = None) -> pd.DataFrame:
+def restore_names(frame: pd.DataFrame, names: Mapping[str, str], control: str | None = None) -> pd.DataFrame:
     """The frame of a figure with whole names in place of drawn ones; names: of the arms, by arm."""
-    drawn = drawn_names(names)
+    drawn = shorten_each(names)
     back = {drawn[arm]: name for arm, name in names.items()}
     if control:  # differences are named after both arms
         back |= {f"{drawn[arm]} - {drawn[control]}": f"{name} - {names[control]}" for arm, name in names.items()}
     return frame.assign(label=frame["label"].map(lambda label: back.get(label, label)))
 
 
-def drawable_search(found: Tuned) -> Tuned:
+def shorten_search_names(found: Search) -> Search:
     """A search, and the studies made after it, with drawn names."""
-    names = drawn_names(search_names(found))
+    names = shorten_each(search_names(found))
     search = found.search | {"arms": [arm | {"label": names[arm["name"]]} for arm in found.search["arms"]]}
-    search["banner"] = line(search.get("banner") or "")
-    default, best = (drawable(study) if study else None for study in (found.default, found.best))
+    search["banner"] = one_line(search.get("banner") or "")
+    default, best = (shorten_names(study) if study else None for study in (found.default, found.best))
     return dataclasses.replace(found, search=search, default=default, best=best)
 
 
-def search_names(found: Tuned) -> dict[str, str]:
+def search_names(found: Search) -> dict[str, str]:
     """The arms of a search: name -> label."""
     return {arm["name"]: str(arm["label"]) for arm in found.search["arms"]}

@@ -8,12 +8,12 @@ from analysis.figures.common import Missing, plain_numbers
 from analysis.formats import COLUMN
 from analysis.results import NAMES
 from analysis.style import Page, arm_handle, arm_style, banner, legend
-from analysis.tuned.data import Tuned
+from analysis.tuned.data import Search
 
 NAME = "pareto"
 
 
-def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
+def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     """Trials as dots, fronts as steps, on column width."""
     frame = found.trials
     if not found.search.get("pareto") or frame.empty:

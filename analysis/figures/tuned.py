@@ -14,17 +14,17 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.ablation import draw_interval, effect_text, limits
 from analysis.figures.common import Missing
 from analysis.formats import PAGE
+from analysis.power_note import seeds_seen
 from analysis.results import NAMES
-from analysis.separation import seeds_seen
 from analysis.style import GREY, Look, Page, arm_style, banner, legend
-from analysis.tuned.data import Tuned
+from analysis.tuned.data import Search
 
 NAME = "tuned"
 WHEN = {"default": "all arms at the default", "best": "each arm at its own best"}
 OFFSET = 0.17
 
 
-def statistics(found: Tuned) -> pd.DataFrame:
+def statistics(found: Search) -> pd.DataFrame:
     """A row per arm (kind arm) or effect (kind main, interaction) and per `when` (default, best)."""
     rows = []
     for when in WHEN:
@@ -56,7 +56,7 @@ def draw_pairs(ax: Axes, rows: pd.DataFrame, looks: dict[str, Look]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6))
 
 
-def figure(found: Tuned) -> tuple[Figure, pd.DataFrame]:
+def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     """Arms, and effects where there are any, on page width."""
     if found.default is None or found.best is None:
         raise Missing("the arms have not run at the default and at their own best yet")

@@ -5,27 +5,27 @@ insufficient noise and the noise factor, all together, few steps. A mechanism an
 """
 
 from analysis.load import Study
-from analysis.questions.base import NOISE, NORM, TOKEN, Asked, Change, Claimed, Question, anchored, noisy
+from analysis.questions.base import NOISE, NORM, TOKEN, Asked, Change, Claimed, Question, is_anchor, is_noisy
 from analysis.questions.mechanisms import ERROR, FALL, LENGTH, RECOVERY, VARIANCE
-from analysis.questions.scores import GAIN, few_steps, is_of_steps, together
+from analysis.questions.scores import GAIN, all_three, few_steps, is_of_steps
 
 __all__ = ["QUESTIONS", "Question", "asked_of", "unknown_claims"]
 
-NO_ANCHOR = Change(TOKEN, "rounding", "the rounding loss in place of the anchor loss", anchored)
-LOW_NOISE = Change(NOISE, 1.0, "F = 1 in place of F > 1", noisy)
+NO_ANCHOR = Change(TOKEN, "rounding", "the rounding loss in place of the anchor loss", is_anchor)
+LOW_NOISE = Change(NOISE, 1.0, "F = 1 in place of F > 1", is_noisy)
 NO_NORM = Change(NORM, "none", "no embedding norm")
 
 CHANGES: tuple[Claimed | Asked, ...] = (
     Claimed(
         "objective_collapse",
         "The denoising objective alone, without a token loss, is minimised by collapse: error and tokens vanish.",
-        Change(TOKEN, "none", "no token loss", anchored),
+        Change(TOKEN, "none", "no token loss", is_anchor),
         ERROR,
     ),
     Claimed(
         "rounding_collapse",
         "The rounding loss does not prevent this collapse.",
-        Change(TOKEN, "rounding", "the rounding loss", anchored),
+        Change(TOKEN, "rounding", "the rounding loss", is_anchor),
         ERROR,
     ),
     Claimed(
@@ -56,7 +56,7 @@ CHANGES: tuple[Claimed | Asked, ...] = (
         FALL,
     ),
     Claimed("noise_score", "A noise factor above 1 improves the score.", LOW_NOISE, GAIN),
-    Asked("all_three", lambda study: all(each.varied(study) for each in (NO_ANCHOR, NO_NORM, LOW_NOISE)), together),
+    Asked("all_three", lambda study: all(each.varied(study) for each in (NO_ANCHOR, NO_NORM, LOW_NOISE)), all_three),
 )
 QUESTIONS: tuple[Claimed | Asked, ...] = (
     *CHANGES,

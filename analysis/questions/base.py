@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from analysis.arms import full, levels_of, number_of, replaced, setting
 from analysis.load import Arm, Study
-from analysis.observables import Seeds
+from analysis.questions.full_model import arm_with, full_model, levels_of, number_of, option_of
+from analysis.questions.measures import Seeds
 from analysis.results import metric_name
 from analysis.stats import Interval, mean_interval_t, t_pvalue
 
@@ -93,7 +93,7 @@ class Question:
 Note = Callable[[Study, Sequence[Arm], np.ndarray], str]
 
 
-def lost(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
+def seeds_note(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
     """What is odd about the runs behind the values: seeds that gave none, runs that diverged; empty if nothing is."""
     names = [arm.name for arm in arms]
     scored, failed = (frame[frame["arm"].isin(names)] for frame in (study.scores, study.failed))
@@ -101,9 +101,9 @@ def lost(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
     missing, odd = len(seeds) - len(x), scored[scored["outcome"] != "ok"]
     why = "failed, not finished, or without what is measured here"
     fewer = f"{missing} of {len(seeds)} seeds gave no value ({why}): the others may be the lucky ones."
-    told = [fewer] if missing > 0 else []
-    told += [f"{row.label}, seed {row.seed}, {row.outcome}: it counts with what it gave." for row in odd.itertuples()]
-    return " ".join(told)
+    notes = [fewer] if missing > 0 else []
+    notes += [f"{row.label}, seed {row.seed}, {row.outcome}: it counts with what it gave." for row in odd.itertuples()]
+    return " ".join(notes)
 
 
 class Change(NamedTuple):
@@ -125,15 +125,15 @@ class Change(NamedTuple):
 
     def arms(self, study: Study) -> list[Arm]:
         """The full model and the changed one, or the latter alone; empty if the study has not what it takes."""
-        control, changed = full(study), replaced(study, self.option, self.level)
-        own = setting(study, control, self.option) if control else None
+        control, changed = full_model(study), arm_with(study, self.option, self.level)
+        own = option_of(study, control, self.option) if control else None
         if self.alone and control and own == self.level:
             return [control]
         return ([changed] if self.alone else [control, changed]) if control and changed and self.needs(own) else []
 
 
 @dataclass(frozen=True)
-class Effect:
+class Measurement:
     """What is measured of a change: its unit (the study's metric if empty), what is compared, and a value per seed [n].
 
     contrast: with the labels at {full} and {arm}. measure: of a study and the names of the arms. log: it gives
@@ -146,7 +146,7 @@ class Effect:
     region: Region = POSITIVE
     log: bool = False
     family: Family = "mechanism"
-    notes: tuple[Note, ...] = (lost,)
+    notes: tuple[Note, ...] = (seeds_note,)
 
 
 class Claimed(NamedTuple):
@@ -158,7 +158,7 @@ class Claimed(NamedTuple):
     key: str
     statement: str
     change: Change
-    effect: Effect
+    effect: Measurement
 
     def varied(self, study: Study) -> bool:
         """Whether the study varies what the claim is about."""
@@ -188,12 +188,12 @@ class Asked(NamedTuple):
         return self.ask(study)
 
 
-def anchored(own: object) -> bool:
+def is_anchor(own: object) -> bool:
     """Whether the full model's token loss is the anchor loss."""
     return own == "anchor"
 
 
-def noisy(own: object) -> bool:
+def is_noisy(own: object) -> bool:
     """Whether the full model has a noise factor above 1."""
     return number_of(own) > 1
 

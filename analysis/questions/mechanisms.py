@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import observables as measured
 from analysis.load import Arm, Study
-from analysis.questions.base import Effect, above, apart, array, below, logs, lost
+from analysis.questions import measures
+from analysis.questions.base import Measurement, above, apart, array, below, logs, seeds_note
 from analysis.stats import paired
 
 COLLAPSED = 0.1
@@ -17,43 +17,43 @@ COPIED = 50.0
 """Percent of tokens recovered by the nearest embedding from which on a step counts as insufficiently noisy."""
 
 
-def kept(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
+def variance_note(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
     """What is left of the embeddings of the changed arm, every type counted alike."""
-    shares = array(measured.kept_variance(study, arms[-1].name))
+    shares = array(measures.variance_share(study, arms[-1].name))
     words = "Its embeddings keep {:.0f}% of their variance, counting each type once."
     return words.format(100 * shares.mean()) if shares.size else ""
 
 
-ERROR = Effect(
+ERROR = Measurement(
     "times the denoising error",
     "denoising error (MSE) late in training, where predictions tell less of the tokens: {arm} over {full}",
-    lambda study, full, arm: np.log(array(measured.hollow_error(study, arm, full))),
+    lambda study, full, arm: np.log(array(measures.error_ratio(study, arm, full))),
     below(COLLAPSED, " of the full model's error"),
     log=True,
-    notes=(kept, lost),
+    notes=(variance_note, seeds_note),
 )
-VARIANCE = Effect(
+VARIANCE = Measurement(
     "times the variance",
     "variance of the embeddings at the end of training: {full} over {arm}",
-    lambda study, *arms: paired(*(logs(measured.variance(study, arm)) for arm in arms)),
+    lambda study, *arms: paired(*(logs(measures.variance(study, arm)) for arm in arms)),
     above(1.0),
     log=True,
 )
-LENGTH = Effect(
+LENGTH = Measurement(
     "times as long",
     "{arm}: median norm of z_0 of the most frequent fifth of the types over that of the rarest",
-    lambda study, arm: np.log(array(measured.frequent_to_rare(study, arm))),
+    lambda study, arm: np.log(array(measures.frequent_to_rare(study, arm))),
     apart(EVEN),
     log=True,
 )
-RECOVERY = Effect(
+RECOVERY = Measurement(
     "% of tokens",
     "{arm}: tokens recovered by the nearest embedding, mean over the first half of the t",
-    lambda study, arm: array(measured.recovered(study, arm)),
+    lambda study, arm: array(measures.recovery(study, arm)),
     above(COPIED, "%"),
 )
-FALL = Effect(
+FALL = Measurement(
     "BLEU",
     "fall of the one-shot BLEU from the largest to the smallest t: {arm} minus {full}",
-    lambda study, full, arm: paired(*(measured.one_shot_drop(study, each) for each in (arm, full))),
+    lambda study, full, arm: paired(*(measures.one_shot_drop(study, each) for each in (arm, full))),
 )

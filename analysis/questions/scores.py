@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis import observables as measured
-from analysis.arms import full, replaced
 from analysis.load import Arm, Study
-from analysis.observables import Seeds
-from analysis.questions.base import NOISE, NORM, TOKEN, Effect, Question, above, lost
+from analysis.questions import measures
+from analysis.questions.base import NOISE, NORM, TOKEN, Measurement, Question, above, seeds_note
+from analysis.questions.full_model import arm_with, full_model
+from analysis.questions.measures import Seeds
 from analysis.results import effects, metric_name
 from analysis.stats import mean_interval_t, paired, t_pvalue
 
@@ -21,12 +21,12 @@ LEAST_SCORE = 10.0
 """BLEU below which a margin of 1 means nothing: a model that has learned nothing scores alike with any K."""
 
 
-def scored(study: Study, *arms: str) -> np.ndarray:
+def score_difference(study: Study, *arms: str) -> np.ndarray:
     """The score of the first arm minus that of the second [n seeds]."""
     return paired(*(study.values(study.metric, arm) for arm in arms))
 
 
-def average(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
+def main_effect_note(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
     """The main effect of the factor in which two arms of a factorial differ, for comparison."""
     tested, (on, off) = effects(study), arms
     differing = [name for name in study.factors if on.toggles.get(name) != off.toggles.get(name)]
@@ -40,14 +40,14 @@ def average(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
     return text.replace("-", "−")
 
 
-GAIN = Effect("", "{full} minus {arm}", scored, family="score", notes=(lost, average))
+GAIN = Measurement("", "{full} minus {arm}", score_difference, family="score", notes=(seeds_note, main_effect_note))
 
 
-def together(study: Study) -> Question:
+def all_three(study: Study) -> Question:
     """The full model against every other combination."""
     question = Question("all_three", "All three together give the best score.", "score", metric_name(study))
-    control = full(study)
-    if control is None or not all(replaced(study, *off) for off in ((TOKEN, "rounding"), (NORM, "none"), (NOISE, 1.0))):
+    control = full_model(study)
+    if control is None or not all(arm_with(study, *off) for off in ((TOKEN, "rounding"), (NORM, "none"), (NOISE, 1.0))):
         return replace(question, missing="This study does not vary all three modules.")
     score = study.values(study.metric, control.name)
     others = [arm for arm in study.arms if arm.name != control.name]
@@ -62,7 +62,7 @@ def together(study: Study) -> Question:
         x=x[name],
         p=p,
         open="" if ahead else unknown_rivals(study),
-        note=" ".join(part for part in (lost(study, [control, rival], x[name]), AHEAD if ahead else "") if part),
+        note=" ".join(part for part in (seeds_note(study, [control, rival], x[name]), AHEAD if ahead else "") if part),
     )
 
 
@@ -101,7 +101,7 @@ def closest(x: dict[str, np.ndarray]) -> tuple[str, float]:
 def few_steps(study: Study) -> Question:
     """20 steps against the most that were tried."""
     question = Question("few_steps", f"{SUFFICIENT} sampling steps suffice.", "score", "BLEU")
-    control = full(study)
+    control = full_model(study)
     found = _step_scores(study, control) if control else None
     if control is None or found is None:
         return replace(question, missing=f"This study does not decode with {SUFFICIENT} steps and with more.")
@@ -113,7 +113,7 @@ def few_steps(study: Study) -> Question:
     what = f"{control.label}: BLEU with {SUFFICIENT} steps minus BLEU with {most}{on_sentences(study, control)}"
     x = paired(scores[SUFFICIENT], scores[most])
     arms = [arm for arm in study.arms if arm.toggles.get("steps") in (SUFFICIENT, most)]
-    note = " ".join(filter(None, (lost(study, arms if is_of_steps(study) else [control], x), least)))
+    note = " ".join(filter(None, (seeds_note(study, arms if is_of_steps(study) else [control], x), least)))
     return replace(question, contrast=what, x=x, note=note, **above(-MARGIN, " BLEU")._asdict())
 
 
@@ -138,8 +138,8 @@ def _step_scores(study: Study, control: Arm) -> tuple[int, dict[int, Seeds], str
     if is_of_steps(study):
         scores = {int(arm.toggles["steps"]): study.values("bleu", arm.name) for arm in study.arms}
     else:
-        counts = measured.step_counts(study, control.name)
-        scores = {steps: measured.bleu_at(study, control.name, steps) for steps in counts}
+        counts = measures.step_counts(study, control.name)
+        scores = {steps: measures.bleu_at(study, control.name, steps) for steps in counts}
     most, fewest = max(scores, default=0), min(scores, default=0)
     if SUFFICIENT not in scores or most <= SUFFICIENT:
         return None

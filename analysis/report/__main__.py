@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from analysis.load import Study
 
 
-def read(path: Path) -> "Study":
+def load_reported(path: Path) -> "Study":
     """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
     from analysis.load import load
-    from analysis.tuned.data import tuned
+    from analysis.tuned.data import load_search
 
-    found = tuned(path)
+    found = load_search(path)
     return (found and (found.best or found.default)) or load(path)
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     from analysis.report.page import page  # takes seconds: not for --help
 
-    path = write(page(read(options.study_dir)), options.out)
+    path = write(page(load_reported(options.study_dir)), options.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
 
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Any
 
-from analysis.hidden import visible
+from analysis.plain_text import spell_out
 
 VOID = {"meta", "link", "input", "br", "img", "col"}
 SCRIPT = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
@@ -20,7 +20,7 @@ def escape(value: object) -> Html:
     """Any value as text of an element or of a quoted attribute; Html stays as it is."""
     if isinstance(value, Html):
         return value
-    text = visible(value)
+    text = spell_out(value)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
         text = text.replace(character, entity)
     return Html(text)

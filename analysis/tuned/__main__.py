@@ -14,9 +14,9 @@ def main() -> None:
     parser.add_argument("search_dir", type=Path, help="folder of a search, such as runs/modules-search")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     options = parser.parse_args()
-    from analysis.tuned.writing import report  # takes seconds: not for --help
+    from analysis.tuned.writing import show_and_write  # takes seconds: not for --help
 
-    if not report(options.search_dir, options.out):
+    if not show_and_write(options.search_dir, options.out):
         raise UserError(f"no search in {options.search_dir} (no {SEARCH}): make search writes one to runs/STUDY-search")
 
 

@@ -16,7 +16,7 @@ from core.run_folder import SEARCH, try_read
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Search:
     """A search and the two studies made after it; either is None until it has a result.
 
     search: the content of search.json. notes: why a study is missing.
@@ -32,6 +32,11 @@ class Tuned:
     def metric(self) -> str:
         """The score that arms are compared by."""
         return str(self.search["metric"])
+
+    def space(self, arm: str) -> dict[str, Any]:
+        """What was searched for an arm: `dimensions`, `trained`, `defaults`; its own where arms differ in them."""
+        space: dict[str, Any] = (self.search.get("own") or {}).get(arm, self.search)
+        return space
 
     @property
     def points(self) -> dict[str, dict[str, Any]]:
@@ -113,7 +118,7 @@ class Tuned:
         return pd.DataFrame(rows)
 
 
-def tuned(path: Path) -> Tuned | None:
+def load_search(path: Path) -> Search | None:
     """The search in a folder, with what was run after it; None if the folder holds no search.
 
     Raises UserError if its search.json cannot be read.
@@ -133,4 +138,4 @@ def tuned(path: Path) -> Tuned | None:
         except UserError as error:
             studies[which] = None
             notes.append(f"no results in {folder.name} ({error})")
-    return Tuned(Path(path), search, studies["default"], studies["tuned"], tuple(notes))
+    return Search(Path(path), search, studies["default"], studies["tuned"], tuple(notes))

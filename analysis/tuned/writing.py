@@ -7,27 +7,26 @@ from typing import Any
 from rich.console import Console
 
 from analysis.figures.drawing import redraw_search
-from analysis.files import told, writing
+from analysis.files import describe_written, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
 from analysis.tables import print_grids
-from analysis.tuned.data import Tuned, tuned
-from analysis.tuned.lines import lines
-from analysis.tuned.text import grids
+from analysis.tuned.data import Search, load_search
+from analysis.tuned.footer import search_footer
+from analysis.tuned.tables import grids
 
 
 def narrow(grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
-    left_out = {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
-    kept = [i for i, head in enumerate(grid.heads) if head not in left_out]
-    rows = tuple(tuple(row[i] for i in kept) for row in grid.rows)
-    return Grid(grid.title, tuple(grid.heads[i] for i in kept), rows)
+    return grid.without(
+        {"verdict", "pruned", "updates", "work", "p (Holm)"} if grid.heads[0] == "arm" else {"p (Holm)"}
+    )
 
 
-def write(found: Tuned, out: Path) -> list[Path]:
+def write_tables(found: Search, out: Path) -> list[Path]:
     """Write tables and frames into out."""
     out.mkdir(parents=True, exist_ok=True)
-    tables, said = grids(found), lines(found)
+    tables, said = grids(found), search_footer(found)
     texts = {"tuned.md": markdown(tables, said), "tuned.tex": latex(tables, said)}
     frames = {"arms.csv": found.arms, "effects.csv": found.effects, "trials.csv": found.trials}
     texts |= {name: f.to_csv(index=False, lineterminator="\n") for name, f in frames.items() if not f.empty}
@@ -36,7 +35,7 @@ def write(found: Tuned, out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-def report(
+def show_and_write(
     path: Path,
     out: Path,
     formats: Iterable[str] = FORMATS,
@@ -44,16 +43,16 @@ def report(
     style: Mapping[Any, Any] | None = None,
 ) -> bool:
     """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
-    found = tuned(path)
+    found = load_search(path)
     if found is None:
         return False
     console = Console()
     tables = grids(found) if console.width >= 150 else [narrow(grid) for grid in grids(found)]
     if not quiet:
-        print_grids(tables, lines(found), console)
+        print_grids(tables, search_footer(found), console)
     out = out / path.resolve().name
     with writing():
         written, skipped = redraw_search(found, out, formats, style)
-        written += write(found, out)
-    print("\n".join([told(written), *skipped]))
+        written += write_tables(found, out)
+    print("\n".join([describe_written(written), *skipped]))
     return True

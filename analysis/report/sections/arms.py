@@ -2,12 +2,12 @@
 
 from analysis.load import Study
 from analysis.markup import Grid
+from analysis.power_note import power_curve, power_note
 from analysis.report.html import Html, join, tag
+from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
-from analysis.report.tables import download, grid_table
 from analysis.results import ablation, comparisons, metric_name
 from analysis.sentences import compare, sentence_note
-from analysis.separation import power_curve, power_note
 from analysis.tables import ablation_grid, how_to_read, tested_grid
 
 
@@ -31,9 +31,7 @@ def score_first(study: Study, grid: Grid) -> Grid:
     """The columns with the score and its difference before the toggles, which the arms' names tell already."""
     first = ["arm", f"{metric_name(study)} [95% interval]", "difference to control"]
     order = [grid.heads.index(head) for head in first if head in grid.heads]
-    order += [i for i in range(len(grid.heads)) if i not in order]
-    rows = tuple(tuple(row[i] for i in order) for row in grid.rows)
-    return Grid(grid.title, tuple(grid.heads[i] for i in order), rows)
+    return grid.columns([*order, *(i for i in range(len(grid.heads)) if i not in order)])
 
 
 def effects_section(study: Study) -> Section:

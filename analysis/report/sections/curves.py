@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.load import STEP, Study
 from analysis.report import chart
-from analysis.report.alternative import listed, value
+from analysis.report.alt_text import listed, value_text
 from analysis.report.html import Html, join, script_data, tag, text_of
+from analysis.report.html_tables import download, scroll
 from analysis.report.section import Section
-from analysis.report.tables import download, scroll
 from analysis.style import Look, arm_style
 from core import run_folder
 
@@ -38,7 +38,7 @@ def curves_section(study: Study) -> Section:
     kept = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not kept:
         return Section("curves", "Training curves", tag("p", f"No run has a readable {run_folder.METRICS}."))
-    curves = {name: thinned(study.metrics, name) for name in kept}
+    curves = {name: thin(study.metrics, name) for name in kept}
     runs = list(study.scores["run"])
     drawn = {name: _lines(study, frame, runs) for name, frame in curves.items()}
     scales = {name: chart.scale(lines, name in LOG) for name, lines in drawn.items()}
@@ -53,7 +53,7 @@ def curves_section(study: Study) -> Section:
     return Section("curves", "Training curves", join(body))
 
 
-def thinned(metrics: pd.DataFrame, name: str) -> pd.DataFrame:
+def thin(metrics: pd.DataFrame, name: str) -> pd.DataFrame:
     """Steps x runs of one metric; of more than POINTS steps that many, evenly spread, with the first and the last."""
     frame = metrics.dropna(subset=[name]).pivot(index=STEP, columns="run", values=name).sort_index()
     if len(frame) <= POINTS:
@@ -94,7 +94,7 @@ def _chart(study: Study, name: str, lines: list[chart.Line], axes: chart.Scale, 
         runs = [run for run in study.scores.loc[study.scores["arm"] == arm.name, "run"] if run in frame]
         means = frame[runs].mean(axis=1).dropna()
         if len(means):
-            items.append(f"{arm.label} {value(means.iloc[0])} to {value(means.iloc[-1])}")
+            items.append(f"{arm.label} {value_text(means.iloc[0])} to {value_text(means.iloc[-1])}")
     first, last = frame.index[0], frame.index[-1]
     text = f"Mean over seeds from step {first:,} to step {last:,}: {listed(items)}."
     slug = name.replace("/", "-")

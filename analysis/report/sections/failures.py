@@ -3,8 +3,8 @@
 from analysis.load import Study
 from analysis.questions import unknown_claims
 from analysis.report.html import Html, join, tag
+from analysis.report.html_tables import table
 from analysis.report.section import Section
-from analysis.report.tables import table
 
 
 def failures_section(study: Study) -> Section:

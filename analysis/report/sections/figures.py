@@ -5,11 +5,11 @@ import pandas as pd
 from analysis.figures.common import Missing, name_missing
 from analysis.figures.drawing import MODULES, draw_module
 from analysis.load import Study
-from analysis.report.alternative import describe
-from analysis.report.drawing import inline, svg_text
+from analysis.report.alt_text import describe
 from analysis.report.html import Html, join, tag
+from analysis.report.html_tables import disclosure, scroll
+from analysis.report.inline_svg import inline, svg_text
 from analysis.report.section import Section
-from analysis.report.tables import disclosure, scroll
 from analysis.style import Signs, styled
 
 CAPTIONS = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.footer import exceptions, footer
 from analysis.load import Arm, Study
-from analysis.provenance import exceptions, footer
 from analysis.report.html import Html, join, tag, text_of
+from analysis.report.html_tables import cell_text, download, scroll, table
 from analysis.report.section import Section
-from analysis.report.tables import cell_text, download, scroll, table
 from analysis.tables import number
 
 SHOWN = {

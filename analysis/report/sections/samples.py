@@ -24,7 +24,7 @@ class Samples:
     """Whether any run recorded how its texts looked at each step."""
 
 
-def read(study: Study) -> Samples | None:
+def read_samples(study: Study) -> Samples | None:
     """The sentences that all arms with samples translated, of the seed that most arms have (the lowest of those)."""
     by_seed: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
     for record in study.scores[["run", "arm", "seed"]].to_dict("records"):
@@ -41,10 +41,10 @@ def read(study: Study) -> Samples | None:
         return None
     stepwise = [rows for rows in rows_of.values() if any(row.get("trajectory") for row in rows.values())]
     decoded = [i for i in common if all(rows[i].get("trajectory") for rows in stepwise)] if stepwise else []
-    return Samples(seed, chosen(common, decoded), rows_of, len(common), bool(stepwise))
+    return Samples(seed, choose(common, decoded), rows_of, len(common), bool(stepwise))
 
 
-def chosen(common: list[int], decoded: list[int]) -> list[int]:
+def choose(common: list[int], decoded: list[int]) -> list[int]:
     """The sentences to show: two thirds such as have their decoding recorded, as far as there are, the rest others."""
     first = spread(decoded, SENTENCES if len(decoded) == len(common) else 2 * SENTENCES // 3)
     return sorted(first + spread([i for i in common if i not in decoded], SENTENCES - len(first)))
@@ -66,7 +66,7 @@ def spread(items: list[int], count: int) -> list[int]:
 
 def samples_section(study: Study) -> Section:
     """Controls, and a block per sentence."""
-    samples = read(study)
+    samples = read_samples(study)
     if samples is None:
         return Section("samples", "Samples", tag("p", f"No run has samples ({SAMPLES}) that can be compared."))
     arms = [(i, arm) for i, arm in enumerate(study.arms) if arm.name in samples.rows]
@@ -141,13 +141,13 @@ def _steps(trajectory: Any) -> Html | None:
         words = str(step["text"]).split()
         time = tag("span", f"t = {step.get('t', '?'):,}" if isinstance(step.get("t"), int) else "t = ?", class_="t")
         items.append(
-            tag("li", time, " ", tag("span", changed(words, before), dir="auto", class_="text"), class_="line")
+            tag("li", time, " ", tag("span", mark_changes(words, before), dir="auto", class_="text"), class_="line")
         )
         before = words
     return tag("details", tag("summary", f"{len(steps)} steps"), tag("ol", items), class_="steps")
 
 
-def changed(words: list[str], before: list[str] | None) -> Html:
+def mark_changes(words: list[str], before: list[str] | None) -> Html:
     """The words of a step, those that differ from the step before at their place marked."""
     marked: list[object] = []
     for i, word in enumerate(words):

@@ -16,7 +16,7 @@ def describe(name: str, frame: pd.DataFrame) -> str:
     return f"{text} All values stand in the table of data below the figure."
 
 
-def value(x: float) -> str:
+def value_text(x: float) -> str:
     """A number of a description."""
     return "unknown" if not math.isfinite(x) else f"{x:.4g}".replace("-", "−")
 
@@ -35,7 +35,7 @@ def ends(frame: pd.DataFrame, x: str, keys: list[str], said: str) -> str:
         for label, curve in rows.groupby("label", sort=False):
             curve = curve.sort_values(x)
             first, last = curve.iloc[0], curve.iloc[-1]
-            items.append(f"{label} {value(first['mean'])} to {value(last['mean'])}")
+            items.append(f"{label} {value_text(first['mean'])} to {value_text(last['mean'])}")
         name = " ".join(str(part) for part in key)
         low, high = rows[x].min(), rows[x].max()
         sentences.append(f"{name or said} from {x} = {low:g} to {x} = {high:g}: {listed(items)}.")
@@ -57,9 +57,9 @@ def scores(frame: pd.DataFrame) -> str:
 
 
 def _with_interval(row: pd.Series) -> str:
-    text = f"{row['label']} {value(row['estimate'])}"
+    text = f"{row['label']} {value_text(row['estimate'])}"
     known = math.isfinite(row["low"]) and math.isfinite(row["high"])
-    return f"{text}, interval {value(row['low'])} to {value(row['high'])}" if known else text
+    return f"{text}, interval {value_text(row['low'])} to {value_text(row['high'])}" if known else text
 
 
 def norms(frame: pd.DataFrame) -> str:
@@ -70,7 +70,7 @@ def norms(frame: pd.DataFrame) -> str:
         items = []
         for label, bands in rows.groupby("label", sort=False):
             bands = bands.sort_values("band")
-            items.append(f"{label} {value(bands.iloc[0]['median'])} to {value(bands.iloc[-1]['median'])}")
+            items.append(f"{label} {value_text(bands.iloc[0]['median'])} to {value_text(bands.iloc[-1]['median'])}")
         parts.append(
             f"Median norm {names.get(str(kind), kind)}, from the most frequent to the rarest types: {listed(items)}."
         )

@@ -16,7 +16,7 @@ SEEDS = (2, 3, 4, 5, 7, 10, 15, 20)
 """Numbers of seeds of the power curve."""
 
 
-def questions(study: Study) -> pd.DataFrame:
+def main_comparisons(study: Study) -> pd.DataFrame:
     """Main effects or differences, the family that is corrected together, with `name`; empty if there are none."""
     frame = comparisons(study)
     frame = frame[frame["kind"] != "interaction"] if len(frame) else frame
@@ -30,7 +30,7 @@ def power_curve(study: Study) -> pd.DataFrame:
     number of comparisons (Bonferroni), if seeds scatter as they did here (`sd`). power: that of a true difference as
     large as the one seen. Comparisons without a spread are left out.
     """
-    asked = questions(study)
+    asked = main_comparisons(study)
     level = 1 - (1 - LEVEL) / max(1, len(asked))
     present = set(asked["n_seeds"]) if len(asked) else set()
     counts = sorted(n for n in {*SEEDS, *present} if n > 1)
@@ -48,7 +48,7 @@ def power_curve(study: Study) -> pd.DataFrame:
 
 def power_note(study: Study) -> list[str]:
     """Sentences: the smallest difference that these seeds find, that more seeds would, and how sure the spread is."""
-    asked, curve = questions(study), power_curve(study)
+    asked, curve = main_comparisons(study), power_curve(study)
     if curve.empty:
         return [f"Power: unknown, {_why_unknown(asked)}."]
     metric, now = metric_name(study), curve["seeds_here"]

@@ -3,14 +3,14 @@
 from analysis.load import Study
 from analysis.results import effect_name
 from analysis.tables import number
-from analysis.tuned.data import Tuned
-from analysis.tuned.text import CHANGE, label
+from analysis.tuned.data import Search
+from analysis.tuned.tables import CHANGE, label
 
 DECODING = {"decoding_steps", "early_stop"}
 """Options of a run that the searched number of steps sets."""
 
 
-def lines(found: Tuned) -> list[str]:
+def search_footer(found: Search) -> list[str]:
     """How to read the tables, and where the numbers come from."""
     s = found.search
     lines = [s["banner"]] if s.get("banner") else []
@@ -18,7 +18,7 @@ def lines(found: Tuned) -> list[str]:
         "Both columns: test set, the study's own seeds, those that have both results; 95% t intervals over seeds, "
         "differences paired by seed; verdict as in the other tables, Holm-corrected over "
         f"{int(found.arms['p'].notna().sum())} arms.",
-        f"Tuned per arm, with the same budget: {', '.join(label(n) for n in s['dimensions'])}. {_budget(found)}",
+        f"Tuned per arm, with the same budget: {_tuned(found)}. {_budget(found)}",
         f"Chosen by: {s['selection']}; search seeds {', '.join(map(str, s['seeds']))}, used for nothing else.",
         f"Trials: points trained + points that only decode the arm's best model anew; {_equal(found)}. Updates and "
         "work differ where a trial was pruned or diverged, and work also where arms differ in speed. Pruner: "
@@ -32,7 +32,15 @@ def lines(found: Tuned) -> list[str]:
     return [*lines, *_exceptions(found), f"Command: {s['command']}"]
 
 
-def _budget(found: Tuned) -> str:
+def _tuned(found: Search) -> str:
+    """The options that were searched; where arms differ in them, those of each arm."""
+    if not found.search.get("own"):
+        return ", ".join(map(label, found.search["dimensions"]))
+    each = {arm["label"]: found.space(arm["name"])["dimensions"] for arm in found.search["arms"]}
+    return "; ".join(f"{name}: {', '.join(map(label, own)) or 'nothing'}" for name, own in each.items())
+
+
+def _budget(found: Search) -> str:
     s = found.search
     limits = [f"{s['budget_s'] / 60:g} min of wall-clock time"] if s.get("budget_s") else []
     limits += [f"{s['trials_per_arm']} trained points an arm"] if s.get("trials_per_arm") else []
@@ -40,7 +48,7 @@ def _budget(found: Tuned) -> str:
     return f"Limit: {', '.join(limits) or 'unknown'}; {s['rounds']} {rounds} in {s['spent_s'] / 60:.0f} min."
 
 
-def _regression(found: Tuned) -> list[str]:
+def _regression(found: Search) -> list[str]:
     """What the best points gained where they were chosen, and what they gain elsewhere."""
     frame = found.arms.dropna(subset=["validation_default", "validation_best", "difference"])
     if frame.empty:
@@ -54,13 +62,13 @@ def _regression(found: Tuned) -> list[str]:
     ]
 
 
-def _equal(found: Tuned) -> str:
+def _equal(found: Search) -> str:
     """Whether arms had the same number of trials of either kind."""
     counts = {(spent["trials"], spent["decodings"]) for spent in found.search["spent"].values()}
     return "the same number in every arm" if len(counts) == 1 else "not the same number in every arm (yet)"
 
 
-def _unequal(found: Tuned) -> list[str]:
+def _unequal(found: Search) -> list[str]:
     """What else differs between the columns than what was tuned."""
     if found.default is None or found.best is None:
         return []
@@ -87,22 +95,20 @@ def _facts(study: Study) -> dict[tuple[str, int], dict[str, str]]:
     }
 
 
-def _trained(found: Tuned) -> list[str]:
+def _trained(found: Search) -> list[str]:
     """In how many arms the best point was trained otherwise than the default, and not only decoded otherwise."""
     options, best = found.search.get("trained") or [], found.points
-    defaults = found.search["defaults"]
-    other = [
-        arm
-        for arm, point in best.items()
-        if any(point["params"].get(o, defaults.get(o)) != defaults.get(o) for o in options)
-    ]
+    other = []
+    for arm, point in best.items():
+        trained, defaults = (found.space(arm).get(key) or {} for key in ("trained", "defaults"))
+        other += [arm] if any(point["params"].get(name) != defaults.get(name) for name in trained) else []
     if not options or not best:
         return []
     text = f"Another {' or '.join(map(label, options))} than the default was best in {len(other)} of {len(best)} arms"
     return [text + ("." if other else ": the best points change only how arms decode.")]
 
 
-def _importance(found: Tuned) -> str:
+def _importance(found: Search) -> str:
     """What fANOVA's shares are, what they rest on, and what they are not."""
     trained = found.trials[found.trials["part"] == "training"].groupby("arm").size()
     rests = f"{trained.min()} to {trained.max()}" if len(set(trained)) > 1 else f"{trained.max()}"
@@ -115,12 +121,12 @@ def _importance(found: Tuned) -> str:
     )
 
 
-def _changes(found: Tuned) -> list[str]:
+def _changes(found: Search) -> list[str]:
     """Which verdicts differ between the columns, and why that alone is no finding."""
     if found.effects.empty or found.default is None:
         return []
     frame = found.effects
-    told = [
+    differing = [
         f"{effect_name(found.default, row['effect'])}: {row['verdict_default']}, then {row['verdict_best']}"
         for _, row in frame[frame["verdict_default"] != frame["verdict_best"]].iterrows()
     ]
@@ -131,12 +137,12 @@ def _changes(found: Tuned) -> list[str]:
     return [
         f"Effects: over seeds {', '.join(frame['seeds'].iloc[0].split())}, which have a result in every arm of both "
         "columns; change: at own best minus at the default, paired by seed. Effects that tuning changed: "
-        f"{'; '.join(moved) or 'none is shown'}. Verdicts that differ: {'; '.join(told) or 'none'}; a verdict that "
-        "differs is no evidence of a change, the column says that."
+        f"{'; '.join(moved) or 'none is shown'}. Verdicts that differ: {'; '.join(differing) or 'none'}; a verdict "
+        "that differs is no evidence of a change, the column says that."
     ]
 
 
-def _exceptions(found: Tuned) -> list[str]:
+def _exceptions(found: Search) -> list[str]:
     lines = [f"Note: {note}." for note in found.notes]
     gone = [f"{row['label']}: {row['left_out']}" for _, row in found.arms.iterrows() if row["left_out"]]
     if gone:

@@ -5,7 +5,7 @@ import math
 from analysis.load import Arm, Study
 
 
-def options(study: Study, arm: Arm) -> dict[str, object]:
+def varied_options(study: Study, arm: Arm) -> dict[str, object]:
     """The options that tell the arms of this study apart, as the runs recorded them."""
     described = [each.get("values") or {} for each in study.info.get("arms") or []]
     configs = {record["arm"]: record.get("config") or {} for record in study.records.values()}
@@ -15,7 +15,7 @@ def options(study: Study, arm: Arm) -> dict[str, object]:
     return {key: configs[arm.name].get(key) for key in sorted(varied - {"seed"})}
 
 
-def setting(study: Study, arm: Arm, option: str) -> object:
+def option_of(study: Study, arm: Arm, option: str) -> object:
     """An option of an arm, whether the study varies it or not."""
     return next((r.get("config") or {} for r in study.records.values() if r["arm"] == arm.name), {}).get(option)
 
@@ -28,15 +28,15 @@ def levels_of(study: Study, option: str) -> list[object]:
     return [level for i, level in enumerate(found) if level not in found[:i]]
 
 
-def full(study: Study) -> Arm | None:
+def full_model(study: Study) -> Arm | None:
     """The full model: the study's control arm; in a study without study.json the arm with the most modules on."""
     if study.control:
         return study.arm(study.control)
     if study.info.get("control"):
         return None
-    return max(study.arms, key=lambda arm: (setting(study, arm, "token_loss") == "anchor")
-               + (setting(study, arm, "embedding_norm") not in ("none", None))
-               + (number_of(setting(study, arm, "noise_factor")) > 1))  # fmt: skip
+    return max(study.arms, key=lambda arm: (option_of(study, arm, "token_loss") == "anchor")
+               + (option_of(study, arm, "embedding_norm") not in ("none", None))
+               + (number_of(option_of(study, arm, "noise_factor")) > 1))  # fmt: skip
 
 
 def number_of(value: object) -> float:
@@ -44,12 +44,12 @@ def number_of(value: object) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def replaced(study: Study, option: str, level: object) -> Arm | None:
+def arm_with(study: Study, option: str, level: object) -> Arm | None:
     """The arm that differs from the full model in this option alone, which has this level."""
-    control = full(study)
+    control = full_model(study)
     if control is None:
         return None
-    wanted = options(study, control) | {option: level}
-    if option not in options(study, control) or options(study, control)[option] == level:
+    wanted = varied_options(study, control) | {option: level}
+    if option not in varied_options(study, control) or varied_options(study, control)[option] == level:
         return None
-    return next((arm for arm in study.arms if options(study, arm) == wanted), None)
+    return next((arm for arm in study.arms if varied_options(study, arm) == wanted), None)

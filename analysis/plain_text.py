@@ -6,11 +6,11 @@ HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 """Controls, line separators, bidi overrides and isolates, surrogates."""
 
 
-def visible(text: object) -> str:
+def spell_out(text: object) -> str:
     """Text with each hidden character spelled out, such as ⟨U+202E⟩."""
     return HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", str(text))
 
 
-def line(text: object) -> str:
+def one_line(text: object) -> str:
     """Text in one line, with nothing hidden."""
-    return " ".join(visible(text).split())
+    return " ".join(spell_out(text).split())

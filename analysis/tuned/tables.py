@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.markup import Grid
 from analysis.results import NAMES, effect_name
 from analysis.tables import number, p_text, with_interval
-from analysis.tuned.data import Tuned
+from analysis.tuned.data import Search
 
 LABELS = {"steps": "K", "decoding_noise_factor": "sampler's F", "lr": "learning rate", "warmup": "warm-up"}
 """Names of searched options in tables and figures."""
@@ -31,7 +31,7 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def arms_grid(found: Tuned) -> Grid:
+def arms_grid(found: Search) -> Grid:
     """The table of two columns: a row per arm."""
     name = NAMES.get(found.metric, found.metric)
     heads = (
@@ -63,16 +63,16 @@ def _spent(row: pd.Series) -> list[str]:
     return [trials, str(row["spent/pruned"]), f"{row['spent/updates']:,}", f"{row['spent/seconds'] / 60:.0f} min"]
 
 
-def options_text(found: Tuned, arm: str) -> str:
+def options_text(found: Search, arm: str) -> str:
     """What the best point changes: "learning rate 0.0071, K 10 (else default)"."""
     point = found.points.get(arm)
     if not point:
         return "no complete trial"
-    changed = {n: v for n, v in point["params"].items() if v != found.search["defaults"].get(n)}
+    changed = {n: v for n, v in point["params"].items() if v != found.space(arm)["defaults"].get(n)}
     return ", ".join(f"{label(n)} {value_text(v)}" for n, v in changed.items()) or "the default"
 
 
-def effects_grid(found: Tuned) -> Grid | None:
+def effects_grid(found: Search) -> Grid | None:
     """The effects of the factorial in two columns, and what tuning changed about them."""
     if found.effects.empty or found.default is None:
         return None
@@ -91,7 +91,7 @@ def effects_grid(found: Tuned) -> Grid | None:
     return Grid(f"Effects: {found.search['study']}", tuple(heads), tuple(rows))
 
 
-def importance_grid(found: Tuned) -> Grid | None:
+def importance_grid(found: Search) -> Grid | None:
     """Shares of variance, a row per arm."""
     if found.importance.empty:
         return None
@@ -105,7 +105,7 @@ def importance_grid(found: Tuned) -> Grid | None:
     return Grid("Importance (fANOVA)", ("arm", *map(label, options)), tuple(rows))
 
 
-def pareto_grid(found: Tuned) -> Grid | None:
+def pareto_grid(found: Search) -> Grid | None:
     """The trials that no other one of their arm beats in score and in time."""
     if not found.search.get("pareto") or found.trials.empty:
         return None
@@ -120,7 +120,7 @@ def pareto_grid(found: Tuned) -> Grid | None:
     return Grid("Pareto front: score against decoding time", heads, tuple(rows))
 
 
-def grids(found: Tuned) -> list[Grid]:
+def grids(found: Search) -> list[Grid]:
     """All tables there are."""
     made = [arms_grid(found), effects_grid(found), importance_grid(found), pareto_grid(found)]
     return [grid for grid in made if grid is not None]

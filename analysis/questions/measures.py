@@ -32,13 +32,13 @@ def variance(study: Study, arm: str, first: bool = False) -> Seeds:
     return _finite((seed, value) for seed, value in values.items() if value > 0)
 
 
-def kept_variance(study: Study, arm: str) -> Seeds:
+def variance_share(study: Study, arm: str) -> Seeds:
     """Variance of the embeddings at the end of training, as a share of that at its start."""
     start, end = variance(study, arm, first=True), variance(study, arm)
     return {seed: end[seed] / start[seed] for seed in sorted(start.keys() & end.keys())}
 
 
-def late(study: Study, arm: str, column: str) -> Seeds:
+def late_mean(study: Study, arm: str, column: str) -> Seeds:
     """Mean of a column of metrics.jsonl over the last quarter of the rows of training that have it."""
     if not {column, STEP} <= set(study.metrics):
         return {}
@@ -46,14 +46,14 @@ def late(study: Study, arm: str, column: str) -> Seeds:
     return _finite((seed, g[column].tail(max(1, len(g) // 4)).mean()) for seed, g in rows.groupby("seed"))
 
 
-def hollow_error(study: Study, arm: str, other: str) -> Seeds:
+def error_ratio(study: Study, arm: str, other: str) -> Seeds:
     """Denoising error (MSE) of an arm over another's, late in training; 1 where it is lower for no bad reason.
 
     A small error is hollow if the predictions z_0_hat tell less of the tokens (a higher -log p): the embeddings then
     have lost what there was to predict. As the loss sees it: weighted by how often tokens occur, whatever the way of
     collapsing (all embeddings short, or all alike), rare types that training hardly reaches left aside.
     """
-    error, nll = ([late(study, name, f"train/{what}") for name in (arm, other)] for what in ("mse", "nll"))
+    error, nll = ([late_mean(study, name, f"train/{what}") for name in (arm, other)] for what in ("mse", "nll"))
     seeds = set.intersection(*(set(each) for each in (*error, *nll)))
     hollow = {seed: nll[0][seed] > nll[1][seed] or error[0][seed] > error[1][seed] for seed in seeds}
     ratio = {seed: error[0][seed] / error[1][seed] if hollow[seed] else 1.0 for seed in seeds if error[1][seed] > 0}
@@ -77,7 +77,7 @@ def _edge_ratio(probes: dict[str, np.ndarray]) -> float:
     return float(np.median(ordered[:size]) / np.median(ordered[-size:]))
 
 
-def recovered(study: Study, arm: str) -> Seeds:
+def recovery(study: Study, arm: str) -> Seeds:
     """Share of tokens, in percent, that the embedding nearest to z_t gives away: mean over the first half of the t."""
     return _finite((seed, 100 * _first_half(p["t"], p["nearest"])) for seed, p in _probes(study, arm, "t", "nearest"))
 
@@ -90,7 +90,7 @@ def _first_half(t: np.ndarray, values: np.ndarray) -> float:
 
 
 def one_shot_drop(study: Study, arm: str) -> Seeds:
-    """BLEU of the one-shot prediction from pure noise when told the largest t, minus BLEU when told the smallest."""
+    """BLEU of the one-shot prediction from pure noise when notes the largest t, minus BLEU when notes the smallest."""
     return _finite((seed, _drop(p["fig5_t"], p["oneshot_bleu"])) for seed, p in _probes(study, arm, *ONE_SHOT))
 
 

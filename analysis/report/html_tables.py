@@ -18,7 +18,7 @@ MOST_ROWS = 60
 """Rows of a data table that are shown; the download has all."""
 
 
-def number(text: str) -> float | None:
+def leading_number(text: str) -> float | None:
     """The number a cell begins with ("+31.0 [..]", "<0.001", "about 5"), None if there is none."""
     found = NUMBER.match(text.strip())
     return float(found[1].replace(",", "").replace("−", "-")) if found else None
@@ -27,7 +27,7 @@ def number(text: str) -> float | None:
 def is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column is sorted by number: all cells that are defined begin with one, and one is."""
     defined = [cell for cell in cells if cell not in UNDEFINED]
-    return bool(defined) and all(number(cell) is not None for cell in defined)
+    return bool(defined) and all(leading_number(cell) is not None for cell in defined)
 
 
 def table(
@@ -67,7 +67,7 @@ def table(
 
 
 def _cell(cell: object, text: str, kind: str, first: bool, sortable: bool) -> Html:
-    value = number(text) if kind == "number" and text not in UNDEFINED else None
+    value = leading_number(text) if kind == "number" and text not in UNDEFINED else None
     key = None if not sortable else ("" if text in UNDEFINED else f"{value:g}" if kind == "number" else None)
     content = cell if isinstance(cell, Html) else text_of(cell)
     if first:

@@ -1,0 +1,113 @@
+"""The analysis in a notebook: importing it changes nothing, and one figure takes three lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+import pytest
+from fake_runs import BANNER, write_study
+from matplotlib.figure import Figure
+
+from analysis.figures import drawing
+from analysis.figures.drawing import draw, draw_panel
+from analysis.load import Study, load
+from analysis.report.page import page
+from core.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+IMPORT_ALL = """
+import pkgutil, sys
+import matplotlib
+import core.errors
+import analysis
+
+def state():
+    return dict(matplotlib.rcParams), sys.excepthook
+
+before = state()
+names = [m.name for m in pkgutil.walk_packages(analysis.__path__, "analysis.") if m.name not in sys.modules]
+for name in names:
+    __import__(name)
+assert len(names) > 40, names
+changed = [i for i, (one, other) in enumerate(zip(before, state())) if one != other]
+print(changed, "matplotlib.pyplot" in sys.modules)
+"""
+
+
+def test_importing_every_module_changes_neither_backend_nor_settings_nor_hooks() -> None:
+    """Not even pyplot is imported, which would settle on a backend."""
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "[] False\n", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return load(write_study(tmp_path_factory.mktemp("runs"), "systems", seeds=(1, 2)))
+
+
+@pytest.mark.parametrize("name", [module.NAME for module in drawing.MODULES])
+def test_a_figure_by_its_name_is_shown_by_a_notebook(name: str, study: Study) -> None:
+    before = dict(matplotlib.rcParams)
+    figure = draw(study, name, width=4)
+    assert isinstance(figure, Figure) and figure.get_figwidth() == 4
+    assert BANNER.split(":")[0] in figure.get_suptitle()
+    shown = figure._repr_png_()  # type: ignore[attr-defined]
+    assert shown.startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_panel_into_axes_at_hand(study: Study) -> None:
+    ax = Figure().subplots()
+    assert draw_panel(ax, study, "per_step", "accuracy") is ax
+    legend = ax.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["difformer"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("t (of T = 2,000)", "accuracy\n(%)")
+    assert len(ax.lines) == 1
+    for name, metric, label in (
+        ("loss_collapse", "train/nll", "training step"),
+        ("score_steps", "steps", "decoding steps K"),
+        ("one_shot", "bleu", "t (of T = 2,000)"),
+    ):
+        assert draw_panel(Figure().subplots(), study, name, metric).get_xlabel() == label
+
+
+def test_what_cannot_be_drawn_is_said(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no figure 'steps'; there are ablation, .*per_step"):
+        draw(study, "steps")
+    with pytest.raises(UserError, match=r"per_step has no panel 'bleu'; it has mse, nll, accuracy, nearest"):
+        draw_panel(Figure().subplots(), study, "per_step", "bleu")
+    with pytest.raises(UserError, match="ablation has no panel 'bleu'; it has none that stands alone"):
+        draw_panel(Figure().subplots(), study, "ablation", "bleu")
+    beam = load(write_study(tmp_path, "beam", seeds=(1, 2)))
+    with pytest.raises(UserError, match=r"per_step cannot be drawn: no run has per-step curves in probes.npz"):
+        draw(beam, "per_step")
+    with pytest.raises(UserError, match=r"per_step cannot be drawn: no run has"):
+        draw_panel(Figure().subplots(), beam, "per_step", "mse")
+
+
+NEW_FIGURE = """
+from analysis.style import arm_style, panel_grid
+
+NAME = "lengths"
+
+def figure(study, width=None):
+    frame = study.scores[["arm", "label", "seed", "length_ratio"]]
+    fig, [[ax]] = panel_grid(1, 1, width or 3.35, 2.2)
+    for arm, rows in frame.groupby("arm"):
+        ax.plot(rows["seed"], rows["length_ratio"], **arm_style(study)[arm].line())
+    return fig, frame
+"""
+
+
+def test_a_figure_of_ones_own_takes_a_file_and_a_name_in_the_table(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = ModuleType("lengths")
+    exec(NEW_FIGURE, lengths.__dict__)
+    monkeypatch.setattr(drawing, "MODULES", (lengths,))
+    written, said = drawing.redraw(study, tmp_path)
+    assert [path.name for path in written] == ["lengths.pdf", "lengths.png", "lengths.svg", "lengths.csv"] and not said
+    monkeypatch.setattr("analysis.report.sections.figures.MODULES", (lengths,))
+    assert 'id="figure-lengths"' in page(study)
