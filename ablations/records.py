@@ -90,11 +90,7 @@ def create(
     record = {"format": FORMAT, "study": study, "arm": arm, "label": label, "seed": seed, "hash": hash8}
     record |= {"config": dict(config), "toggles": {}, "state": "pending", "reason": None, "refused": False}
     record |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None}
-    draft = folder / f".new.{os.getpid()}.json"
-    write_json(draft, record | {"tuning": {"trials": 0}} | fields)
-    with contextlib.suppress(FileExistsError):  # a link, unlike a replacement, never overwrites another's record
-        os.link(draft, folder / RUN)
-    draft.unlink()
+    write_json(folder / RUN, record | {"tuning": {"trials": 0}} | fields, once=True)
     return read(folder)
 
 

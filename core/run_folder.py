@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,19 +66,24 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a draft beside `path` to write to; at the end it takes the place of `path`.
+def replacing(path: Path, once: bool = False) -> Iterator[Path]:
+    """Give a draft beside `path` to write to; at the end it takes the place of `path`. once: unless one is there.
 
     Readers see the old file or the new one, also after a crash. What fails leaves the old one, and no draft. Raises
     UserError when the disk is full.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with full_disk(path):
             yield draft
             with open(draft, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(draft, path)
+            if once:
+                with contextlib.suppress(FileExistsError):  # a link, unlike a replacement, never overwrites
+                    os.link(draft, path)
+                draft.unlink()
+            else:
+                os.replace(draft, path)
     except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -95,9 +101,9 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replace a JSON file as a whole."""
-    with replacing(path) as draft:
+def write_json(path: Path, content: Any, once: bool = False) -> None:
+    """Replace a JSON file as a whole. once: unless it is there."""
+    with replacing(path, once) as draft:
         draft.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 

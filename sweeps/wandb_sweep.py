@@ -15,8 +15,8 @@ import sys
 from ablations import command_line
 from core.errors import UserError, command
 from sweeps.running import pool
+from sweeps.running.write_sweep import FileOptions, describe, names_varied, render, write
 from sweeps.wb import connection, register_sweep
-from sweeps.wb.write_sweep import FileOptions, describe, names_varied, render, write
 
 
 def main() -> int:

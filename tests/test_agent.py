@@ -12,11 +12,11 @@ from test_engines import ME, STUDY
 
 from ablations import records
 from sweeps import agent
-from sweeps.running import prepare, report
+from sweeps.running import prepare, report, write_sweep
 from sweeps.running.options import SweepOptions
 from sweeps.running.point_runs import enter_sweep, in_sweep
-from sweeps.wb import sweep_file, tracking, wandb_file, write_sweep
-from sweeps.wb.write_sweep import FileOptions
+from sweeps.running.write_sweep import FileOptions
+from sweeps.wb import sweep_file, tracking, wandb_file
 
 ARMS = "method: grid\nprogram: sweeps/arm.py\nparameters:\n  study: {value: noise_factor}"
 

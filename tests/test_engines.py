@@ -25,10 +25,10 @@ from core.config import RunConfig, flat
 from core.errors import command
 from core.run_folder import read, write_json
 from sweeps import agent, arm, worker
-from sweeps.running import conduct, display, prepare, report
+from sweeps.running import conduct, display, prepare, report, write_sweep
 from sweeps.running.options import SweepOptions
-from sweeps.wb import sweep_file, write_sweep
-from sweeps.wb.write_sweep import FileOptions
+from sweeps.running.write_sweep import FileOptions
+from sweeps.wb import sweep_file
 
 ROOT = Path(__file__).parents[1]
 ME = [sys.executable, str(Path(__file__).resolve())]

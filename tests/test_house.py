@@ -1,6 +1,7 @@
 """The house rules: one environment in three files, imports in one direction, options documented."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -213,6 +214,22 @@ def test_what_acts_on_the_whole_process_stands_in_one_place() -> None:
     """Handlers of signals, and the hook for what nobody caught."""
     found = {name for name, text in TEXTS.items() if re.search(r"\bsignal\.signal\(|excepthook = ", text)}
     assert found == {"core.signals", "core.errors"}
+
+
+def folder_of(module: str) -> str:
+    """The folder of sweeps/ that a module lies in; empty for what lies on top, and for other names."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "sweeps" and (ROOT / parts[0] / parts[1]).is_dir() else ""
+
+
+def test_no_folders_of_sweeps_import_each_other() -> None:
+    names = {(folder_of(name), folder_of(one)) for name, text in TEXTS.items() for one in imported(text) if "." in one}
+    pairs = {pair for pair in names if all(pair) and len(set(pair)) == 2}
+    assert ("tuning", "running") in pairs
+    graph: dict[str, set[str]] = {}
+    for above, below in pairs:
+        graph.setdefault(above, set()).add(below)
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 PRIVATE_OF_OPTUNA = "sweeps.running.optuna_private"

@@ -1,5 +1,6 @@
 """What a sweep has to run, from its command line to its jobs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from fake_sweep import ROOT
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
+from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 
 
@@ -85,6 +87,27 @@ def test_a_wrong_option_is_refused_with_the_nearest() -> None:
 def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--storage nosuchdb://x"):
         storage.open_storage("nosuchdb://x")
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        ("postgresql://me:secret@h/d", "psycopg[binary]"),
+        ("mysql://me:secret@h/d", "pymysql"),
+        ("grpc://h:13000", "grpcio"),
+        ("redis://h", "redis"),
+    ],
+)
+def test_a_storage_whose_package_is_not_installed_says_how_it_is(
+    url: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(module: str) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    with pytest.raises(UserError, match=re.escape(f"python -m pip install {package} (or `make setup`)")) as caught:
+        storage.open_storage(url)
+    assert str(caught.value).startswith(f"--storage {url.split(':')[0]}://") and "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"no line end", b"notes\nof mine", b"SQLite format 3\0", b'{"other": 1}\n{'])

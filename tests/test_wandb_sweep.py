@@ -15,15 +15,15 @@ from ablations.ranges import Levels, Range
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
 from sweeps import arm, wandb_sweep
-from sweeps.running import plan, prepare, recipe, report
+from sweeps.running import plan, prepare, recipe, report, write_sweep
 from sweeps.running.options import SweepOptions
 from sweeps.running.plan import Job
 from sweeps.running.point_runs import run_of, runs_of
 from sweeps.running.progress import View
-from sweeps.wb import sweep_file, write_sweep
+from sweeps.running.write_sweep import FileOptions
+from sweeps.wb import sweep_file
 from sweeps.wb.sweep_file import SweepFile
 from sweeps.wb.sweep_points import parameters, points
-from sweeps.wb.write_sweep import FileOptions
 
 ROOT = Path(__file__).parents[1]
 SMOKE = {"preset": "smoke"}

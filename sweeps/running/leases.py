@@ -5,8 +5,6 @@ the number change; a worker whose number stands still for the length of a lease 
 watcher could not look (the storage was away, the machine asleep) does not count against anybody.
 """
 
-import contextlib
-import os
 import socket
 import threading
 import time
@@ -19,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from ablations.metrics_log import latest
-from core.run_folder import METRICS, full_disk
+from core.run_folder import METRICS, replacing
 from sweeps.running.storage import lost
 
 LEASE_SECONDS = 90.0
@@ -35,12 +33,8 @@ def site(study: Path) -> str:
     path = study / ".home"
     if not path.exists():
         study.mkdir(parents=True, exist_ok=True)
-        draft = study / f".home.{os.getpid()}.{threading.get_ident()}"
-        with full_disk(path):
+        with replacing(path, once=True) as draft:
             draft.write_text(uuid.uuid4().hex[:12])
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
     return f"{socket.gethostname()}/{path.read_text()}"
 
 

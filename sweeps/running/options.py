@@ -16,7 +16,7 @@ _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
 @dataclass(frozen=True)
-class Which:
+class StudyOptions:
     """Which study, on which text, with how many seeds: what every command about a study asks."""
 
     study: str = "modules"
@@ -36,7 +36,7 @@ class Which:
 
 
 @dataclass(frozen=True)
-class SweepOptions(Which):
+class SweepOptions(StudyOptions):
     """Options of a sweep."""
 
     workers: int | None = None

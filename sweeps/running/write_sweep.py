@@ -15,7 +15,7 @@ from core.config import all_options, digest, flat, with_values
 from core.errors import UserError
 from core.run_folder import replacing
 from sweeps.running import plan
-from sweeps.running.options import Which, positive
+from sweeps.running.options import StudyOptions, positive
 from sweeps.running.recipe import Recipe
 from sweeps.wb import tracking
 
@@ -28,7 +28,7 @@ _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
 @dataclass(frozen=True)
-class FileOptions(Which):
+class FileOptions(StudyOptions):
     """Write a study as a W&B sweep file, and register it where there is a server."""
 
     search: Literal["random", "bayes"] | None = None
