@@ -91,7 +91,7 @@ def show_sync(sweep: Sweep, before: int) -> None:
     if before:
         said = f"{before} runs were finished before they had the sweep's id"
         print(f"{said}; to write them to W&B anew, with it: python -m sweeps.mirror {sweep.folder}")
-    logs = tracking.home(sweep.jobs[0].folder(sweep.runs)) / "wandb" / "offline-run-*"
+    logs = tracking.wandb_dir(sweep.jobs[0].folder(sweep.runs)) / "wandb" / "offline-run-*"
     if any(logs.parent.glob(logs.name)):
         print(f"to send them to W&B: wandb sync {logs}")
 

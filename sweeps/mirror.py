@@ -38,7 +38,7 @@ def main() -> int:
     for folder in folders:
         print(folder.name, flush=True)
         well += tracking.mirror(folder, mode)
-    print(f"{well} of {len(folders)} runs written ({mode}) to {tracking.home(folders[0]) / 'wandb'}")
+    print(f"{well} of {len(folders)} runs written ({mode}) to {tracking.wandb_dir(folders[0]) / 'wandb'}")
     return 0 if well == len(folders) else 1
 
 

@@ -151,7 +151,7 @@ def test_a_killed_runs_log_gives_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_p
     tracker.finish("pending")
     log = contents(tmp_path / "modules")
     rows = [row for row in log.rows if "archive/data" not in row]
-    killed = restore.restored(restore.Held("x.wandb", log.config, log.summary, rows))
+    killed = restore.restore_run(restore.Held("x.wandb", log.config, log.summary, rows))
     assert killed is not None and killed.missing == ("probes.npz", "samples.jsonl")
     restore.write([killed], tmp_path / "copy")
     restored = tmp_path / "copy" / killed.study / killed.name
@@ -171,7 +171,7 @@ def test_of_a_run_held_twice_the_finished_one_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../up", "..", "a/b", ""])
 def test_names_from_outside_never_leave_the_folder(name: str) -> None:
     record = {"study": "s", "arm": name, "seed": 1, "hash": "0123abcd"}
-    assert restore.restored(restore.Held("x", {"record": record}, {}, [])) is None
+    assert restore.restore_run(restore.Held("x", {"record": record}, {}, [])) is None
 
 
 def test_an_archive_is_whole_or_none(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_server_gives_everything(
     done = command(source, tmp_path / "report", "--draw", "report")
     assert done.returncode == 2 and "holds second, token_loss; a report is of one: name it with STUDY=" in done.stderr
     monkeypatch.setattr(wandb_api, "_outputs", lambda run: {})  # as if the artifacts were gone: from the history
-    runs = [restore.restored(one) for one in wandb_api.held("wandb:Größe & mehr")]
+    runs = [restore.restore_run(one) for one in wandb_api.runs_in("wandb:Größe & mehr")]
     restore.write([run for run in runs if run is not None], tmp_path / "from history")
     same_runs(path, tmp_path / "from history" / "token_loss")
     assert wandb_server.backend.unknown == []
@@ -282,14 +282,14 @@ def test_wrong_sources_are_refused(wandb_server: Server, monkeypatch: pytest.Mon
         str(tmp_path): r"no \.wandb files in it",
     }.items():
         with pytest.raises(UserError, match=message):
-            list(fetch_runs.held([source]))
+            list(fetch_runs.runs_in([source]))
     monkeypatch.setattr(connection, "server", lambda: "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
-        list(fetch_runs.held(["wandb:local/p"]))
+        list(fetch_runs.runs_in(["wandb:local/p"]))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY")
     with pytest.raises(UserError, match="wandb login"):
-        list(fetch_runs.held(["wandb:local/p"]))
+        list(fetch_runs.runs_in(["wandb:local/p"]))
     assert wandb_server.backend.unknown == []
 
 

@@ -239,7 +239,8 @@ def optuna_privates(text: str) -> set[str]:
     """What a source uses of Optuna's private names and experimental classes, and of the methods of storages."""
     experimental = ("JournalStorage", "JournalFileBackend", "JournalRedisBackend", "GrpcStorageProxy", "WilcoxonPruner")
     calls = ("create_new_trial", "get_all_trials", "set_trial_", "set_study_", "get_trial_id", "get_study_id")
-    found = {name for name in imported(text) if within(name, "optuna") and name.split(".")[-1].startswith("_")}
+    theirs = {name for name in imported(text) if within(name, "optuna") or within(name, "optuna_dashboard")}
+    found = {name for name in theirs if name.split(".")[-1].startswith("_")}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and not node.attr.endswith("__"):
             private = node.attr.startswith("_") and ast.unparse(node.value) not in ("self", "cls")

@@ -133,7 +133,7 @@ def test_every_distribution_can_be_asked_for_by_its_name() -> None:
         rest = said.get(name, "min: 1, max: 2")
         file = file_of(f"method: random\nparameters: {{a: {{distribution: {name}, {rest}}}}}")
         (found,) = parameters(file)
-        assert isinstance(found, Parameter) and isinstance(found.drawn(0.5), int | float)
+        assert isinstance(found, Parameter) and isinstance(found.draw(0.5), int | float)
 
 
 # What is wrong

@@ -155,7 +155,7 @@ def test_whatever_a_log_holds_it_is_a_run_or_none(
     content = [run_record(*config), *(history_record(*row) for row in rows)]
     path = written(tmp_path_factory.getbasetemp() / "any.wandb", *content)
     log = wandb_file.read(path)
-    run = restore.restored(restore.Held("any.wandb", log.config, log.summary, log.rows))
+    run = restore.restore_run(restore.Held("any.wandb", log.config, log.summary, log.rows))
     if run is not None:
         root = tmp_path_factory.mktemp("any")
         restore.write([run], root)

@@ -23,7 +23,7 @@ TOGGLES = {"anchor_loss": True, "embedding_norm": False, "noise_factor": 4.0}
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key, no mode, no folders set by the user."""
     for name in ("MODE", "API_KEY", "DIR", "DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "PROJECT", "BASE_URL"):
-        monkeypatch.setenv(f"WANDB_{name}", "")  # so that what `home` sets is undone afterwards
+        monkeypatch.setenv(f"WANDB_{name}", "")  # so that what `wandb_dir` sets is undone afterwards
         monkeypatch.delenv(f"WANDB_{name}")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -75,6 +75,7 @@ def board(where: str, port: int | None) -> Server:
     wsgi = need("optuna_dashboard", "optuna-dashboard", "the dashboard").wsgi
     import optuna  # these take seconds: not for --help
 
+    from sweeps.running.optuna_private import importance_by_fanova
     from sweeps.running.storage import open_storage
 
     storage = open_storage(where)
@@ -82,19 +83,6 @@ def board(where: str, port: int | None) -> Server:
         raise UserError(f"{where}: there is no Optuna study in it; give the storage of the sweep, --storage")
     importance_by_fanova()
     return listen(wsgi(storage), BOARD_PORT, port)
-
-
-def importance_by_fanova() -> None:
-    """Have optuna-dashboard (0.21.0) compute importance by fANOVA, by a private name of it.
-
-    The PED-ANOVA it has built in describes the best trials alone: in a study whose arms differ by 67 BLEU it gave the
-    seed 0.88 and the arm 0.12.
-    """
-    from optuna.importance import FanovaImportanceEvaluator
-    from optuna_dashboard import _importance
-
-    if hasattr(_importance, "PedAnovaImportanceEvaluator"):
-        _importance.PedAnovaImportanceEvaluator = lambda: FanovaImportanceEvaluator(seed=0)
 
 
 def serve(servers: Sequence[Server]) -> None:

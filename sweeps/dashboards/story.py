@@ -12,14 +12,14 @@ from sweeps.dashboards.facts import Facts
 from sweeps.dashboards.workspace import (
     COLUMNS,
     Section,
-    fixed,
     group_colors,
     level_text,
     name_from,
-    only_this_study,
     run_colors,
     sections,
+    show_this_study,
     title,
+    with_ids,
     words,
 )
 from sweeps.wb import private
@@ -55,7 +55,7 @@ def blocks(facts: Facts, entity: str, project: str, when: str) -> list[Any]:
     parts: list[Any] = [wr.TableOfContents()]
     if facts.info.get("banner"):
         parts.append(wr.CalloutBlock(str(facts.info["banner"])))
-    parts += chapter("Question", facts.question, [asked(facts)])
+    parts += chapter("Question", facts.question, [factors_text(facts)])
     parts += chapter("Arms", arms_text(facts), [arms_table(facts)])
     parts += chapter("Results", snapshot_text(facts, when), tables(facts))
     if facts.found.get("claims"):
@@ -77,7 +77,7 @@ def chapter(head: str, text: str, markdown: Iterable[str]) -> list[Any]:
 # Texts
 
 
-def asked(facts: Facts) -> str:
+def factors_text(facts: Facts) -> str:
     """The factors and their levels."""
     return bullets(f"{words(name)}: {', '.join(map(level_text, levels))}" for name, levels in facts.factors.items())
 
@@ -152,7 +152,7 @@ def bullets(lines: Iterable[str]) -> str:
 
 def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
     """The panels of a section in rows of three, over the runs of this study."""
-    panels = fixed(section.panels, "report", facts.name, section.name)
+    panels = with_ids(section.panels, "report", facts.name, section.name)
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(x=WIDTH * (i % COLUMNS), y=HEIGHT * (i // COLUMNS), w=WIDTH, h=HEIGHT)
     runset = wr.Runset(
@@ -163,7 +163,7 @@ def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
         run_settings={run: wr.RunSettings(color=color) for run, color in run_colors(facts).items()},
     )
     private.set_id(runset, name_from("runset", facts.name, section.name))
-    only_this_study(runset, runset, facts)
+    show_this_study(runset, runset, facts)
     colors: dict[Any, Any] = {
         wr.RunsetGroup(runset_name=facts.name, keys=keys(facts, levels)): color
         for levels, color in group_colors(facts).items()

@@ -186,14 +186,14 @@ def workspace(facts: Facts, entity: str, project: str) -> Any:
         ),
     )
     private.set_runset_id(made, name_from("runset", facts.name))
-    only_this_study(made, made.runset_settings, facts)
+    show_this_study(made, made.runset_settings, facts)
     return made
 
 
 def _section(section: Section, facts: Facts) -> Any:
     return ws.Section(
         name=section.name,
-        panels=fixed(section.panels, "workspace", facts.name, section.name),
+        panels=with_ids(section.panels, "workspace", facts.name, section.name),
         is_open=True,
         layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(section.panels) // COLUMNS)),
         panel_settings=ws.SectionPanelSettings(x_axis=section.x),
@@ -210,7 +210,7 @@ def name_from(*parts: str) -> str:
     return digest({"of": list(parts)})[:11]
 
 
-def fixed(panels: Iterable[Any], *place: str) -> list[Any]:
+def with_ids(panels: Iterable[Any], *place: str) -> list[Any]:
     """The panels with ids that depend on their place alone."""
     panels = list(panels)
     for i, panel in enumerate(panels):
@@ -218,7 +218,7 @@ def fixed(panels: Iterable[Any], *place: str) -> list[Any]:
     return panels
 
 
-def only_this_study(holder: Any, settings: Any, facts: Facts) -> None:
+def show_this_study(holder: Any, settings: Any, facts: Facts) -> None:
     """Filter for the runs whose group is the study."""
     group, groups = expr.Metric("Group"), facts.groups
     private.set_filter(holder, settings, group.isin(groups) if len(groups) > 1 else group == facts.name)

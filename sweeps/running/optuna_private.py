@@ -157,3 +157,19 @@ def wilcoxon(p: float) -> BasePruner:
     """Optuna's Wilcoxon pruner."""
     with experimental():
         return WilcoxonPruner(p_threshold=p)
+
+
+# optuna-dashboard
+
+
+def importance_by_fanova() -> None:
+    """Have optuna-dashboard (checked on 0.21.0) compute importance by fANOVA.
+
+    The PED-ANOVA it has built in describes the best trials alone: in a study whose arms differ by 67 BLEU it gave the
+    seed 0.88 and the arm 0.12.
+    """
+    from optuna.importance import FanovaImportanceEvaluator
+    from optuna_dashboard import _importance
+
+    if hasattr(_importance, "PedAnovaImportanceEvaluator"):
+        _importance.PedAnovaImportanceEvaluator = lambda: FanovaImportanceEvaluator(seed=0)

@@ -68,7 +68,7 @@ def describe(options: FileOptions) -> dict[str, Any]:
     }
     if options.search:
         folder = f"{recipe.folder}-{options.search}"
-        parameters |= {"folder": {"value": folder}} | searched(recipe, set(overrides))
+        parameters |= {"folder": {"value": folder}} | search_parameters(recipe, set(overrides))
         usual = POINTS_PER_ARM * len(study.arms)
         count = positive("points", usual if options.points is None else options.points)
         content |= {"name": folder, "run_cap": count}
@@ -82,7 +82,7 @@ def _settings(options: FileOptions, recipe: Recipe) -> dict[str, str]:
     return found | ({"runs": str(options.runs)} if options.runs != FileOptions.runs else {})
 
 
-def searched(recipe: Recipe, fixed: set[str]) -> dict[str, Any]:
+def search_parameters(recipe: Recipe, fixed: set[str]) -> dict[str, Any]:
     """The nuisance parameters as W&B writes ranges; without those that the study varies, that the user has fixed, or
     that some arm does not have: a point draws for any arm."""
     varied = {option for arm in recipe.study.arms for option in arm.values}
@@ -138,7 +138,7 @@ def _flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def edited(text: str) -> bool:
+def is_edited(text: str) -> bool:
     """Whether a sweep file is not as it was written."""
     body, mark, said = text.rpartition(MARK)
     return not mark or said.strip() != digest({"body": body})
@@ -147,7 +147,7 @@ def edited(text: str) -> bool:
 def write(path: Path, text: str, overwrite: bool) -> None:
     """Write the file. Raises UserError rather than replace one that somebody edited."""
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    if old is not None and old != text and edited(old) and not overwrite:
+    if old is not None and old != text and is_edited(old) and not overwrite:
         ways = "move it, or choose another folder with --out, or replace it with --overwrite"
         raise UserError(f"{path}: was edited since it was made, and is left as it is; {ways}")
     try:

@@ -48,7 +48,7 @@ def of_wandb(source: str) -> bool:
 
 def fetch(sources: Sequence[str], wanted: Wanted) -> list[Path]:
     """Restore the studies of the sources; the folders. Raises UserError if they hold no run of this suite."""
-    told = [(one.where, restore.restored(one)) for one in held(sources)]
+    told = [(one.where, restore.restore_run(one)) for one in runs_in(sources)]
     runs = [(where, run) for where, run in told if run is not None]
     left_out([where for where, run in told if run is None])
     if not runs:
@@ -78,13 +78,13 @@ def left_out(others: Sequence[str]) -> None:
         print(f"left out, no runs of this suite: {', '.join(others[:NAMED])}{more}", file=sys.stderr)
 
 
-def held(sources: Sequence[str]) -> Iterator[Held]:
+def runs_in(sources: Sequence[str]) -> Iterator[Held]:
     """The runs that the sources hold, each said to be damaged if it is."""
     for source in sources:
         if source.startswith("wandb:"):
             from sweeps.wb import wandb_api
 
-            yield from wandb_api.held(source)
+            yield from wandb_api.runs_in(source)
             continue
         for path in files(Path(source)):
             if (log := _log(path, lenient=Path(source).is_dir())) is not None and log.job_type in ("", "train"):

@@ -79,12 +79,12 @@ def model(record: Mapping[str, Any], folder: Path) -> wandb.Artifact:
     content = {"hash": record["hash"], "weights_sha256": sha256(weights.read_bytes()).hexdigest()}
     facts = {key: record.get(key) for key in ("study", "arm", "seed", "parameters", "toggles", "training_hash")}
     artifact = _of_facts(name("model", record["hash"]), "model", content, facts)
-    for file in MODEL_FILES if wanted("WANDB_LOG_MODEL") else ():
+    for file in MODEL_FILES if says_yes("WANDB_LOG_MODEL") else ():
         artifact.add_file(str(folder / file), skip_cache=True, policy="immutable")
     return artifact
 
 
-def wanted(variable: str) -> bool:
+def says_yes(variable: str) -> bool:
     """Whether an environment variable says yes."""
     return os.environ.get(variable, "").lower() not in ("", "0", "false", "no", "off")
 

@@ -1,13 +1,15 @@
 """All that we use of W&B's packages without their promise to keep it: private names, and settings that begin with x_.
 
-Checked on wandb 0.31.0 (0.28.2 and 0.29.0 for tracking) and wandb-workspaces 0.4.13; the versions that we allow are in
-pyproject.toml. Nothing else in the project uses a private name of theirs (a house test). A new version of theirs is
+Checked on wandb 0.31.0 (tracking also on 0.28.2 and 0.29.0) and wandb-workspaces 0.4.13; the versions that we allow are
+in pyproject.toml. Nothing else in the project uses a private name of theirs (a house test). A new version of theirs is
 tried by the tests of tracking, read-back, lineage and dashboards, which all go through their real code.
 """
 
 from typing import Any
 
 from core.errors import UserError
+
+CHECKED = {"wandb": "0.31.0", "wandb-workspaces": "0.4.13"}
 
 # wandb: the client
 

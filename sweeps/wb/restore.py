@@ -47,7 +47,7 @@ class Restored:
         return f"{self.record['arm']}-s{self.record['seed']}-{self.record['hash']}"
 
 
-def restored(held: Held) -> Restored | None:
+def restore_run(held: Held) -> Restored | None:
     """The files of a run; None if it is none of this suite's.
 
     They come as they were from the outputs artifact or the archive in the history. A run that was killed has neither:
@@ -56,7 +56,7 @@ def restored(held: Held) -> Restored | None:
     files = dict(held.files)
     if RUN not in files:
         rows = list(held.rows)
-        files = _made(held, rows) | archive.unpack(rows)
+        files = _from_history(held, rows) | archive.unpack(rows)
     record = _record(files.get(RUN, b""))
     if record is None:
         return None
@@ -76,7 +76,7 @@ def _record(content: bytes) -> dict[str, Any] | None:
     return record if sound else None
 
 
-def _made(held: Held, rows: list[Mapping[str, Any]]) -> dict[str, bytes]:
+def _from_history(held: Held, rows: list[Mapping[str, Any]]) -> dict[str, bytes]:
     """run.json, metrics.jsonl and scores.json made again of what was logged one by one."""
     made = {METRICS: "".join(json.dumps(row) + "\n" for row in metrics(rows)).encode()}
     if isinstance(held.config.get("record"), Mapping):

@@ -62,7 +62,7 @@ class Parameter:
     distribution: str
     spec: Spec
 
-    def drawn(self, u: float) -> Any:
+    def draw(self, u: float) -> Any:
         """Its value at a quantile."""
         return DRAWS[self.distribution](self.spec, u)
 
@@ -147,15 +147,15 @@ def points(file: SweepFile, count: int | None = None) -> list[Point]:
     if file.method == "random":
         if not caps:
             raise file.error(("method",), "method random has no end; say how many points with `run_cap: N` in the file")
-        return [random_point(file, index) for index in range(_bearable(file, min(caps), ("run_cap",)))]
+        return [random_point(file, index) for index in range(_check_count(file, min(caps), ("run_cap",)))]
     found = parameters(file)
     choices = [_choices(file, parameter) for parameter in found]
-    size = _bearable(file, min([math.prod(len(choice) for choice in choices), *caps]), ("parameters",))
+    size = _check_count(file, min([math.prod(len(choice) for choice in choices), *caps]), ("parameters",))
     rows = itertools.product(*(choice[:size] for choice in choices))
     return [dict(zip([p.name for p in found], row, strict=True)) for row in itertools.islice(rows, size)]
 
 
-def _bearable(file: SweepFile, count: int, where: Where) -> int:
+def _check_count(file: SweepFile, count: int, where: Where) -> int:
     if count > LARGEST:
         ways = "say how many with `run_cap: N` or --count N"
         raise file.error(where, f"these are {count:,} points, and at most {LARGEST:,} can be run; {ways}")
@@ -186,4 +186,4 @@ def _canonical(value: Any) -> str:
 def random_point(file: SweepFile, index: int) -> Point:
     """Point number `index` of a random sweep."""
     generator = Random(f"{file.sweep_id}-{index}")
-    return {parameter.name: parameter.drawn(generator.random() or 0.5) for parameter in parameters(file)}
+    return {parameter.name: parameter.draw(generator.random() or 0.5) for parameter in parameters(file)}

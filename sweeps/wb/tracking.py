@@ -44,7 +44,7 @@ ARCHIVE = ("archive/part", "archive/of", "archive/data")
 
 # The tracker
 
-_told: set[str] = set()
+_logged_steps: set[str] = set()
 """Runs of lineage that this process has written."""
 
 
@@ -106,7 +106,7 @@ def _settings(online: bool, sweep: str | None) -> Any:
     return client().Settings(**{name: value for name, value in values.items() if name in known})
 
 
-def home(folder: Path) -> Path:
+def wandb_dir(folder: Path) -> Path:
     """Where W&B writes for a run folder; its staging and caches go there too, not into the user's home."""
     place = Path(os.environ.get("WANDB_DIR") or folder.parent)
     for name in ("DATA", "CACHE", "ARTIFACT"):
@@ -125,7 +125,7 @@ class WandbTracker:
 
     def _start(self, mode: str) -> None:
         record = records.read(self.folder)
-        known, place, online = identity(record), home(self.folder), mode == "online"
+        known, place, online = identity(record), wandb_dir(self.folder), mode == "online"
         if known.sweep and record["state"] != "finished":  # so that it can be mirrored without the agent
             record = records.update(self.folder, wandb=asdict(known))
         if not online:  # this run will hold all rows, also those before an interruption
@@ -185,15 +185,15 @@ class WandbTracker:
 
             record = records.read(folder)
             self._safely(lambda: media.show(self.run, folder))
-            if not self._answered():
+            if not self._server_answers():
                 return
             if record.get("data"):
-                self._safely(lambda: self._came_about(record))
+                self._safely(lambda: self._log_lineage(record))
             if (folder / lineage.MODEL_FILES[0]).exists():
                 self._safely(lambda: private.log_artifact(self.run, lineage.model(record, folder), used=True))
             self._safely(lambda: media.show_texts(self.run, folder))
 
-    def _answered(self) -> bool:
+    def _server_answers(self) -> bool:
         """Whether there is someone to take tables and artifacts, for which the client waits long; it is said if not."""
         if self.run.settings.mode != "online" or reachable(server()):
             return True
@@ -203,7 +203,7 @@ class WandbTracker:
             report(f"{server()} is gone; tables and artifacts are left out (`{again}` sends them when it is back)")
         return False
 
-    def _came_about(self, record: Mapping[str, Any]) -> None:
+    def _log_lineage(self, record: Mapping[str, Any]) -> None:
         """The corpus that the run uses, and runs that stand for how it came about if it is distilled.
 
         An agent's run can have none beside it.
@@ -211,8 +211,8 @@ class WandbTracker:
         from sweeps.wb import lineage
 
         for step in lineage.history(record["data"]) if not os.environ.get("WANDB_SWEEP_ID") else ():
-            if step.id not in _told:
-                _told.add(step.id)
+            if step.id not in _logged_steps:
+                _logged_steps.add(step.id)
                 with client().init(**self._beside(step)) as run:
                     for artifact in step.used:
                         private.log_artifact(run, artifact, made=False, used=True)
@@ -223,7 +223,7 @@ class WandbTracker:
         """Options of a run beside the own one."""
         own = self.run.settings
         online = own.mode == "online"
-        where = {"project": self.run.project, "dir": str(home(self.folder)), "mode": own.mode}
+        where = {"project": self.run.project, "dir": str(wandb_dir(self.folder)), "mode": own.mode}
         where |= {"resume": "allow"} if online else {}
         shown = {"id": step.id, "name": step.id, "group": "corpora", "job_type": step.job_type, "config": step.config}
         return where | shown | {"reinit": "create_new", "settings": _settings(online, None)}
@@ -233,21 +233,21 @@ class WandbTracker:
         if (run := self.run) is not None:
             self._safely(self._catch_up)
             self._safely(lambda: run.config.update({"record": records.read(self.folder)}, allow_val_change=True))
-            self._safely(self._keep)
+            self._safely(self._log_files)
             self._safely(lambda: run.finish(exit_code=0 if state == "finished" else 1))
-            self._safely(self._room)
+            self._safely(self._check_room)
             self.run = None
 
-    def _room(self) -> None:
+    def _check_room(self) -> None:
         """The client says nothing when the disk fills up in the middle of a run, and its file is then cut off."""
-        if shutil.disk_usage(place := home(self.folder)).free < ROOM_BYTES:
+        if shutil.disk_usage(place := wandb_dir(self.folder)).free < ROOM_BYTES:
             raise OSError(f"the disk of {place} is full; W&B's file of this run may be incomplete")
 
-    def _keep(self) -> None:
+    def _log_files(self) -> None:
         """The run's small files, for `python -m sweeps.fetch`."""
         for row in archive.rows(self.folder):
             self.run.log(row)
-        if (self.folder / SCORES).exists() and self._answered():
+        if (self.folder / SCORES).exists() and self._server_answers():
             from sweeps.wb import lineage
 
             private.log_artifact(self.run, lineage.outputs(self.run.id, self.folder))

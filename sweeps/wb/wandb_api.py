@@ -26,7 +26,7 @@ def project_of(source: str) -> tuple[str | None, str]:
     return (parts[0] if len(parts) == 2 else None), parts[-1]
 
 
-def held(source: str) -> Iterator[Held]:
+def runs_in(source: str) -> Iterator[Held]:
     """The runs of a project. Raises UserError without a key, a server that answers, such a project, or a run in it."""
     entity, project = project_of(source)
     url = connection.server()
