@@ -1,6 +1,7 @@
 """Files of tensors (safetensors) written atomically, with their facts in the metadata; no pickles anywhere."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,14 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def average(paths: list[Path]) -> Tensors:
-    """Mean of the tensors of several checkpoints, summed in float64."""
+    """Mean of the tensors of several checkpoints, summed in float64; of those that have it, for one that some lack."""
     total: Tensors = {}
+    count = Counter[str]()
     for path in paths:
         for name, value in load(path)[0].items():
             total[name] = total[name] + value.double() if name in total else value.double()
-    return {name: (value / len(paths)).float() for name, value in total.items()}
+            count[name] += 1
+    return {name: (value / count[name]).float() for name, value in total.items()}
 
 
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:

@@ -12,7 +12,7 @@ from typing import Any
 
 from core import methods
 from core.errors import UserError
-from core.options import MethodOptions, annotation_of, check_word, checked, nearest, replaced, values_of
+from core.options import MethodOptions, annotation_of, as_before, check_word, checked, nearest, replaced, values_of
 from core.sections import DataConfig, TrainingConfig
 
 
@@ -62,6 +62,15 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         if name not in known:
             raise UserError(unread(name, config.method.name, known))
     return replaced(config, values)
+
+
+def recorded(values: Mapping[str, Any]) -> RunConfig:
+    """The config that `flat` made these values of: what they leave out is at the value that means "as before".
+
+    Raises UserError as `with_values` does.
+    """
+    base = with_values(RunConfig(), {"method": values.get("method", methods.DEFAULT)})
+    return with_values(replaced(base, as_before(base)), values)
 
 
 def decoding_names(method: str | None = None) -> frozenset[str]:

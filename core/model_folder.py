@@ -14,7 +14,7 @@ from torch import nn
 from core import checkpoints, methods
 from core.batches import decode_batches, encode
 from core.checkpoints import Tensors
-from core.config import RunConfig, flat, with_values
+from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
@@ -69,12 +69,24 @@ def load(folder: Path, device: torch.device) -> Model:
     tensors, facts = checkpoints.load(folder / WEIGHTS)
     if "config" not in facts:
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
-    found = str(facts.get("method") or facts.get("kind") or methods.DEFAULT).lower()  # our first files named a class
-    config = with_values(RunConfig(), facts["config"] | {"method": found})
+    config = config_of(facts)
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
     return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+
+
+def config_of(facts: dict[str, Any]) -> RunConfig:
+    """The options that the facts of a file of weights hold.
+
+    Our first files named a class or nothing, and held the options of all methods, read or not.
+    """
+    values, method = dict(facts["config"]), facts.get("method")
+    if method is None:
+        method = str(facts.get("kind") or methods.DEFAULT).lower()
+        read = all_options(with_values(RunConfig(), {"method": method}))
+        values = {name: value for name, value in values.items() if name in read}
+    return recorded(values | {"method": method})
 
 
 def load_weights(network: nn.Module, tensors: Tensors, source: Path | str) -> None:

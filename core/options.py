@@ -61,6 +61,11 @@ def values_of(options: Any, all_of_them: bool = False) -> dict[str, Any]:
     }
 
 
+def as_before(options: Any) -> dict[str, Any]:
+    """name -> the value that means "as before", of each option that was added later."""
+    return {field.name: field.metadata[AS_BEFORE] for field, _ in fields_of(options) if AS_BEFORE in field.metadata}
+
+
 def replaced(options: T, values: Mapping[str, Any]) -> T:
     """The options with some set by name; names that are not among them are left alone.
 

@@ -1,9 +1,10 @@
-"""Distillation from command to corpus folder: interrupted and resumed, its lineage in runs and tables, wrong uses."""
+"""Distillation from command to corpus folder: interrupted and resumed, its origin in runs and tables, wrong uses."""
 
 import dataclasses
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +16,15 @@ import pytest
 import torch
 from fake_runs import write_study
 
-from ablations import distill, records
-from analysis import footer, load
-from core import batches, corpus, lineage, model_folder, teacher
+from ablations.distill import __main__ as distill
+from analysis import load, provenance
+from core import checkpoints, corpus, methods, model_folder, origin, run_folder
 from core.complexity import translation_entropy
-from core.config import DataConfig, ModelConfig, RunConfig
-from core.difformer import Difformer
+from core.config import RunConfig, flat, with_values
 from core.errors import UserError
 from core.materials import prepare
+from core.methods import autoregressive
+from core.sections import DataConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER = ["--preset", "smoke", "--updates", "30", "--lr", "4e-3", "--valid_every", "15", "--beam", "2"]
@@ -75,21 +77,77 @@ def test_only_the_training_targets_are_new(text: Path, made: Path) -> None:
     assert lines(made, "train.yy") != lines(text, "train.yy")[:-1]
 
 
+def translated(folder: Path, lines: list[str], *more: str) -> list[str]:
+    """What python -m core.translate makes of lines with the model of a folder."""
+    line = [sys.executable, "-m", "core.translate", str(folder), *more]
+    done = subprocess.run(line, cwd=ROOT, input="\n".join(lines), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_the_targets_are_what_the_saved_teacher_writes(made: Path) -> None:
-    model, config, tokenizer = model_folder.load_teacher(made / "teacher", torch.device("cpu"))
-    sources = [(source, "") for source in lines(made, "train.xx")]
-    encoded = batches.encode(sources, tokenizer, config.data.max_length)
-    written = teacher.texts(model, batches.decode_batches(encoded, 2048), tokenizer.decode, 2, 1.0)
-    assert [written[index] for index in range(300)] == lines(made, "train.yy")
+    assert translated(made / "teacher", lines(made, "train.xx")) == lines(made, "train.yy")
 
 
-def test_a_folder_is_loaded_as_what_it_holds(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is the teacher of a distillation, not a Difformer"):
-        model_folder.load(made / "teacher", torch.device("cpu"))
-    config = RunConfig(model=ModelConfig(model_dim=16, latent_dim=8, ffn_dim=16, heads=2))
-    model_folder.save_weights(tmp_path, Difformer(config.model, 20, 10, 50), config)
-    with pytest.raises(UserError, match="is a Difformer, not the teacher of a distillation"):
-        model_folder.load_teacher(tmp_path, torch.device("cpu"))
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("method", ["autoregressive", "difformer"])
+def test_a_folder_is_loaded_as_what_it_holds(method: str, made: Path, tmp_path: Path) -> None:
+    values = {"method": method, "model_dim": 16, "ffn_dim": 16, "heads": 2}
+    config = with_values(RunConfig(), values)
+    network = methods.method_for(config.method).build(20, 10)
+    model_folder.save_weights(tmp_path, network, config)
+    (tmp_path / "tokenizer.json").write_bytes((made / "teacher" / "tokenizer.json").read_bytes())
+    model = model_folder.load(tmp_path, CPU)
+    assert (model.config, model.method.options, type(model.network)) == (config, config.method, type(network))
+    weights = model.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+
+
+OLDER = {"noise_factor": 4.0, "latent_dim": 16, "token_loss": "anchor", "early_stop": 5, "selection": "mbr"}
+"""Some of the options that the files of all models held when there was one namespace for them."""
+
+
+def test_a_teacher_made_before_methods_writes_the_same(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(made / "teacher", folder)
+    tensors, facts = checkpoints.load(folder / run_folder.WEIGHTS)
+    assert facts.pop("method") == "autoregressive"
+    config = {
+        name: value for name, value in facts["config"].items() if name not in ("method", "beam", "length_penalty")
+    }
+    checkpoints.save(folder / run_folder.WEIGHTS, tensors, facts | {"kind": "Autoregressive", "config": config | OLDER})
+    some = lines(made, "test.xx")[:4]
+    assert translated(folder, some, "--beam", "2") == translated(made / "teacher", some)
+
+
+@pytest.mark.parametrize("kind", [{}, {"kind": "Difformer"}], ids=["of no kind", "of a kind"])
+def test_weights_made_before_methods_are_difformers(kind: dict[str, str], made: Path, tmp_path: Path) -> None:
+    config = with_values(
+        RunConfig(), {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "heads": 2, "noise_factor": 2.0}
+    )
+    network = methods.method_for(config.method).build(20, 10)
+    tensors = {name: value for name, value in network.state_dict().items() if not name.startswith("process.")}
+    assert len(network.state_dict()) - len(tensors) == 2
+    facts = {"config": flat(config), "vocab": 20, "max_positions": 10}
+    checkpoints.save(tmp_path / run_folder.WEIGHTS, tensors, facts | kind)
+    (tmp_path / "tokenizer.json").write_bytes((made / "teacher" / "tokenizer.json").read_bytes())
+    model = model_folder.load(tmp_path, CPU)
+    assert model.config == config
+    weights = model.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_that_do_not_fit_are_named(made: Path, tmp_path: Path) -> None:
+    tensors, facts = checkpoints.load(made / "teacher" / run_folder.WEIGHTS)
+    for changed in ({}, tensors | {"more": torch.zeros(1)}, dict(list(tensors.items())[1:])):
+        checkpoints.save(tmp_path / run_folder.WEIGHTS, changed, facts)
+        with pytest.raises(UserError, match=r"model\.safetensors: weights do not fit the options"):
+            model_folder.load(tmp_path, CPU)
+    checkpoints.save(tmp_path / run_folder.WEIGHTS, tensors, facts | {"method": "autoregresive"})
+    with pytest.raises(UserError, match="unknown method 'autoregresive'. Did you mean 'autoregressive'"):
+        model_folder.load(tmp_path, CPU)
 
 
 def test_corpus_json_says_where_the_text_comes_from(text: Path, made: Path) -> None:
@@ -155,12 +213,7 @@ def test_text_changed_by_hand_has_that_origin_no_more(made: Path, tmp_path: Path
 def test_a_broken_lineage_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text(content)
     with pytest.raises(UserError, match=r"corpus\.json: cannot be read as a corpus's lineage"):
-        lineage.read(tmp_path, {})
-
-
-def test_the_teacher_is_no_difformer(made: Path) -> None:
-    with pytest.raises(UserError, match="is the teacher of a distillation"):
-        model_folder.load(made / "teacher", torch.device("cpu"))
+        origin.read(tmp_path, {})
 
 
 # Interruptions
@@ -175,21 +228,21 @@ def same_text(one: Path, other: Path) -> bool:
 def test_stopped_while_writing_it_goes_on(
     calls: int, text: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, whole, left = options(*on(text, tmp_path / "half")), teacher.decode, [calls + 2]  # two of them score
+    ours, whole = options(*on(text, tmp_path / "half")), autoregressive.beam_search
+    left = [calls + 2]  # two of them score; validation is greedy
 
     def stopping(*arguments: Any) -> Any:
-        if arguments[2] > 1:  # not the greedy decoding of validation
-            left[0] -= 1
-            if left[0] < 0:
-                raise InterruptedError
+        left[0] -= 1
+        if left[0] < 0:
+            raise InterruptedError
         return whole(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(teacher, "decode", stopping)
+        patched.setattr(autoregressive, "beam_search", stopping)
         with pytest.raises(InterruptedError):
             distill.distill(ours)
     assert not (tmp_path / "half" / "corpus.json").exists()
-    assert len(records.read_rows(tmp_path / "half" / "teacher" / "written.jsonl")) == calls
+    assert len(run_folder.read(tmp_path / "half" / "teacher" / "written.jsonl")) == calls
     assert same_text(distill.distill(ours), made)
 
 
@@ -226,7 +279,10 @@ def test_killed_and_started_again_the_command_ends_with_the_same_corpus(text: Pa
         ([], r"option out: name the folder for the new corpus, --out FOLDER"),
         (["--out", "x", "--beam", "0"], "option beam: 0 must be at least 1"),
         (["--out", "x", "--length_penalty", "-1"], r"option length_penalty: -1\.0 must not be negative"),
-        (["--out", "x", "--latent_dim", "8"], "option latent_dim: belongs to the latent space"),
+        (
+            ["--out", "x", "--latent_dim", "8"],
+            "option latent_dim: method autoregressive does not read it; it belongs to difformer",
+        ),
         (["--out", "x", "--src", "fr"], "options src and tgt: name the folder of text too"),
         (["--out", "x", "--heads", "5"], "option heads: 5 must divide model_dim"),
         (["--out", "x", "--activation", "rel"], "'relu'"),
@@ -268,10 +324,10 @@ def test_the_footer_names_teacher_and_source(tmp_path: Path) -> None:
     source = {"name": "text xx-yy", "digest": "0123456789abcdef"}
     teacher = {"hash": "cafe0123", "bleu": 31.256}
     made = {"made_by": "distillation", "source": source, "teacher": teacher, "decoding": {"beam": 5}}
-    before = "\n".join(footer.footer(load.load(folder)))
+    before = "\n".join(provenance.footer(load.load(folder)))
     for path in folder.glob("*/run.json"):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"data": record["data"] | {"lineage": made}}))
-    after = "\n".join(footer.footer(load.load(folder)))
+    after = "\n".join(provenance.footer(load.load(folder)))
     line = ", distilled by teacher cafe0123 (test BLEU 31.26, beam 5) from text xx-yy (0123456789abcdef)"
     assert line not in before and after.replace(line, "") == before

@@ -1,4 +1,4 @@
-"""The autoregressive teacher: its mask, its loss, its decoding against enumeration, exact resume."""
+"""The autoregressive Transformer: its mask, its loss, its decoding against enumeration, exact resume."""
 
 import itertools
 from pathlib import Path
@@ -8,21 +8,26 @@ import pytest
 import torch
 
 from ablations import presets
-from core import beam, checkpoints, model_folder, teacher, training
-from core.autoregressive import Autoregressive
+from core import beam, checkpoints, run_folder
 from core.batches import Batch, BatchStream
-from core.config import ModelConfig, RunConfig, with_values
+from core.causal import CausalTransformer
+from core.config import RunConfig, with_values
 from core.materials import prepare
+from core.methods import method_for
+from core.methods.autoregressive import token_losses
+from core.methods.autoregressive_options import Options
+from core.methods.method import Loss, NoDraws, Reduction
+from core.sections import NetworkConfig
 from core.tokenizer import BOS, EOS, PAD
 from core.training import Job, train
 
-SMALL = ModelConfig(model_dim=16, ffn_dim=32, heads=2, encoder_layers=1, decoder_layers=2, initialization="xavier")
+SMALL = NetworkConfig(model_dim=16, ffn_dim=32, heads=2, encoder_layers=1, decoder_layers=2, initialization="xavier")
 
 
-def network(vocab: int = 12, positions: int = 20, seed: int = 3, **values: Any) -> Autoregressive:
-    """A teacher whose distributions are far from uniform."""
+def network(vocab: int = 12, positions: int = 20, seed: int = 3, **values: Any) -> CausalTransformer:
+    """A network whose distributions are far from uniform."""
     torch.manual_seed(seed)
-    model = Autoregressive(ModelConfig(**(vars(SMALL) | values)), vocab, positions).eval()
+    model = CausalTransformer(NetworkConfig(**(vars(SMALL) | values)), vocab, positions).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -58,8 +63,8 @@ def test_no_position_sees_a_later_one(values: dict[str, Any]) -> None:
 def test_padding_changes_nothing() -> None:
     model, pairs = network(), batch()
     alone = Batch.padded(pairs.source[2:, :3], pairs.target[2:, :5])
-    together = teacher.token_losses(model, pairs, 0.1)[0][-4:]
-    torch.testing.assert_close(teacher.token_losses(model, alone, 0.1)[0], together)
+    together = token_losses(model, pairs, 0.1)[0][-4:]
+    torch.testing.assert_close(token_losses(model, alone, 0.1)[0], together)
 
 
 def test_the_loss_is_label_smoothed_cross_entropy_of_the_next_token() -> None:
@@ -72,11 +77,19 @@ def test_the_loss_is_label_smoothed_cross_entropy_of_the_next_token() -> None:
             if wanted != PAD:
                 plain.append(-log_p[row, place, wanted])
                 smoothed.append(0.9 * plain[-1] - 0.1 * log_p[row, place].mean())
-    found = teacher.token_losses(model, pairs, 0.1)
+    found = token_losses(model, pairs, 0.1)
     torch.testing.assert_close(found, (torch.stack(smoothed), torch.stack(plain)))
-    objective = teacher.teacher_forcing(model, RunConfig())
-    torch.testing.assert_close(objective(pairs, 0)[0], torch.stack(smoothed).mean())
-    assert teacher.held_out_nll(model, [pairs]) == pytest.approx(float(torch.stack(plain).mean().detach()))
+    method, mean_nll = method_for(Options()), pytest.approx(float(torch.stack(plain).mean().detach()))
+    made = method.loss(model, pairs, method.draw(model, pairs, 1, 0))
+    torch.testing.assert_close(loss_of(made, pairs), torch.stack(smoothed).mean())
+    assert float(made.watched()["nll"].detach().mean()) == mean_nll
+    with torch.no_grad():
+        assert method.held_out(model, [pairs]) == {"val/nll": mean_nll}
+
+
+def loss_of(made: Loss, pairs: Batch) -> torch.Tensor:
+    """The loss of a whole batch."""
+    return Reduction(pairs, pairs).loss(made.terms)
 
 
 @pytest.mark.parametrize("values", [{}, {"pre_norm": True, "learned_positions": False}], ids=["post-norm", "pre-norm"])
@@ -93,13 +106,17 @@ def test_decoding_with_kept_keys_gives_the_numbers_of_the_whole_prefix(values: d
 def test_beam_1_is_greedy() -> None:
     for seed in range(5):
         model, pairs = network(vocab=9 + seed, seed=seed), batch(vocab=9 + seed, rows=4)
-        assert beam.beam_search(model, pairs, 1, 1.0) == beam.greedy(model, pairs)
+        (ids, score), (others, log_p) = beam.beam_search(model, pairs, 1, 1.0), beam.greedy(model, pairs)
+        assert ids == others
+        torch.testing.assert_close(score, log_p / torch.tensor([len(row) - 1 for row in ids]))
+        for row, hypothesis in enumerate(ids):
+            assert float(log_p[row]) == pytest.approx(log_probability(model, pairs, row, hypothesis), rel=1e-4)
 
 
-def log_probability(model: Autoregressive, pairs: Batch, row: int, ids: list[int]) -> float:
+def log_probability(model: CausalTransformer, pairs: Batch, row: int, ids: list[int]) -> float:
     """log p of a hypothesis, by teacher forcing."""
     one = Batch.padded(pairs.source[row : row + 1], torch.tensor([ids]))
-    return -float(teacher.token_losses(model, one, 0.0)[1].sum().detach())
+    return -float(token_losses(model, one, 0.0)[1].sum().detach())
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
@@ -110,29 +127,31 @@ def test_a_wide_beam_finds_the_best_of_all_hypotheses(
     """Three words, at most four tokens with EOS: 40 hypotheses, each scored on its own."""
     monkeypatch.setattr(beam, "limits", lambda mask, positions: torch.tensor([4, 3, 2]))
     model, pairs = network(vocab=7, seed=seed), batch(vocab=7)
-    found = beam.beam_search(model, pairs, 40, penalty)
+    found, best = beam.beam_search(model, pairs, 40, penalty)
     for row, limit in enumerate((4, 3, 2)):
         hypotheses = [
             [BOS, *words, EOS] for length in range(limit) for words in itertools.product((4, 5, 6), repeat=length)
         ]
         scores = [log_probability(model, pairs, row, ids) / (len(ids) - 1) ** penalty for ids in hypotheses]
         assert found[row] == hypotheses[scores.index(max(scores))]
+        assert float(best[row]) == pytest.approx(max(scores), rel=1e-4)
 
 
 def test_a_beam_is_no_worse_than_greedy_and_batches_do_not_matter() -> None:
     model, pairs = network(vocab=30, positions=40), batch(vocab=30, rows=4)
-    found, first = beam.beam_search(model, pairs, 5, 0.0), beam.greedy(model, pairs)
+    (found, score), (first, _) = beam.beam_search(model, pairs, 5, 0.0), beam.greedy(model, pairs)
     for row, ids in enumerate(found):
         assert log_probability(model, pairs, row, ids) >= log_probability(model, pairs, row, first[row]) - 1e-4
         alone = Batch.padded(pairs.source[row : row + 1, : 5 - row], pairs.target[row : row + 1])
-        assert beam.beam_search(model, alone, 5, 0.0) == [ids]
+        again, its_score = beam.beam_search(model, alone, 5, 0.0)
+        assert again == [ids] and float(its_score) == pytest.approx(float(score[row]), rel=1e-4)
 
 
 def test_no_hypothesis_is_longer_than_the_limit_or_holds_special_tokens() -> None:
     model, pairs = network(vocab=30), batch(vocab=30)
     with torch.no_grad():
         model.embedding.table[EOS] = -10 * model.embedding.table.abs().sum(0)
-    for ids in [*beam.greedy(model, pairs), *beam.beam_search(model, pairs, 3, 1.0)]:
+    for ids in [*beam.greedy(model, pairs)[0], *beam.beam_search(model, pairs, 3, 1.0)[0]]:
         assert ids[0] == BOS and ids[-1] == EOS and len(ids) <= 20
         assert not set(ids[1:-1]) & {BOS, PAD, EOS, 3}
 
@@ -141,12 +160,16 @@ def test_no_hypothesis_is_longer_than_the_limit_or_holds_special_tokens() -> Non
 
 
 def smoke(**values: Any) -> RunConfig:
-    return with_values(presets.get("smoke").config, {"checkpoint_seconds": 0.0, "dropout": 0.2, **values})
+    return with_values(
+        presets.get("smoke").config_for("autoregressive"), {"checkpoint_seconds": 0.0, "dropout": 0.2, **values}
+    )
 
 
-def fresh(config: RunConfig) -> Autoregressive:
+def fresh(config: RunConfig) -> CausalTransformer:
     torch.manual_seed(config.seed)
-    return Autoregressive(config.model, len(prepare(config.data).tokenizer), config.data.max_length)
+    vocab = len(prepare(config.data).tokenizer)
+    made: CausalTransformer = method_for(config.method).build(vocab, config.data.max_length)
+    return made
 
 
 def job(config: RunConfig, folder: Path, rows: list[dict[str, Any]], stop: int | None = None) -> Job:
@@ -158,11 +181,11 @@ def job(config: RunConfig, folder: Path, rows: list[dict[str, Any]], stop: int |
         if row["train/step"] == stop and "train/loss" in row:
             raise InterruptedError
 
-    def validate(model: Autoregressive) -> dict[str, float]:
+    def validate(model: CausalTransformer) -> dict[str, float]:
         return {"val/bleu": float(model.embedding.table.detach().double().sin().sum())}
 
     stream = BatchStream(prepare(config.data).train, config.training.batch_tokens, config.seed)
-    return Job(config, folder, stream, validate, log, teacher.teacher_forcing)
+    return Job(config, method_for(config.method), folder, stream, validate, log)
 
 
 @pytest.mark.parametrize("stop", [1, 6, 11])
@@ -172,7 +195,7 @@ def test_stopped_and_resumed_ends_with_the_same_weights(stop: int, tmp_path: Pat
     with pytest.raises(InterruptedError):
         train(fresh(config), job(config, tmp_path / "half", [], stop))
     train(fresh(config), job(config, tmp_path / "half", []))
-    for name in (training.STATE, model_folder.WEIGHTS):
+    for name in (run_folder.STATE, run_folder.WEIGHTS):
         one, other = (checkpoints.load(tmp_path / folder / name)[0] for folder in ("whole", "half"))
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
@@ -184,5 +207,6 @@ def test_it_learns_and_every_parameter_takes_part(tmp_path: Path) -> None:
     train(model, job(config, tmp_path / "run", rows))
     losses = [row["train/nll"] for row in rows if "train/nll" in row]
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
-    teacher.teacher_forcing(model, config)(BatchStream(prepare(config.data).train, 256, 1).at(0), 0)[0].backward()
+    pairs = BatchStream(prepare(config.data).train, 256, 1).at(0)
+    loss_of(method_for(config.method).loss(model, pairs, NoDraws()), pairs).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())] == []

@@ -14,15 +14,17 @@ import pytest
 import torch
 
 from ablations import presets
-from ablations.arm import new_model
-from core import checkpoints, model_folder, training
-from core.batches import BatchStream
-from core.config import RunConfig, TrainingConfig, with_values
-from core.difformer import Difformer
-from core.diffusion import ForwardProcess
+from ablations.execute import new_network
+from core import checkpoints, run_folder, training
+from core.batches import Batch, BatchStream
+from core.config import RunConfig, with_values
+from core.denoiser import Denoiser
 from core.materials import prepare
-from core.objectives import predict, reduce, terms
-from core.randomness import training_draws
+from core.methods import method_for
+from core.methods.method import Reduction
+from core.objectives import predict, terms
+from core.randomness import Draws, training_draws
+from core.sections import TrainingConfig
 from core.training import Job, learning_rate, train
 
 CPU = torch.device("cpu")
@@ -35,19 +37,20 @@ def config(**values: Any) -> RunConfig:
 def job(chosen: RunConfig, folder: Path, log: Callable[[dict[str, Any]], None] = lambda row: None) -> Job:
     folder.mkdir(exist_ok=True)
     stream = BatchStream(prepare(chosen.data).train, chosen.training.batch_tokens, chosen.seed)
-    return Job(chosen, folder, stream, score, log)
+    return Job(chosen, method_for(chosen.method), folder, stream, score, log)
 
 
-def score(model: Difformer) -> dict[str, float]:
+def score(model: Denoiser) -> dict[str, float]:
     """A score that depends on the weights alone."""
     return {"val/bleu": float(model.embedding.table.detach().double().sin().sum())}
 
 
-def fresh(chosen: RunConfig) -> Difformer:
-    return new_model(chosen, prepare(chosen.data), CPU)
+def fresh(chosen: RunConfig) -> Denoiser:
+    made: Denoiser = new_network(chosen, method_for(chosen.method), prepare(chosen.data), CPU)
+    return made
 
 
-def weights(model: Difformer) -> dict[str, torch.Tensor]:
+def weights(model: Denoiser) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -61,6 +64,11 @@ def test_learning_rate_warms_up_then_falls_with_the_root() -> None:
     assert learning_rate(schedule, 50) == pytest.approx((1e-7 + 1e-3) / 2)
     assert learning_rate(schedule, 100) == pytest.approx(1e-3)
     assert learning_rate(schedule, 400) == pytest.approx(5e-4)
+
+
+def loss_of(chosen: RunConfig, model: Denoiser, batch: Batch, draws: Draws) -> torch.Tensor:
+    """The loss of a batch, as a training step makes it."""
+    return Reduction(batch, batch).loss(method_for(chosen.method).loss(model, batch, draws).terms)
 
 
 class Stop(Exception):
@@ -89,7 +97,7 @@ def test_stopped_and_resumed_ends_with_the_same_weights(stop: int, values: dict[
 
 def assert_same_end(one: Path, other: Path) -> None:
     """The same weights, optimizer, choice of checkpoints and final model in both folders."""
-    for name in (training.STATE, model_folder.WEIGHTS):
+    for name in (run_folder.STATE, run_folder.WEIGHTS):
         (tensors, facts), (others, other_facts) = (checkpoints.load(folder / name) for folder in (one, other))
         assert same(tensors, others)
         facts.pop("seconds", None)
@@ -101,13 +109,15 @@ def test_stopped_within_a_validation_it_makes_that_validation_again(tmp_path: Pa
     chosen = config(checkpoint_seconds=1e9)
     train(fresh(chosen), job(chosen, tmp_path / "whole"))
 
-    def stopping(model: Difformer) -> dict[str, float]:
-        raise Stop
-
     with pytest.raises(Stop):
         train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=stopping))
     train(fresh(chosen), job(chosen, tmp_path / "half"))
     assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def stopping(model: Denoiser) -> dict[str, float]:
+    """A validation that breaks off."""
+    raise Stop
 
 
 def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
@@ -125,10 +135,7 @@ def test_every_parameter_learns_also_with_self_conditioning(precision: str, tmp_
     batch = BatchStream(prepare(chosen.data).train, 256, 1).at(0)
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
     with training.autocast(chosen.training, CPU):
-        prediction = predict(
-            model, ForwardProcess.build(chosen.diffusion), batch, dataclasses.replace(draws, coin=True)
-        )
-        reduce(terms(model, prediction, batch, chosen.objective), chosen.objective).backward()
+        loss_of(chosen, model, batch, dataclasses.replace(draws, coin=True)).backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert idle == []
 
@@ -165,13 +172,13 @@ def test_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> No
     assert process.wait() == 0
     chosen = config(updates=24, valid_every=8)
     train(fresh(chosen), job(chosen, tmp_path / "whole"))
-    state = training.STATE
+    state = run_folder.STATE
     assert same(checkpoints.load(tmp_path / "whole" / state)[0], checkpoints.load(folder / state)[0])
 
 
 def _stamp(folder: Path) -> int:
     """Steps of the resumable checkpoint; 0 while there is none."""
-    path = folder / training.STATE
+    path = folder / run_folder.STATE
     return int(checkpoints.load(path)[1]["step"]) if path.exists() else 0
 
 
@@ -214,19 +221,42 @@ def test_training_learns(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_gets_one_clear_message(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / training.STATE).write_bytes(b"\x00" * 64)
+    (tmp_path / "run" / run_folder.STATE).write_bytes(b"\x00" * 64)
     with pytest.raises(checkpoints.UserError, match=r"state\.safetensors: not a readable checkpoint"):
         train(fresh(config()), job(config(), tmp_path / "run"))
 
 
 def test_unreduced_terms_keep_their_shapes() -> None:
-    chosen = config()
-    model, batch = fresh(chosen), BatchStream(prepare(chosen.data).train, 256, 1).at(0)
+    model, batch = fresh(config()), BatchStream(prepare(config().data).train, 256, 1).at(0)
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
     for loss in ("anchor", "rounding", "none"):
-        objective = dataclasses.replace(chosen.objective, token_loss=loss)
-        parts = terms(model, predict(model, ForwardProcess.build(chosen.diffusion), batch, draws), batch, objective)
+        chosen = config(token_loss=loss)
+        parts = terms(model, predict(model, batch, draws), batch, chosen.method.objective)
         assert {len(parts.mse), len(parts.token), len(parts.nll), len(parts.sentence)} == {batch.target_tokens}
         assert len(parts.length) == len(batch.source)
-        assert reduce(parts, objective).ndim == 0
+        made = method_for(chosen.method).loss(model, batch, draws)
+        assert all(len(term.values) == term.count(batch) for term in made.terms.values())
+        assert made.watched().keys() == {"mse", "token", "nll", "length"}
+        assert loss_of(chosen, model, batch, draws).ndim == 0
     assert float(parts.token.abs().sum()) == 0.0
+
+
+def test_weights_and_states_without_the_buffers_of_the_process_are_read(tmp_path: Path) -> None:
+    """Those written before the process was part of the network lack them."""
+    chosen = config()
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+    with pytest.raises(Stop):
+        train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=stop_once()))
+    for path in (tmp_path / "half").glob("*.safetensors"):
+        tensors, facts = checkpoints.load(path)
+        older = {name: value for name, value in tensors.items() if ".signal" not in name and ".noise" not in name}
+        assert len(tensors) - len(older) == 2
+        checkpoints.save(path, older, facts)
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def stop_once() -> Callable[[Denoiser], dict[str, float]]:
+    """A validation that breaks off the second time."""
+    validations = iter((score, stopping))
+    return lambda model: next(validations)(model)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from core.config import RunConfig, with_values
+from core.config import RunConfig, recorded
 from core.errors import UserError
 from sweeps.running.plan import Job
 from sweeps.wb import tracking
@@ -31,7 +31,7 @@ def attempt(job: Job, folder: Path, execute: Execute) -> None:
     tracker: records.Tracker = records.NullTracker()
     try:
         tracker = tracking.tracker(folder)
-        execute(with_values(RunConfig(), job.config), folder, tracker)
+        execute(recorded(job.config), folder, tracker)
     except Exception as error:
         traceback.print_exc()
         records.fail(folder, reason_of(error), refused=isinstance(error, UserError))

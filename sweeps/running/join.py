@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from ablations import records
 from ablations.provenance import commit
 from core import corpus
-from core.config import RunConfig, flat, with_values
+from core.config import flat, recorded
 from core.errors import UserError
 from core.run_folder import LOG, RUN
 from sweeps.running.attempt import reason_of
@@ -54,7 +54,7 @@ def check(queue: Queue, data: str | None) -> None:
     commits = queue.facts.get("commit"), commit()
     if commits[0] != commits[1]:
         say(f"note: this code is at commit {commits[1]}, the sweep's at {commits[0]}; run.json says which made a run")
-    config = with_values(RunConfig(), job.config)
+    config = recorded(job.config)
     where = job.config.get("data")
     if where and not Path(where).expanduser().is_dir():
         raise UserError(f"the sweep's text is not at {where} on this host; say where: --data FOLDER (ARGS=--data=...)")
