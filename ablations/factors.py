@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from core.config import nearest
 from core.errors import UserError
+from core.sections import Schedule
 
 Level = bool | int | float | str
 
@@ -48,7 +49,7 @@ FACTORS: dict[str, Factor] = {
             {"anchor": "anchor", "rounding": "rounding", "none": "none", "frozen": "anchor-frozen-table"},
         ),
         _choice("norm_placement", "embedding_norm", ("none", "latent", "decoder_input"), "norm-"),
-        _choice("schedule", "schedule", ("linear", "cosine", "sqrt", "edm", "cdcd")),
+        _choice("schedule", "schedule", get_args(Schedule)),
         Factor(
             "steps",
             {k: {"decoding_steps": k, "early_stop": k // 4} for k in (2, 5, 10, 20, 50, 100)},
