@@ -55,6 +55,8 @@ def train(
     Raises UserError on a wrong one.
     """
     config = with_values(RunConfig(data=text.config), {"method": method, **options})
+    if config.data != text.config:
+        raise UserError("options of the text belong to load_text: it has been read already")
     check(config)
     evaluator = Evaluator(text, config, device_for(device))
     network = new_network(config, evaluator.method, text, evaluator.device)
