@@ -6,7 +6,6 @@ report it any more. A run that differs from a trained one in decoding alone take
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,10 @@ from ablations.execute import Execution
 from ablations.place import Place
 from core import run_folder, scores
 from core.config import RunConfig
-from core.training import Outcome
+from core.training import Outcome, Stop, never
 
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 SPLIT = "valid"
-Stop = Callable[[int, float], bool]
-"""stop(step, validation BLEU) -> whether to end the training here."""
-
-
-def never(step: int, bleu: float) -> bool:
-    """Trains to the end."""
-    return False
-
-
 def execute(
     config: RunConfig, folder: Path, tracker: records.Tracker, place: Place, stop: Stop = never
 ) -> dict[str, Any]:
@@ -39,7 +29,7 @@ def execute(
     """
     wall, cpu = time.monotonic(), time.process_time()
     run = Execution.begin(config, folder, tracker, place)
-    outcome = run.train(lambda step, found: stop(step, found["val/bleu"]))
+    outcome = run.train(stop)
     if outcome.stopped is None:
         found, cost = score_validation(run, outcome)
         ended = "diverged" if outcome.diverged else "ok"

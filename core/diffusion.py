@@ -15,6 +15,10 @@ from core.schedules import alpha_bars
 from core.sections import DecodingConfig, DiffusionConfig
 
 
+LEAST_NOISE = 1e-12
+"""Stands for a sampler's noise factor of 0, whose coefficients are limits: in float32 nothing is added."""
+
+
 class ForwardProcess(nn.Module):
     """q(z_t | z_0) = N(signal_t z_0, noise_t^2 I). Buffers signal, noise: float32 [T], which checkpoints carry."""
 
@@ -67,7 +71,7 @@ class Visited:
         """The steps of a decoding, on the sampler's own schedule, form and noise factor. released_slip: as above."""
         T, K = training.diffusion_steps, decoding.decoding_steps
         check_steps(decoding, T)
-        F = decoding.decoding_noise_factor
+        F = max(decoding.decoding_noise_factor, LEAST_NOISE)
         vp = decoding.decoding_variance_preserving
         t = spaced_steps(T, K)
         alpha_bar = alpha_bars(decoding.decoding_schedule or training.schedule, T, F if vp else 1.0)[list(t)]

@@ -64,7 +64,7 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended. diverged: the loss was not finite, and training stopped there. stopped: job.stop ended it,
+    """How training ended. diverged: the loss was not finite as a row was due, and training ended there. stopped: job.stop ended it,
     after the validation with these scores; no weights are kept then."""
 
     steps: int
@@ -186,9 +186,7 @@ class Loop:
 
     def row(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The row of metrics of the update just made."""
-        row = {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
-        self.diverged = not (math.isfinite(row["train/loss"]) and math.isfinite(row["train/grad_norm"]))
-        return row
+        return {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
 
     def report(self, row: Callable[[], dict[str, float]], saving: bool) -> None:
         """Log, validate and save when it is time to; never a checkpoint of weights that are no numbers any more."""
@@ -199,6 +197,7 @@ class Loop:
         if not (validating or saving or logging):
             return
         values = row()
+        self.diverged = not (math.isfinite(values["train/loss"]) and math.isfinite(values["train/grad_norm"]))
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
             self.job.log(facts | values | self.job.method.watch(self.network))

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from core import training
+from core import methods, training
 from core.batches import BatchStream
 from core.checks import check
 from core.config import RunConfig, with_values
@@ -42,7 +42,7 @@ def load_text(data: str | None = None, **options: Any) -> Materials:
 
 def train(
     text: Materials,
-    method: str = "difformer",
+    method: str = methods.DEFAULT,
     on_row: Callable[[Row], None] | None = None,
     folder: str | Path | None = None,
     device: str = "auto",

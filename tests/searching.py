@@ -84,12 +84,12 @@ def train(
             time.sleep(pause)
             row = {"train/step": step, "val/bleu": value * step / UPDATES}
             log.log(row)
-            if stop(step, row["val/bleu"]):
+            if stop(step, row):
                 return row
     return None
 
 
-def stop(folder: Path, facts: dict[str, Any]) -> Callable[[int, float], bool]:
+def stop(folder: Path, facts: dict[str, Any]) -> Stop:
     """What a worker asks after each validation."""
     where = json.loads((folder.parents[1] / "search.json").read_text())["storage"]
     return Stop(open_storage(where), facts)

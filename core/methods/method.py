@@ -61,7 +61,7 @@ class Term:
 @dataclass(frozen=True)
 class Loss:
     """The terms whose weighted means add up to the loss. watched: makes what is logged of the batch, by name,
-    unreduced; called only when a row is due, under no_grad."""
+    unreduced; called only when a row is due, under no_grad. Drawn over training: mse, token, nll, length."""
 
     terms: Mapping[str, Term]
     watched: Callable[[], dict[str, Tensor]]
@@ -124,7 +124,7 @@ class Method(ABC, Generic[N]):
         """After an update, under no_grad: bring buffers that learn from the terms up to date."""
 
     def watch(self, network: N) -> dict[str, float]:
-        """What is logged of the network itself, as 'diag/...'."""
+        """What is logged of the network itself, as 'diag/...'. Drawn: those of core/probes.py, `embedding_spread`."""
         return {}
 
     @abstractmethod
@@ -169,7 +169,12 @@ class Method(ABC, Generic[N]):
     # Diagnostics
 
     def probes(self, network: N, text: ProbeText) -> dict[str, Any]:
-        """The arrays of probes.npz; none is allowed."""
+        """The arrays of probes.npz; a method may have none. A figure is drawn of the methods that have its arrays.
+
+        types, frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll, accuracy, nearest [times]: the curves
+        over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t, along_bleu: BLEU of one-shot predictions
+        told each t, and of what the text is at each t of a decoding.
+        """
         return {}
 
 

@@ -32,14 +32,14 @@ class Stop:
     def __init__(self, storage: BaseStorage, facts: Mapping[str, Any]) -> None:
         self.storage, self.facts = storage, facts
 
-    def __call__(self, step: int, bleu: float) -> bool:
+    def __call__(self, step: int, scores: Mapping[str, float]) -> bool:
         if self.facts["pruner"] != "median":
             return False
         pruner = pruner_for(self.facts["pruner"], self.facts["updates"])
         trials = ArmTrials(self.storage, self.facts["optuna_study"], ("maximize",), pruner)
         try:
             trial = trial_at(self.storage, self.facts["trial_id"])
-            trials.report(trial, self.facts["offset"] + step, bleu)
+            trials.report(trial, self.facts["offset"] + step, scores["val/bleu"])
             return step < self.facts["updates"] and trials.would_prune(trial)
         except (KeyError, UpdateFinishedTrialError):  # the trial is over, or the storage a new one
             return False
