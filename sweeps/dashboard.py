@@ -18,6 +18,7 @@ import tyro
 
 from ablations import command_line
 from core.errors import UserError, command
+from core.run_folder import SEARCH
 from core.signals import end_on_sigterm
 from sweeps.dashboards import boards, facts
 from sweeps.dashboards.live_report import LiveReport
@@ -57,9 +58,9 @@ def main() -> int:
     try:
         study = facts.read(options.study)
     except UserError as error:
-        if where is None or not options.serve or online:
+        if online or not options.serve or (where is None and not (options.study / SEARCH).exists()):
             raise
-        print(f"no workspace: {error}", file=sys.stderr)  # the folder of a search, say
+        print(f"no workspace: {error}", file=sys.stderr)
         return serve(options, where)
     need("wandb_workspaces", "wandb-workspaces", "the W&B workspace", oldest=NEEDED)
     from sweeps.dashboards import views  # imports wandb and wandb_workspaces: seconds

@@ -261,6 +261,15 @@ def test_a_run_that_goes_on_is_no_reason_to_draw(study: Path, tmp_path: Path) ->
     assert ended(copied) != before and len(ended(copied)) == len(before) - 1
 
 
+def test_the_report_of_a_search_follows_the_runs_of_its_comparison(study: Path, tmp_path: Path) -> None:
+    (search := tmp_path / "modules-search").mkdir()
+    assert ended(search) == ()
+    (search / "search.json").write_text(json.dumps({"default": "modules", "tuned": "modules-tuned"}))
+    begun = ended(search)
+    shutil.copytree(study, tmp_path / "modules-tuned")
+    assert len(begun) == 1 and len(ended(search)) == 1 + len(list(study.glob("*/run.json")))
+
+
 # Trials
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from core.run_folder import RUN, SEARCH, STUDY, try_read
+from core.run_folder import RUN, SEARCH, try_read
 
 LOOK_SECONDS = 3.0
 PAGE = """<!doctype html>
@@ -36,14 +36,19 @@ Headers = list[tuple[str, str]]
 
 
 def ended(study: Path) -> tuple[Any, ...]:
-    """What a report depends on: which runs have ended and how, and when the study's own files were written."""
-    states = []
-    for path in sorted(study.glob(f"*/{RUN}")):
+    """What a report depends on: which runs have ended and how, and when search.json was written.
+
+    The report of a search shows the runs of its comparison, which lie beside it. Empty while there is nothing to show.
+    """
+    found, places = list[Any](), [study]
+    if isinstance(search := try_read(study / SEARCH)[0], dict):
+        found.append((study / SEARCH).stat().st_mtime_ns)
+        places = [study.parent / str(search.get(name)) for name in ("default", "tuned")]
+    for path in sorted(path for place in places for path in place.glob(f"*/{RUN}")):
         record, _ = try_read(path)
         if isinstance(record, dict) and record.get("state") in ("finished", "failed"):
-            states.append((path.parent.name, record["state"], record.get("finished")))
-    own = [path for name in (STUDY, SEARCH) if (path := study / name).exists()]
-    return (*states, *(path.stat().st_mtime_ns for path in own)) if states or (study / SEARCH) in own else ()
+            found.append((str(path), record["state"], record.get("finished")))
+    return tuple(found)
 
 
 class LiveReport:

@@ -1,1 +1,1 @@
-"""Weights & Biases as a mirror of the run folders: written while a run goes, and read back into folders."""
+"""Weights & Biases: a mirror of the run folders, read back into folders; studies as its sweep files."""
