@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablations import factors, presets, records, studies, twins
-from ablations.arm import Place, execute, folder_of, single_arm
+from ablations import execute as execution
+from ablations import factors, presets, records, shared_training, studies
+from ablations.execute import execute, folder_of, single_arm
+from ablations.place import Place
 from ablations.run import parse
-from core import checkpoints
+from core import checkpoints, run_folder
 from core.checks import check
-from core.config import RunConfig, flat, with_values
+from core.config import RunConfig, all_options, flat, with_values
 from core.errors import UserError
 
 PROBES = {"types", "frequency", "norm", "norm_raw", "t", "mse", "nll", "accuracy", "nearest", "nearest_F1"}
@@ -99,7 +101,7 @@ def test_a_run_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
         assert np.all((probes["nearest"] <= probes["nearest_F1"] + 0.2) & (probes["accuracy"] <= 1))
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 16 and len(samples[0]["trajectory"]) == 15
-    assert [row["train/step"] for row in records.read_rows(folder / "metrics.jsonl")] == [1, 4, 6, 8, 12, 12]
+    assert [row["train/step"] for row in run_folder.read(folder / "metrics.jsonl")] == [1, 4, 6, 8, 12, 12]
 
 
 def test_same_seed_gives_the_same_scores_and_weights(tmp_path: Path) -> None:
@@ -127,16 +129,16 @@ def test_studies_share_a_training_that_would_be_the_same_to_the_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], shared: bool
 ) -> None:
     here = {"commit": "abc", "versions": {"torch": "1"}, "device": "cpu", "processor": "one", "threads": 1}
-    monkeypatch.setattr(records, "provenance", lambda device: here)
+    monkeypatch.setattr(execution, "provenance", lambda device: here)
     one = run(smoke(), tmp_path, "first")
     (broken := tmp_path / "broken" / "run").mkdir(parents=True)
     for name in ("run.json", "model.safetensors", "state.safetensors"):
         (broken / name).write_text("{")
-    monkeypatch.setattr(records, "provenance", lambda device: here | other)
+    monkeypatch.setattr(execution, "provenance", lambda device: here | other)
     records.update(one, **{name: value for name, value in other.items() if name == "commit"})
     two = run(smoke(decoding_steps=10), tmp_path, "second")
     assert records.read(two).get("trained_by") == (f"first/{one.name}" if shared else None)
-    assert twins.trained(two, records.read(two)["training_hash"]) is None, "a search is sufficient to itself"
+    assert shared_training.find(two, records.read(two)["training_hash"]) is None, "a search is sufficient to itself"
     tensors, others = (checkpoints.load(folder / "model.safetensors")[0] for folder in (one, two))
     assert all(bool((tensors[name] == others[name]).all()) for name in tensors)
 
@@ -280,7 +282,7 @@ def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     killed, whole = (next((tmp_path / runs / "single").glob("anchor*")) for runs in ("killed", "whole"))
     assert scores(killed) == scores(whole)
-    steps = [row["train/step"] for row in records.read_rows(killed / "metrics.jsonl") if "train/loss" in row]
+    steps = [row["train/step"] for row in run_folder.read(killed / "metrics.jsonl") if "train/loss" in row]
     assert steps == list(range(1, 81))
 
 
@@ -293,5 +295,5 @@ def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = " ".join(capsys.readouterr().out.split()).replace("-", "_")
-    for name in flat(RunConfig()):
+    for name in all_options(RunConfig()):
         assert f"__{name}" in text, name

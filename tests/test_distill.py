@@ -146,7 +146,7 @@ def test_weights_that_do_not_fit_are_named(made: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"model\.safetensors: weights do not fit the options"):
             model_folder.load(tmp_path, CPU)
     checkpoints.save(tmp_path / run_folder.WEIGHTS, tensors, facts | {"method": "autoregresive"})
-    with pytest.raises(UserError, match="unknown method 'autoregresive'. Did you mean 'autoregressive'"):
+    with pytest.raises(UserError, match="unknown method 'autoregresive'"):
         model_folder.load(tmp_path, CPU)
 
 

@@ -13,46 +13,51 @@ import pytest
 import torch
 
 from ablations import presets, records
-from ablations.arm import new_model
-from core.batches import Batch
+from ablations.execute import new_network
+from core import run_folder
 from core.config import RunConfig, with_values
-from core.difformer import Difformer
-from core.diffusion import ForwardProcess
 from core.distributed import Ranks
 from core.materials import prepare
-from core.objectives import part_of, predict, reduce, terms
-from core.randomness import Draws, training_draws
+from core.methods import method_for
+from core.randomness import Draws
+from core.training import take_part
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 
 
-def config(**values: Any) -> RunConfig:
-    return with_values(presets.get("smoke").config, {"dropout": 0.0, "length_loss_factor": 0.3, **values})
+def config(method: str, **values: Any) -> RunConfig:
+    return with_values(presets.get("smoke").config_for(method), {"dropout": 0.0, **values})
 
 
-def loss_of(model: Difformer, chosen: RunConfig, batch: Batch, draws: Draws, weights: tuple[float, float]) -> float:
-    """The loss of a batch; its gradients are added to those of the model."""
-    prediction = predict(model, ForwardProcess.build(chosen.diffusion), batch, draws)
-    loss = reduce(terms(model, prediction, batch, chosen.objective), chosen.objective, *weights)
-    loss.backward()
-    return float(loss.detach())
+CASES = [
+    config("difformer", length_loss_factor=0.3, token_loss=token_loss) for token_loss in ("anchor", "rounding", "none")
+]
 
 
 @pytest.mark.parametrize("size", [2, 3, 20])
-@pytest.mark.parametrize("token_loss", ["anchor", "rounding", "none"])
-def test_shares_add_up_to_the_loss_and_gradient_of_the_whole_batch(size: int, token_loss: str) -> None:
-    chosen = config(token_loss=token_loss)
-    model = new_model(chosen, prepare(chosen.data), CPU)
+@pytest.mark.parametrize("chosen", [*CASES, config("autoregressive")], ids=["anchor", "rounding", "none", "from left"])
+def test_shares_add_up_to_the_loss_and_gradient_of_the_whole_batch(size: int, chosen: RunConfig) -> None:
+    method = method_for(chosen.method)
+    model = new_network(chosen, method, prepare(chosen.data), CPU)
     batch = prepare(chosen.data).train.batch([0, 1, 2, 3, 4, 5, 6])
     lengths = batch.target_mask.sum(1).tolist()
     assert len(set(lengths)) > 1, "rows of different lengths, so that means of means would be wrong"
-    draws = training_draws(1, 0, (*batch.target.shape, chosen.model.latent_dim), 2000, CPU)
-    draws = Draws(draws.t, draws.eps, True)
-    whole = loss_of(model, chosen, batch, draws, (1.0, 1.0))
+    draws = method.draw(model, batch, 1, 0)
+    if isinstance(draws, Draws):
+        draws = Draws(draws.t, draws.eps, True)
+
+    def loss_of(ranks: Ranks) -> float:
+        """The loss of a rank's part; its gradients are added to those of the model."""
+        part, drawn, reduction = take_part(ranks, batch, draws)
+        loss = reduction.loss(method.loss(model, part, drawn).terms)
+        loss.backward()
+        return float(loss.detach())
+
+    whole = loss_of(Ranks())
     wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    found = [loss_of(model, chosen, *part_of(Ranks(rank, size), batch, draws)) for rank in range(size)]
+    found = [loss_of(Ranks(rank, size)) for rank in range(size)]
     assert sum(found) == pytest.approx(whole, rel=1e-5)
     assert wanted
     for name, p in model.named_parameters():
@@ -85,7 +90,7 @@ def pair(runs: Path) -> "list[subprocess.Popen[str]]":
 
 def rows(runs: Path) -> list[dict[str, Any]]:
     """The metrics of the only run."""
-    return [row for path in runs.glob("single/*/metrics.jsonl") for row in records.read_rows(path)]
+    return [row for path in runs.glob("single/*/metrics.jsonl") for row in run_folder.read(path)]
 
 
 def wait_for_rows(runs: Path, more_than: int, *processes: "subprocess.Popen[str]") -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from core import model_folder, released, replay
+from core import model_folder
 from core.errors import UserError
+from core.released import reading, replay
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.npz"))
@@ -68,17 +69,17 @@ def test_options_that_do_not_fit_get_one_clear_line(options: dict[str, Any], nam
 
 
 def test_a_pre_norm_decoder_is_told_by_its_final_norm() -> None:
-    options, weights, _ = released.read_recording(CASES[0])
-    assert released.configuration(options, weights).model.decoder_pre_norm is False
+    options, weights, _ = reading.read_recording(CASES[0])
+    assert reading.configuration(options, weights).network.decoder_pre_norm is False
     final = {f"decoder.layer_norm.{kind}": torch.ones(32) for kind in ("weight", "bias")}
-    config = released.configuration(options, weights | final)
-    assert config.model.decoder_pre_norm is True and config.model.pre_norm is False
-    released.build_model(config, weights | final)
+    config = reading.configuration(options, weights | final)
+    assert config.network.decoder_pre_norm is True and config.network.pre_norm is False
+    reading.build_model(config, weights | final)
 
 
 def as_checkpoint(case: Path, path: Path) -> Path:
     """A checkpoint file as the released code writes it, from a recorded case."""
-    options, weights, _ = released.read_recording(case)
+    options, weights, _ = reading.read_recording(case)
     content = {"args": argparse.Namespace(**options), "model": {k: v.half() for k, v in weights.items()}}
     torch.save(content, path)
     return path
@@ -94,9 +95,9 @@ def test_checkpoint_is_read_and_converted(tmp_path: Path) -> None:
     words = dictionary(tmp_path / "dict.txt", 40)
     _, model, config = replay.check_checkpoint(checkpoint, words, None)
     replay.convert(model, config, words, tmp_path / "ours")
-    again, options, tokenizer = model_folder.load(tmp_path / "ours", torch.device("cpu"))
-    assert torch.equal(again.embedding.table, model.embedding.table) and options == config
-    assert len(tokenizer) == 44 and tokenizer.decode([0, 4, 5, 2]) == "w0 w1"
+    again = model_folder.load(tmp_path / "ours", torch.device("cpu"))
+    assert torch.equal(again.network.embedding.table, model.embedding.table) and again.config == config
+    assert len(again.tokenizer) == 44 and again.tokenizer.decode([0, 4, 5, 2]) == "w0 w1"
 
 
 class Boom:
@@ -117,10 +118,10 @@ def test_nothing_in_a_checkpoint_is_executed(payload: Any, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     torch.save({"args": argparse.Namespace(), "model": payload}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match="refused: the file asks for"):
-        released.read_checkpoint(tmp_path / "evil.pt")
+        reading.read_checkpoint(tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps({"args": payload}))
     with pytest.raises(UserError, match=r"plain\.pt"):
-        released.read_checkpoint(tmp_path / "plain.pt")
+        reading.read_checkpoint(tmp_path / "plain.pt")
     assert not (tmp_path / "executed.txt").exists()
 
 
