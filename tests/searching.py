@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
 
 
 def train(
-    folder: Path, value: float, tracker: records.Tracker, stop: Callable[[int, float], bool], pause: float
+    folder: Path, value: float, tracker: records.Tracker, stop: Stop, pause: float
 ) -> dict[str, Any] | None:
     """Rows of a training that comes to its value evenly; goes on with those that are there. The row that stopped it."""
     done = latest(folder / "metrics.jsonl").get("train/step") or 0
