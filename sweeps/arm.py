@@ -105,8 +105,7 @@ def claim(folder: Path) -> bool:
 def show(folder: Path) -> None:
     """Report a run that is finished already; under an agent its W&B run is written from the folder."""
     print(f"{folder}: finished already", flush=True)
-    mode = connection.mode()
-    if os.environ.get("WANDB_SWEEP_ID") and mode != "disabled":
+    if os.environ.get("WANDB_SWEEP_ID") and (mode := connection.mode()) != "disabled":
         tracking.mirror(folder, mode)
 
 

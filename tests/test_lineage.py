@@ -41,7 +41,7 @@ def graph(backend: Backend) -> set[tuple[str, str]]:
 
 
 def test_a_distilled_corpus_has_its_whole_story(wandb_server: Server, tmp_path: Path) -> None:
-    lineage_of = tracking._told
+    lineage_of = tracking._logged_steps
     lineage_of.clear()
     for seed in (1, 2):
         folder = distilled(tmp_path / "modules", seed)

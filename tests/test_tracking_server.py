@@ -135,6 +135,7 @@ SLEEPER = """
 import sys, time
 from pathlib import Path
 from ablations import records
+from ablations.metrics_log import MetricsLog
 from core.signals import end_on_sigterm
 from sweeps.running import plan, pool
 from sweeps.running.attempt import attempt
