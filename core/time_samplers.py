@@ -17,7 +17,8 @@ def stratified(T: int, count: int, generator: torch.Generator) -> Tensor:
     """One t from each of B equal parts of 0 .. T-1, in random order: each is uniform, and their mean varies less
     (as the low-discrepancy times of Kingma et al. 2021)."""
     order = torch.randperm(count, generator=generator)
-    return ((order + torch.rand(count, generator=generator, dtype=torch.float64)) / count * T).long()
+    u = (order + torch.rand(count, generator=generator, dtype=torch.float64)) / count
+    return (u * T).long().clamp(max=T - 1)  # u just below 1 is rounded to 1
 
 
 TIME_SAMPLERS: dict[str, TimeSampler] = {"uniform": uniform, "stratified": stratified}

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from ablations import presets, records
-from ablations.execute import new_network
 from core import run_folder
 from core.config import RunConfig, with_values
 from core.distributed import Ranks
+from core.evaluator import new_network
 from core.materials import prepare
 from core.methods import method_for
 from core.randomness import Draws

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from ablations import presets
-from ablations.execute import new_network
 from core import checkpoints, run_folder, training
 from core.batches import Batch, BatchStream
 from core.config import RunConfig, with_values
 from core.denoiser import Denoiser
+from core.evaluator import new_network
 from core.materials import prepare
 from core.methods import method_for
 from core.methods.method import Reduction
