@@ -179,8 +179,8 @@ def make_decodable(network: Any, outcome: Outcome) -> None:
     """Evaluation mode; weights that are no numbers any more become 0."""
     network.eval()
     if outcome.diverged:
-        for parameter in network.parameters():
-            parameter.data.nan_to_num_(0.0, 0.0, 0.0)
+        for value in (*network.parameters(), *network.buffers()):
+            value.data.nan_to_num_(0.0, 0.0, 0.0)
 
 
 def single_arm(config: RunConfig) -> Arm:
