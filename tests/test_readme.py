@@ -17,6 +17,8 @@ import pytest
 from fake_runs import write_study
 
 from ablations import presets
+from core.config import RunConfig, with_values
+from core.sections import DataConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "ablations", "sweeps", "analysis")
@@ -95,10 +97,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
 
 
-def test_the_python_example_reads_the_text_of_its_preset() -> None:
+@pytest.mark.parametrize(("preset", "own"), [("tiny", "corpus_lexicon=150"), ("small", "vocab_size=4000")])
+def test_the_python_example_reads_the_text_as_its_preset_says(preset: str, own: str) -> None:
+    """Options of the text go to load_text; train refuses others."""
     (example,) = [block for block in blocks("python") if "load_text" in block]
-    lexicon = presets.get("tiny").values["corpus_lexicon"]
-    assert f"load_text(corpus_lexicon={lexicon})" in example and 'presets.get("tiny")' in example
+    assert own in example and f'"{preset}"' in example
+    name, value = own.split("=")
+    data = with_values(RunConfig(), presets.get(preset).values).data
+    assert data == DataConfig(**{name: int(value)})  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -106,7 +112,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     """As it stands, but for its size."""
     (example,) = [block for block in blocks("python") if "load_text" in block]
     small = example.replace('get("tiny")', 'get("smoke")').replace(
-        "corpus_lexicon=150", "corpus_pairs=300, corpus_heldout=16, corpus_lexicon=60"
+        "corpus_lexicon=150", "corpus_pairs=300, corpus_heldout=16, corpus_lexicon=60, vocab_size=320"
     )
     assert small.count("smoke") == small.count("corpus_heldout") == 1
     write_study(tmp_path / "runs", "modules", seeds=(1, 2))
@@ -189,7 +195,7 @@ def test_what_is_added_is_swept(house: Path) -> None:
 @pytest.mark.slow
 def test_the_sampler_finishes_a_run_which_is_scored_by_the_metric(house: Path) -> None:
     run_command(house, "python -m ablations.run --preset tiny --sampler fresh")
-    (record,) = (house / "runs" / "single").glob("*-F4-*/run.json")
+    (record,) = (house / "runs" / "single").glob("*F4-s1-*/run.json")
     assert json.loads(record.read_text())["config"]["sampler"] == "fresh"
     assert 0.0 <= json.loads(record.with_name("scores.json").read_text())["exact"] <= 100.0
 
