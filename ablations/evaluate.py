@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from core import scores
-from core.batches import Batch, decode_batches
 from core.evaluator import Evaluator
 from core.generation import DECODE_TOKENS
+from core.text.batches import Batch, decode_batches
 
 SCORE_STEPS = (2, 5, 10, 20, 50)
 """Decoding steps K of the score-against-steps curve, for methods that have them."""

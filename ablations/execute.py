@@ -19,16 +19,17 @@ from ablations.metrics_log import MetricsLog
 from ablations.place import Place
 from ablations.provenance import provenance
 from ablations.studies import Arm
-from core import corpus, run_folder, training
-from core.batches import BatchStream
+from core import run_folder, training
 from core.config import RunConfig, all_options, flat
 from core.distributed import ALONE, Ranks
 from core.evaluator import Evaluator, new_network
 from core.machine import configure
-from core.materials import Materials, device_for, prepare
 from core.methods import DEFAULT
 from core.methods.method import Method
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
+from core.text import corpus
+from core.text.batches import BatchStream
+from core.text.materials import Materials, device_for, prepare
 from core.training import Job, Outcome, Stop, never
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from core.config import nearest
 from core.errors import UserError
+from core.options import nearest
 from core.sections import Schedule
 
 Level = bool | int | float | str

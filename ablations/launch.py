@@ -9,7 +9,7 @@ from core import distributed
 from core.config import RunConfig
 from core.distributed import RankLost, Ranks
 from core.errors import UserError
-from core.materials import device_for
+from core.text.materials import device_for
 
 
 def launch(config: RunConfig, place: Place, preset: str) -> int:

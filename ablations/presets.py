@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import methods
-from core.config import RunConfig, nearest, with_values
+from core.config import RunConfig, with_values
 from core.errors import UserError
+from core.options import nearest
 
 
 @dataclass(frozen=True)

@@ -247,12 +247,3 @@ def lighten(folder: Path) -> None:
     """Delete the weights of a run whose scores are all that is still needed."""
     for path in folder.glob("*.safetensors"):
         path.unlink(missing_ok=True)
-
-
-# TEMPORARY, until all callers take these from where they are
-from ablations.metrics_log import MetricsLog, latest  # noqa: E402, F401
-from ablations.provenance import commit, provenance  # noqa: E402, F401
-from core.run_folder import full_disk, plain  # noqa: E402, F401
-from core.run_folder import path_of as folder_for  # noqa: E402, F401
-from core.run_folder import read as read_json  # noqa: E402, F401
-from core.run_folder import read as read_rows  # noqa: E402, F401

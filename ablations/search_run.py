@@ -20,6 +20,8 @@ from core.training import Outcome, Stop, never
 
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 SPLIT = "valid"
+
+
 def execute(
     config: RunConfig, folder: Path, tracker: records.Tracker, place: Place, stop: Stop = never
 ) -> dict[str, Any]:

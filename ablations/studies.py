@@ -11,8 +11,8 @@ from typing import Any
 
 from ablations.factors import Level, factor, options_of
 from ablations.ranges import NUISANCE, Dimension
-from core.config import nearest
 from core.errors import UserError
+from core.options import nearest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.scores import mbr_choice
-from core.tokenizer import PAD
+from core.text.tokenizer import PAD
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 
 from core import scores
-from core.batches import Batch, decode_batches
 from core.config import RunConfig
 from core.distributed import ALONE, Ranks
 from core.generation import DECODE_TOKENS, translate
-from core.materials import Materials, Split
 from core.methods import method_for
 from core.methods.method import Method
 from core.randomness import mixed
+from core.text.batches import Batch, decode_batches
+from core.text.materials import Materials, Split
 from core.training import held_out
 
 PROBE_SENTENCES = 100

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from core.batches import Batch
 from core.methods.method import Method
+from core.text.batches import Batch
 
 DECODE_TOKENS = 4096
 """Source tokens of a decoding batch, over the number of candidates."""

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from core import checkpoints, methods
-from core.batches import decode_batches, encode
 from core.checkpoints import Tensors
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
 from core.run_folder import TOKENIZER, WEIGHTS
-from core.tokenizer import Tokenizer
+from core.text.batches import decode_batches, encode
+from core.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,8 @@
-"""Random numbers as a function of (seed, purpose, step): a resumed run needs no generator state to draw the same.
-
-Arms with the same seed draw the same t, noise and coins, so their differences are paired.
-"""
+"""Random numbers as a function of (seed, purpose, step): a resumed run needs no generator state to draw the same."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Self
 
 import torch
-from torch import Tensor
-
-from core.time_samplers import TimeSampler, uniform
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one training step: t [B], standard-normal eps [B, L, d_e], the self-conditioning coin."""
-
-    t: Tensor
-    eps: Tensor
-    coin: bool
-
-    def rows(self, rows: slice) -> Self:
-        """The draws of some sentences; the coin is the batch's."""
-        return type(self)(self.t[rows], self.eps[rows], self.coin)
 
 
 def mixed(*key: int | str) -> int:
@@ -34,19 +13,3 @@ def mixed(*key: int | str) -> int:
 def generator(device: torch.device, *key: int | str) -> torch.Generator:
     """A generator of its own for a key."""
     return torch.Generator(device).manual_seed(mixed(*key))
-
-
-def training_draws(
-    seed: int,
-    step: int,
-    shape: tuple[int, int, int],
-    T: int,
-    device: torch.device,
-    time_sampler: TimeSampler = uniform,
-) -> Draws:
-    """t per sentence, eps ~ N(0, I), coin ~ Bernoulli(0.5) per batch, for a batch of shape [B, L, d_e]."""
-    host = generator(torch.device("cpu"), seed, "step", step)
-    t = time_sampler(T, shape[0], host)
-    coin = bool(torch.rand((), generator=host) < 0.5)
-    source = host if device.type == "cpu" else generator(device, seed, "eps", step)
-    return Draws(t.to(device, non_blocking=True), torch.randn(shape, generator=source, device=device), coin)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.batches import Batch, BatchStream, Encoded, Ragged, decode_batches
 from core.config import RunConfig, with_values
 from core.methods import method_for
-from core.tokenizer import BOS, EOS
+from core.text.batches import Batch, BatchStream, Encoded, Ragged, decode_batches
+from core.text.tokenizer import BOS, EOS
 from core.training import Job, Loop
 
 MEAN_LENGTH = 14

@@ -200,7 +200,7 @@ class DecodingConfig:
     """The sampler of a Gaussian diffusion, the candidates and the choice among them."""
 
     sampler: Literal["ancestral", "ddim"] = added("ancestral")
-    """From z_t to z_s: drawn from the posterior (released), or without new noise (core/samplers.py)."""
+    """From z_t to z_s: drawn from the posterior (released), or without new noise (core/diffusion/samplers.py)."""
     decoding_steps: int = 20
     """K (released: 20)."""
     early_stop: int = 5

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from core import checkpoints, model_folder
-from core.batches import Batch, BatchStream
 from core.config import RunConfig, TrainingConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.methods.method import Loss, Method, Reduction
 from core.randomness import mixed
 from core.run_folder import BEST, STATE
+from core.text.batches import Batch, BatchStream
 
 Log = Callable[[dict[str, Any]], None]
 Stop = Callable[[int, dict[str, float]], bool]
@@ -64,8 +64,10 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended. diverged: the loss was not finite as a row was due, and training ended there. stopped: job.stop ended it,
-    after the validation with these scores; no weights are kept then."""
+    """How training ended. diverged: the loss was not finite as a row was due, and training ended there.
+
+    stopped: job.stop ended it, after the validation with these scores; no weights are kept then.
+    """
 
     steps: int
     tokens: int

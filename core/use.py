@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from core import methods, training
-from core.batches import BatchStream
 from core.checks import check
 from core.config import RunConfig, with_values
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
-from core.materials import Materials, device_for, prepare
 from core.model_folder import Model
 from core.options import nearest, replaced, values_of
 from core.run_folder import TOKENIZER
 from core.sections import DataConfig
+from core.text.batches import BatchStream
+from core.text.materials import Materials, device_for, prepare
 from core.training import Job
 
 Row = dict[str, Any]

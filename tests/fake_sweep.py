@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 from ablations import records
 from ablations.metrics_log import MetricsLog, latest
 from ablations.provenance import commit
-from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, command
 from core.run_folder import full_disk, write_json
 from core.signals import end_on_sigterm
+from core.text import corpus
 from sweeps import worker
 from sweeps.running import conduct, display, leases, plan, progress, storage, trials
 

@@ -73,9 +73,7 @@ def fake(config: RunConfig, folder: Path, tracker: records.Tracker) -> None:
     records.finish(folder)
 
 
-def train(
-    folder: Path, value: float, tracker: records.Tracker, stop: Stop, pause: float
-) -> dict[str, Any] | None:
+def train(folder: Path, value: float, tracker: records.Tracker, stop: Stop, pause: float) -> dict[str, Any] | None:
     """Rows of a training that comes to its value evenly; goes on with those that are there. The row that stopped it."""
     done = latest(folder / "metrics.jsonl").get("train/step") or 0
     with MetricsLog(folder / "metrics.jsonl", done, tracker.log) as log:

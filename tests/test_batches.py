@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import batches, tokenizer
-from core.batches import BatchStream, Encoded, Ragged, decode_batches, encode
-from core.corpus import Corpus
 from core.errors import UserError
-from core.tokenizer import BOS, EOS, PAD
+from core.text import batches, tokenizer
+from core.text.batches import BatchStream, Encoded, Ragged, decode_batches, encode
+from core.text.corpus import Corpus
+from core.text.tokenizer import BOS, EOS, PAD
 
 PAIRS = [("b a a", "a c"), ("b", "c"), ("c c c c c c", "a"), ("a", "b b b b b b b"), ("c a", "a b c")]
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(2, 40)), min_size=1, max_size=80)

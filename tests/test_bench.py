@@ -3,9 +3,9 @@
 import torch
 
 from core import rates
-from core.batches import decode_batches
 from core.config import RunConfig, with_values
 from core.methods import method_for
+from core.text.batches import decode_batches
 
 SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "encoder_layers": 1, "decoder_layers": 1}
 

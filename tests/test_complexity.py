@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from core import synthetic
-from core.complexity import translation_entropy
 from core.config import DataConfig
+from core.text import synthetic
+from core.text.complexity import translation_entropy
 
 
 def test_one_translation_for_each_word_leaves_nothing_to_choose() -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import corpus
 from core.config import DataConfig
 from core.errors import UserError
+from core.text import corpus
 
 TEXT = {"de": "ein Haus\nzwei Häuser\n", "en": "a house\ntwo houses\n"}
 

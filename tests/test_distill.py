@@ -18,13 +18,14 @@ from fake_runs import write_study
 
 from ablations.distill import __main__ as distill
 from analysis import load, provenance
-from core import checkpoints, corpus, methods, model_folder, origin, run_folder
-from core.complexity import translation_entropy
+from core import checkpoints, methods, model_folder, run_folder
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
-from core.materials import prepare
 from core.methods import autoregressive
 from core.sections import DataConfig
+from core.text import corpus, origin
+from core.text.complexity import translation_entropy
+from core.text.materials import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER = ["--preset", "smoke", "--updates", "30", "--lr", "4e-3", "--valid_every", "15", "--beam", "2"]

@@ -15,11 +15,11 @@ import torch
 from ablations import presets, records
 from core import run_folder
 from core.config import RunConfig, with_values
+from core.diffusion.draws import Draws
 from core.distributed import Ranks
 from core.evaluator import new_network
-from core.materials import prepare
 from core.methods import method_for
-from core.randomness import Draws
+from core.text.materials import prepare
 from core.training import take_part
 
 ROOT = Path(__file__).parents[1]

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from core.batches import Batch
-from core.denoiser import Denoiser, Memory, timestep_embedding
-from core.denoising import candidate_lengths, candidates, read_out
-from core.diffusion import Visited
+from core.diffusion.decoding import candidate_lengths, candidates, read_out
+from core.diffusion.denoiser import Denoiser, Memory, timestep_embedding
+from core.diffusion.probes import embedding_spread, nearest_types
+from core.diffusion.process import Visited
 from core.methods import method_for
 from core.methods.difformer_options import Options
+from core.networks.transformer import CrossAttention
 from core.options import replaced
-from core.probes import embedding_spread, nearest_types
 from core.sections import DecodingConfig, DiffusionConfig
-from core.transformer import CrossAttention
+from core.text.batches import Batch
 
 SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "encoder_layers": 1, "decoder_layers": 1}
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablations import records
-from core import corpus
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError, masked
 from core.run_folder import read
+from core.text import corpus
 from sweeps.running import conduct, join, leases, plan, storage, transfer
 from sweeps.running.attempts import Attempts
 from sweeps.running.trials import Queue

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.denoiser import Denoiser
-from core.diffusion import ForwardProcess
-from core.kernels import Dropout, log_normaliser, random_int16
-from core.objectives import token_terms
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.process import ForwardProcess
+from core.networks.kernels import Dropout, log_normaliser, random_int16
+from core.networks.token_loss import token_terms
+from core.networks.transformer import CrossAttention
 from core.sections import DiffusionConfig, LatentConfig, NetworkConfig
-from core.transformer import CrossAttention
 
 
 @given(rows=st.integers(1, 5), types=st.integers(2, 9), scale=st.floats(0.1, 50))

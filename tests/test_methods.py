@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from ablations import presets, records
 from ablations.execute import make_decodable
 from core import checkpoints, methods
-from core.batches import Batch, BatchStream
 from core.candidates import Candidates
 from core.config import RunConfig, all_options, flat, recorded, with_values
+from core.diffusion.draws import Draws, training_draws
 from core.distributed import Ranks
 from core.errors import UserError
-from core.materials import prepare
 from core.methods.method import Loss, Method, OnStep, Reduction, Term, count_sentences
 from core.options import MethodOptions, added
-from core.randomness import Draws, generator, training_draws
+from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
+from core.text.batches import Batch, BatchStream
+from core.text.materials import prepare
 from core.training import Job, Outcome, Stop, never, take_part, train
 
 CPU = torch.device("cpu")

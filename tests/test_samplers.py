@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.diffusion import Visited
-from core.randomness import generator, training_draws
-from core.samplers import SAMPLERS, Denoise, Noise, sample, seeded_noise
+from core.diffusion.draws import training_draws
+from core.diffusion.process import Visited
+from core.diffusion.samplers import SAMPLERS, Denoise, Noise, sample, seeded_noise
+from core.diffusion.time_samplers import TIME_SAMPLERS, stratified
+from core.randomness import generator
 from core.sections import DecodingConfig, DiffusionConfig
-from core.time_samplers import TIME_SAMPLERS, stratified
 
 # Samplers. Each dimension of the data is N(MEAN, STD^2).
 

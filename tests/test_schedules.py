@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.diffusion import ForwardProcess, Visited, spaced_steps
+from core.diffusion.process import ForwardProcess, Visited, spaced_steps
+from core.diffusion.samplers import posterior
+from core.diffusion.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
 from core.errors import UserError
-from core.samplers import posterior
-from core.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
 from core.sections import DecodingConfig, DiffusionConfig
 
 RECORDED = json.loads((Path(__file__).parent / "golden" / "schedules.json").read_text())

@@ -10,11 +10,11 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import synthetic
 from core.config import DataConfig, RunConfig, with_values
 from core.errors import UserError
-from core.lexicon import Entry, Grammar, WordClass, grammar, spread
-from core.synthetic import Meaning, Noun, generate, oracle
+from core.text import synthetic
+from core.text.lexicon import Entry, Grammar, WordClass, grammar, spread
+from core.text.synthetic import Meaning, Noun, generate, oracle
 
 SMALL = DataConfig(corpus_pairs=400, corpus_heldout=60)
 

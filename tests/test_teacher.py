@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from ablations import presets
-from core import beam, checkpoints, run_folder
-from core.batches import Batch, BatchStream
-from core.causal import CausalTransformer
+from core import checkpoints, run_folder
 from core.config import RunConfig, with_values
-from core.materials import prepare
 from core.methods import method_for
 from core.methods.autoregressive import token_losses
 from core.methods.autoregressive_options import Options
 from core.methods.method import Loss, NoDraws, Reduction
+from core.networks import beam
+from core.networks.causal import CausalTransformer
 from core.sections import NetworkConfig
-from core.tokenizer import BOS, EOS, PAD
+from core.text.batches import Batch, BatchStream
+from core.text.materials import prepare
+from core.text.tokenizer import BOS, EOS, PAD
 from core.training import Job, train
 
 SMALL = NetworkConfig(model_dim=16, ffn_dim=32, heads=2, encoder_layers=1, decoder_layers=2, initialization="xavier")

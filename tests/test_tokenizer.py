@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import corpus, tokenizer
 from core.config import DataConfig
-from core.corpus import Corpus
 from core.errors import UserError
-from core.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from core.text import corpus, tokenizer
+from core.text.corpus import Corpus
+from core.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 PAIRS = [
     ("Zwei Männer fahren Rad.", "Two men ride bikes."),

@@ -15,16 +15,16 @@ import torch
 
 from ablations import presets
 from core import checkpoints, run_folder, training
-from core.batches import Batch, BatchStream
 from core.config import RunConfig, with_values
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.draws import Draws, training_draws
+from core.diffusion.objectives import predict, terms
 from core.evaluator import new_network
-from core.materials import prepare
 from core.methods import method_for
 from core.methods.method import Reduction
-from core.objectives import predict, terms
-from core.randomness import Draws, training_draws
 from core.sections import TrainingConfig
+from core.text.batches import Batch, BatchStream
+from core.text.materials import prepare
 from core.training import Job, learning_rate, train
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.batches import Batch
 from core.candidates import Candidates
 from core.methods.method import Loss, Method, NoDraws, OnStep, Term
 from core.options import MethodOptions
-from core.tokenizer import BOS, PAD
+from core.text.batches import Batch
+from core.text.tokenizer import BOS, PAD
 
 
 @dataclass(frozen=True)

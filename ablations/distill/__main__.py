@@ -20,12 +20,13 @@ import tyro
 
 from ablations import command_line, presets, records
 from ablations.run import check_given, given_pairs, given_preset
-from core import corpus, methods, run_folder, signals
+from core import methods, run_folder, signals
 from core.checks import check
 from core.config import RunConfig
 from core.errors import UserError, command
-from core.origin import FILE
 from core.sections import DataConfig
+from core.text import corpus
+from core.text.origin import FILE
 
 TEACHER = "autoregressive"
 
@@ -63,7 +64,7 @@ def parse(arguments: list[str]) -> Options:
 
 def check_options(options: Options) -> Path:
     """The folder of the new corpus. Raises UserError on options that no distillation can have."""
-    from core.materials import device_for  # brings in torch, which takes seconds: not for --help
+    from core.text.materials import device_for  # brings in torch, which takes seconds: not for --help
 
     if options.out is None:
         raise UserError("option out: name the folder for the new corpus, --out FOLDER (make: OUT=)")
@@ -106,7 +107,7 @@ def distill(options: Options) -> Path:
     from core.config import flat
     from core.evaluator import Evaluator
     from core.machine import configure
-    from core.materials import device_for, prepare
+    from core.text.materials import device_for, prepare
 
     out, config = check_options(options), options.run
     configure(options.threads)

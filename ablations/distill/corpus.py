@@ -7,14 +7,15 @@ from typing import Any
 
 from ablations import provenance, records
 from ablations.distill.teacher import options_of
-from core import checkpoints, origin, scores
-from core.complexity import translation_entropy
+from core import checkpoints, scores
 from core.config import RunConfig, flat
-from core.corpus import SPLITS, Pairs
 from core.evaluator import Evaluator
-from core.materials import Materials
 from core.options import values_of
 from core.run_folder import WEIGHTS, replacing, write_json
+from core.text import origin
+from core.text.complexity import translation_entropy
+from core.text.corpus import SPLITS, Pairs
+from core.text.materials import Materials
 
 NOTE = """# {name}, distilled
 

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from ablations.metrics_log import MetricsLog
-from core import batches, run_folder, training
-from core.batches import BatchStream
+from core import run_folder, training
 from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.generation import DECODE_TOKENS, translate
-from core.materials import Split
+from core.text import batches
+from core.text.batches import BatchStream
+from core.text.materials import Split
 from core.training import Job
 
 Say = Callable[[str], None]

@@ -1,5 +1,5 @@
 """The autoregressive Transformer (Vaswani et al. 2017): the scale that every table needs, and the usual teacher of
-sequence-level distillation. The network is core/causal.py, its search core/beam.py.
+sequence-level distillation. The network is core/networks/causal.py, its search core/networks/beam.py.
 """
 
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.batches import Batch
-from core.beam import beam_search, greedy
 from core.candidates import Candidates
-from core.causal import CausalTransformer
 from core.methods.autoregressive_options import BeamSearch, Options
 from core.methods.method import Loss, Method, NoDraws, OnStep, Term
-from core.objectives import token_terms
-from core.tokenizer import PAD
+from core.networks.beam import beam_search, greedy
+from core.networks.causal import CausalTransformer
+from core.networks.token_loss import token_terms
+from core.text.batches import Batch
+from core.text.tokenizer import PAD
 
 
 class Autoregressive(Method[CausalTransformer]):

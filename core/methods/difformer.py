@@ -1,7 +1,8 @@
 """Difformer (Gao et al., NAACL 2024): embedding diffusion with anchor loss, embedding norm and noise factor.
 
-The network, which holds the noise process, is core/denoiser.py; the anchor loss is a level of TOKEN_LOSSES
-(core/objectives.py), the norm stands in core/embedding.py, the noise factor F in core/diffusion.py.
+The network, which holds the noise process, is core/diffusion/denoiser.py; the anchor loss is a level of TOKEN_LOSSES
+(core/diffusion/objectives.py), the norm stands in core/networks/embedding.py, the noise factor F in
+core/diffusion/process.py.
 """
 
 from collections.abc import Iterable
@@ -11,18 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import denoising, probes
-from core.batches import Batch
 from core.candidates import Candidates, Choice, chooser
-from core.denoiser import Denoiser
-from core.diffusion import ForwardProcess, Visited
+from core.diffusion import decoding as denoising
+from core.diffusion import probes
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.draws import Draws, training_draws
+from core.diffusion.objectives import errors, predict, terms
+from core.diffusion.process import ForwardProcess, Visited
+from core.diffusion.samplers import OnCall
+from core.diffusion.time_samplers import TIME_SAMPLERS
 from core.methods.difformer_options import Options
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term, count_sentences
-from core.objectives import errors, predict, terms
-from core.randomness import Draws, training_draws
-from core.samplers import OnStep as OnSamplerStep
 from core.sections import DecodingConfig
-from core.time_samplers import TIME_SAMPLERS
+from core.text.batches import Batch
 
 
 class Difformer(Method[Denoiser]):
@@ -86,7 +88,7 @@ class Difformer(Method[Denoiser]):
         """Candidates (lengths x noises) after K - early_stop network calls."""
         visited = Visited.build(self.options.diffusion, decoding)
 
-        def with_mask(mask: Tensor) -> OnSamplerStep:
+        def with_mask(mask: Tensor) -> OnCall:
             def read(*, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
                 assert on_step is not None
                 on_step(t, denoising.read_out(network, z_0_hat, mask))

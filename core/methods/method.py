@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from core.batches import Batch
 from core.candidates import Candidates, Choice
+from core.text.batches import Batch
 
 
 class Network(Protocol):
@@ -124,7 +124,7 @@ class Method(ABC, Generic[N]):
         """After an update, under no_grad: bring buffers that learn from the terms up to date."""
 
     def watch(self, network: N) -> dict[str, float]:
-        """What is logged of the network itself, as 'diag/...'. Drawn: those of core/probes.py, `embedding_spread`."""
+        """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py."""
         return {}
 
     @abstractmethod

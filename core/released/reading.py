@@ -19,7 +19,7 @@ from torch import Tensor
 
 from core.checks import check
 from core.config import RunConfig
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.methods.difformer import Difformer
 from core.methods.difformer_options import Options

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from core import model_folder
-from core.batches import Batch
 from core.config import RunConfig
-from core.denoiser import Denoiser
-from core.denoising import denoiser, length_mask, read_out
-from core.diffusion import ForwardProcess, Visited
+from core.diffusion.decoding import denoiser, length_mask, read_out
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.draws import Draws
+from core.diffusion.objectives import predict, terms
+from core.diffusion.process import ForwardProcess, Visited
+from core.diffusion.samplers import SAMPLERS, sample
 from core.errors import UserError
 from core.methods.difformer_options import Options
-from core.objectives import predict, terms
-from core.randomness import Draws
 from core.released import reading
 from core.run_folder import TOKENIZER
-from core.samplers import SAMPLERS, sample
-from core.tokenizer import PAD, Subwords, Tokenizer
+from core.text.batches import Batch
+from core.text.tokenizer import PAD, Subwords, Tokenizer
 
 Arrays = dict[str, np.ndarray]
 

@@ -8,10 +8,10 @@ from optuna.trial import TrialState
 
 from ablations import records
 from ablations.provenance import commit
-from core import corpus
 from core.config import flat, recorded
 from core.errors import UserError
 from core.run_folder import LOG, RUN
+from core.text import corpus
 from sweeps.running.attempt import reason_of
 from sweeps.running.display import say
 from sweeps.running.leases import BEATS, Leases, site

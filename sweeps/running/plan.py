@@ -9,8 +9,9 @@ from typing import Any
 
 from ablations import records
 from ablations.studies import Arm, Study
-from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, nearest, with_values
+from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
+from core.options import nearest
 from core.run_folder import path_of
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from ablations import records, studies
 from ablations.factors import FACTORS, Factor, Level, options_of
 from ablations.studies import Arm, Study
-from core.config import RunConfig, flat, nearest
+from core.config import RunConfig, flat
 from core.errors import UserError
+from core.options import nearest
 from core.run_folder import RUN
 from sweeps.running import plan
 from sweeps.running.plan import Job

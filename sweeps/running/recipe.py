@@ -10,11 +10,11 @@ from ablations import presets, records
 from ablations.presets import Preset
 from ablations.provenance import commit
 from ablations.studies import Arm, Study
-from core import corpus
 from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError
 from core.run_folder import STUDY, read, write_json
+from core.text import corpus
 from sweeps.running import plan
 from sweeps.running.plan import Job
 from sweeps.running.trials import queue_name

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.config import nearest
 from core.errors import UserError
+from core.options import nearest
 
 CONNECT_SECONDS = 3.0
 """Longest wait for a server to take a connection."""

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config import digest, nearest
+from core.config import digest
 from core.errors import UserError
+from core.options import nearest
 from core.run_folder import RUN, SEARCH, STUDY
 from sweeps.wb import restore, wandb_file
 from sweeps.wb.restore import Held, Restored

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from core.config import digest, nearest
+from core.config import digest
 from core.errors import UserError
+from core.options import nearest
 
 Where = tuple[str, ...]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from core.config import nearest
+from core.options import nearest
 from sweeps.wb.sweep_file import SweepFile, Where, kind
 
 Point = dict[str, Any]

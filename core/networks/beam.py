@@ -7,9 +7,9 @@ the last place is EOS's.
 import torch
 from torch import Tensor
 
-from core.batches import Batch
-from core.causal import CausalTransformer, Past, Source
-from core.tokenizer import BOS, EOS, PAD, UNK
+from core.networks.causal import CausalTransformer, Past, Source
+from core.text.batches import Batch
+from core.text.tokenizer import BOS, EOS, PAD, UNK
 
 NEVER = (BOS, PAD, UNK)
 """Types that are never written."""

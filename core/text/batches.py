@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.corpus import Pairs
 from core.errors import UserError
-from core.tokenizer import BOS, EOS, PAD, Tokenizer
+from core.text.corpus import Pairs
+from core.text.tokenizer import BOS, EOS, PAD, Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.embedding import EmbeddingSpace
+from core.networks.embedding import EmbeddingSpace
+from core.networks.transformer import EncoderDecoder, KeysValues
 from core.sections import LatentConfig, NetworkConfig
-from core.transformer import EncoderDecoder, KeysValues
 
 Past = tuple[KeysValues, ...]
 """Keys and values of each decoder layer at the positions written so far, each [N, heads, L, d / heads]."""

@@ -5,19 +5,17 @@ A token loss is a choice of the point whose logits are scored: z_0_hat (anchor),
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.batches import Batch
-from core.denoiser import Denoiser
-from core.diffusion import ForwardProcess
-from core.embedding import EmbeddingSpace
-from core.kernels import log_normaliser
-from core.randomness import Draws
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.draws import Draws
+from core.diffusion.process import ForwardProcess
+from core.networks.token_loss import token_terms
 from core.sections import ObjectiveConfig
+from core.text.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,6 @@ class Terms:
     sentence: Tensor
 
 
-class Embeds(Protocol):
-    """A model with an embedding space."""
-
-    @property
-    def embedding(self) -> EmbeddingSpace: ...
-
-
 TokenPoint = Callable[[Tensor, Tensor], Tensor | None]
 TOKEN_LOSSES: dict[str, TokenPoint] = {
     "anchor": lambda z_0, z_0_hat: z_0_hat,
@@ -76,20 +67,6 @@ def predict(model: Denoiser, batch: Batch, draws: Draws, process: ForwardProcess
         torch.clear_autocast_cache()  # before torch 2.10, weights cast under no_grad would get no gradient below
     z_0_hat = model.denoise(z_t, time, batch.target_mask, memory, first)
     return Prediction(z_0, z_t, z_0_hat, memory.length_logits)
-
-
-def token_terms(model: Embeds, z: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Label-smoothed cross-entropy and plain -log p(y | z), each [N], for z [N, d_e] and tokens y [N].
-
-    (1 - s) nll + s mean_V(-log p) = logsumexp - (1 - s) z E_y - s z mean(E): one pass over the [N, V] logits. In
-    float32 throughout: logits of 32 rounded to bfloat16 are off by up to 0.1 nat.
-    """
-    table, z = model.embedding.output(), z.float()
-    with torch.autocast(z.device.type, enabled=False):
-        normaliser = log_normaliser(z, table)
-        correct = (z * functional.embedding(y, table)).sum(-1)
-        smoothed = (1.0 - smoothing) * correct + smoothing * (z @ table.mean(0))
-    return normaliser - smoothed, normaliser - correct
 
 
 def errors(model: Denoiser, prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:

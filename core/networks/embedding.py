@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.sections import LatentConfig
-from core.tokenizer import PAD
+from core.text.tokenizer import PAD
 
 
 class EmbeddingSpace(nn.Module):

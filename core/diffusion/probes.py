@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.batches import Batch
-from core.denoiser import Denoiser
-from core.diffusion import ForwardProcess
-from core.embedding import EmbeddingSpace
-from core.objectives import errors, predict
-from core.randomness import Draws, generator
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.draws import Draws
+from core.diffusion.objectives import errors, predict
+from core.diffusion.process import ForwardProcess
+from core.networks.embedding import EmbeddingSpace
+from core.randomness import generator
 from core.sections import DecodingConfig
+from core.text.batches import Batch
 
 PROBE_TIMES = 16
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import torch
 
-from core import batches, corpus, tokenizer
 from core.errors import UserError
 from core.sections import DataConfig
+from core.text import batches, corpus, tokenizer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from core.corpus import Pairs
+from core.text.corpus import Pairs
 
 ROUNDS = 5
 """Rounds of expectation maximisation."""

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from core.batches import Batch
 from core.candidates import Candidates
-from core.denoiser import Denoiser, Memory
-from core.diffusion import Visited
+from core.diffusion.denoiser import Denoiser, Memory
+from core.diffusion.process import Visited
+from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
 from core.randomness import generator
-from core.samplers import SAMPLERS, Denoise, OnStep, sample, seeded_noise, silent
 from core.sections import DecodingConfig
+from core.text.batches import Batch
 
 
 def candidate_lengths(model: Denoiser, memory: Memory, config: DecodingConfig) -> Tensor:
@@ -53,7 +53,7 @@ def candidates(
     batch: Batch,
     config: DecodingConfig,
     seed: int,
-    on_step: Callable[[Tensor], OnStep] | None = None,
+    on_step: Callable[[Tensor], OnCall] | None = None,
 ) -> Candidates:
     """Decode a batch. The encoder and its keys and values run once, for all steps and candidates.
 

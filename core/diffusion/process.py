@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import check_steps
-from core.schedules import alpha_bars
+from core.diffusion.schedules import alpha_bars
 from core.sections import DecodingConfig, DiffusionConfig
-
 
 LEAST_NOISE = 1e-12
 """Stands for a sampler's noise factor of 0, whose coefficients are limits: in float32 nothing is added."""

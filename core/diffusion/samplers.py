@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.diffusion import Visited
+from core.diffusion.process import Visited
 
 Denoise = Callable[[Tensor, int, Tensor | None], Tensor]
 """(z_t [B, L, d_e], t, z_0_prev or None) -> z_0_hat [B, L, d_e]."""
@@ -22,7 +22,7 @@ Step = Callable[[int, Tensor, Tensor, Noise], Tensor]
 Sampler = Callable[[Visited], Step]
 
 
-class OnStep(Protocol):
+class OnCall(Protocol):
     """The hook behind every figure about decoding."""
 
     def __call__(self, *, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
@@ -70,7 +70,7 @@ def sample(
     z_T: Tensor,
     noise: Noise,
     early_stop: int,
-    on_step: OnStep = silent,
+    on_step: OnCall = silent,
 ) -> Tensor:
     """z_0_hat [B, L, d_e] of the last call, after steps k = K-1 .. early_stop (Gao et al. 2024).
 

@@ -6,11 +6,11 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core import synthetic
 from core.errors import UserError
-from core.origin import Lineage
-from core.origin import read as read_lineage
 from core.sections import DataConfig
+from core.text import synthetic
+from core.text.origin import Lineage
+from core.text.origin import read as read_lineage
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
@@ -45,7 +45,7 @@ def load(config: DataConfig) -> Corpus:
 
 
 def embedded(config: DataConfig) -> Corpus:
-    """The corpus written by core.synthetic."""
+    """The corpus written by core.text.synthetic."""
     train, valid, test = synthetic.generate(config)
     name = f"embedded ({config.corpus_variant})"
     return Corpus(name, train[: config.train_limit or None], valid, test, digest(config), word_level=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from random import Random
 
 from core.errors import UserError
-from core.lexicon import Entry, Grammar, grammar
 from core.sections import DataConfig
+from core.text.lexicon import Entry, Grammar, grammar
 
 Pairs = list[tuple[str, str]]
 

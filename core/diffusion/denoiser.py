@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.diffusion import ForwardProcess
-from core.embedding import EmbeddingSpace, placed_norm
+from core.diffusion.process import ForwardProcess
+from core.networks.embedding import EmbeddingSpace, placed_norm
+from core.networks.transformer import EncoderDecoder, KeysValues, feed_forward
 from core.sections import LatentConfig, NetworkConfig
-from core.transformer import EncoderDecoder, KeysValues, feed_forward
 
 LENGTH_CLASSES = 256
 LENGTH_CENTRE = 128

@@ -1,0 +1,1 @@
+"""Embedding diffusion: noise processes, samplers, the denoiser, its objective, decoding and diagnostics."""

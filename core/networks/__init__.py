@@ -1,0 +1,1 @@
+"""What methods build their networks of."""

@@ -1,0 +1,1 @@
+"""Text: corpora, tokenizer, and sentences as tensors."""
