@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.batches import Batch
+from core.checks import LEAST_PRESERVING
 from core.denoiser import Denoiser, Memory, timestep_embedding
 from core.denoising import candidate_lengths, candidates, read_out
 from core.diffusion import Visited
@@ -95,6 +96,9 @@ def test_every_option_of_the_network_decodes(changes: dict[str, object]) -> None
         DecodingConfig(decoding_steps=1, early_stop=0),
         DecodingConfig(decoding_steps=2000, early_stop=1996),
         DecodingConfig(sampler="ddim"),
+        DecodingConfig(decoding_noise_factor=0.0),
+        DecodingConfig(sampler="ddim", decoding_noise_factor=0.0),
+        DecodingConfig(decoding_noise_factor=LEAST_PRESERVING, decoding_variance_preserving=True),
     ],
     ids=str,
 )
