@@ -121,6 +121,7 @@ def test_arms_that_differ_in_decoding_share_one_training(tmp_path: Path) -> None
     assert scores(two)["decoding_steps"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "shared"),
     [({}, True), ({"commit": None}, False), ({"commit": "abc+dirty"}, False), ({"processor": "another"}, False)],
@@ -167,6 +168,7 @@ def folder_of_text(path: Path, pairs: int = 300) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_folder_of_text_runs_and_the_same_command_again_does_nothing(tmp_path: Path) -> None:
     folder_of_text(tmp_path / "text")
     first = command("--data", "text", cwd=tmp_path)
@@ -209,6 +211,7 @@ def test_bad_text_gets_one_clear_message(what: str, tmp_path: Path) -> None:
     assert all(name in done.stderr for name in names), done.stderr
 
 
+@pytest.mark.slow
 def test_overlong_pairs_are_counted(tmp_path: Path) -> None:
     folder_of_text(tmp_path / "text")
     done = command("--data", "text", "--max_length", "7", cwd=tmp_path)
@@ -267,6 +270,7 @@ def test_bfloat16_trains_and_decodes(token_loss: str, tmp_path: Path) -> None:
     assert records.read(folder)["precision"] == "bfloat16" and records.read(folder)["outcome"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     arguments = ["--updates", "80", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "40"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

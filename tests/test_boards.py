@@ -75,6 +75,7 @@ def command(begun: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_command_serves_our_journal_until_ctrl_c(
     command: subprocess.Popen[str], begun: Path, tmp_path: Path
 ) -> None:

@@ -228,6 +228,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(line, capture_output=True, text=True, env=os.environ | environment, timeout=240)
 
 
+@pytest.mark.slow
 def test_the_command_saves_to_a_server(study: Path, wandb_server: Server, tmp_path: Path) -> None:
     done = command(str(study), "--out", str(tmp_path), WANDB_PROJECT="Größe & mehr", WANDB_ENTITY="team")
     assert done.returncode == 0, done.stderr

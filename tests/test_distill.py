@@ -252,6 +252,7 @@ def command(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_the_command_ends_with_the_same_corpus(text: Path, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     killed, state = command(*on(text, out)), out / "teacher" / "state.safetensors"

@@ -99,6 +99,7 @@ def wait_for_rows(runs: Path, more_than: int, *processes: "subprocess.Popen[str]
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_killed_and_stopped_and_resumed_have_the_losses_of_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"

@@ -91,6 +91,7 @@ def plain_jobs() -> list[str]:
     return sorted(job.key for job in sweep.jobs)
 
 
+@pytest.mark.slow
 def test_the_same_runs_through_wandb_our_agent_and_optuna(
     wandb_server: Server, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def first_records(path: Path) -> Iterator[Any]:
         at += 7 + length
 
 
+@pytest.mark.slow
 def test_a_finished_arm_is_shown_to_wandb_again(wandb_server: Server, tmp_path: Path) -> None:
     line = [*ME, "arm", "--study=self_conditioning", "--self_conditioning=False", "--preset=smoke"]
     run(line, **here(tmp_path, WANDB_MODE="disabled"))
@@ -167,6 +169,7 @@ def test_a_finished_arm_is_shown_to_wandb_again(wandb_server: Server, tmp_path: 
     assert wandb_server.backend.unknown == []
 
 
+@pytest.mark.slow
 def test_an_arm_told_to_end_is_failed_in_wandb_and_loses_no_row(wandb_server: Server, tmp_path: Path) -> None:
     line = [*ME, "arm", "--study=self_conditioning", "--self_conditioning=False", "--preset=smoke", "--updates=77"]
     where = here(tmp_path, WANDB_SWEEP_ID="abc", WANDB_RUN_ID="r1", WANDB_PROJECT="p")
@@ -186,6 +189,7 @@ def test_an_arm_told_to_end_is_failed_in_wandb_and_loses_no_row(wandb_server: Se
     assert wandb_server.backend.unknown == []
 
 
+@pytest.mark.slow
 def test_a_study_is_registered_and_the_commands_are_printed(wandb_server: Server, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "sweeps.wandb_sweep", "--study", "norm", "--seeds", "2", "--preset", "smoke"]
     said = run([*line, "--search", "bayes"], **here(tmp_path))

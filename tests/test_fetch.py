@@ -86,6 +86,7 @@ def logs(truth: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, 
     return alone
 
 
+@pytest.mark.slow
 def test_logs_alone_give_everything(truth: tuple[Path, dict[str, bytes]], logs: Path, tmp_path: Path) -> None:
     path, expected = truth
     assert len(list(logs.iterdir())) == 8
@@ -195,6 +196,7 @@ def test_an_archive_that_unfolds_without_measure_is_none(tmp_path: Path, monkeyp
 # From a server
 
 
+@pytest.mark.slow
 def test_a_server_gives_everything(
     truth: tuple[Path, dict[str, bytes]], wandb_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ with init("odd", config={"record": {"study": "../up"}}) as run:
 """
 
 
+@pytest.mark.slow
 def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
     wandb_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

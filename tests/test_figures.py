@@ -29,6 +29,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2))
 
 
+@pytest.mark.slow
 def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
     """Also in another process with other hashes, time zone, locale, and a matplotlibrc of the user's own."""
     study = write_study(tmp_path, "token_loss", seeds=(1, 2))
@@ -66,6 +67,7 @@ def test_the_command_says_where_it_cannot_write(modules: Path, tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["noise_factor", "token_loss", "many"])
 def test_every_kind_of_study_is_drawn(kind: str, tmp_path: Path) -> None:
     written, skipped = drawing.redraw(load(write_study(tmp_path, kind, seeds=(1, 2))), tmp_path / "out", ["png"])
@@ -87,6 +89,7 @@ def test_missing_data_leave_a_figure_out_with_a_reason(tmp_path: Path) -> None:
     assert all(" left out: no run " in line for line in skipped)
 
 
+@pytest.mark.slow
 def test_nan_null_and_a_single_seed_do_not_stop_a_figure(tmp_path: Path) -> None:
     path = write_study(tmp_path, "modules", seeds=(1,))
     first = sorted(path.glob("*/run.json"))[0].parent

@@ -72,6 +72,7 @@ def test_a_full_disk_stops_a_sweep_with_one_message_and_with_room_it_goes_on(
         assert [row["train/step"] for row in rows] == list(range(1, UPDATES + 1))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_run_with_one_message_and_with_room_it_goes_on(disk: Disk) -> None:
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", "--device", "cpu", "--checkpoint_seconds", "0"]
     line += ["--runs", str(disk.folder / "runs")]
@@ -87,6 +88,7 @@ def test_a_full_disk_stops_a_run_with_one_message_and_with_room_it_goes_on(disk:
     assert records.read(folder)["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "in the middle"])
 def test_a_full_disk_of_wandb_stops_no_run(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str

@@ -91,6 +91,7 @@ def assert_all_here(sweep: conduct.Sweep) -> None:
     assert completed(sweep) == everything(sweep)
 
 
+@pytest.mark.slow
 def test_workers_elsewhere_send_their_results_and_a_killed_one_loses_nothing(
     server: postgres.Server, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_workers_elsewhere_send_their_results_and_a_killed_one_loses_nothing(
     assert not written and postgres.PASSWORD not in out + err + said
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_without_shared_files_share_the_work(server: postgres.Server, tmp_path: Path) -> None:
     where = server.database()
     both = [sweep_of(tmp_path / name, ARMS, 2, workers=1, where=where, all="brisk") for name in ("one", "two")]
@@ -131,6 +133,7 @@ def test_two_sweeps_at_once_without_shared_files_share_the_work(server: postgres
         assert_all_here(sweep)
 
 
+@pytest.mark.slow
 def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Server, tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "one", ("a", "b"), 1, workers=1, where=server.database(), all="gate")
     conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
@@ -240,6 +243,7 @@ def test_what_a_host_cannot_do_is_left_to_others_and_a_failure_counts(tmp_path: 
     assert_all_here(sweep)
 
 
+@pytest.mark.slow
 def test_a_search_on_a_database_killed_goes_on_to_the_points_of_one_on_a_file(
     server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

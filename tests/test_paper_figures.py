@@ -101,6 +101,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_takes_width_and_style(tmp_path: Path, factors: Study) -> None:
     """A style file can set anything, such as the resolution."""
     (tmp_path / "mine.mplstyle").write_text("lines.linewidth: 4\nsavefig.dpi: 50\n")

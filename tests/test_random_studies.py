@@ -127,6 +127,7 @@ def holm_by_hand(p: pd.Series) -> list[float]:
     return list(adjusted)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(studies())
 def test_tables_of_random_studies(study: Study) -> None:

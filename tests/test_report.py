@@ -128,6 +128,7 @@ def test_nothing_in_the_page_leads_to_a_network(made: str) -> None:
     assert set(re.findall(r"https?://[^\"'<> ]+", made)) == {"http://www.w3.org/2000/svg"}
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     made = page(load(poisoned(tmp_path)))
     parsed = Page(made)
@@ -159,6 +160,7 @@ def test_script_data_refuses_what_is_no_json() -> None:
         script_data([math.nan], "d")
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     study, out = write_study(tmp_path, "token_loss", seeds=(1, 2)), tmp_path / "out"
     for probes in study.glob("*/probes.npz"):  # that figures are redrawn identically is tested with them
@@ -190,6 +192,7 @@ def test_wrong_use_gives_one_message(tmp_path: Path) -> None:
         write("text", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_twelve_arms_with_one_seed_have_a_report(tmp_path: Path) -> None:
     study = write_study(tmp_path, "many", seeds=(1,))
     for probes in study.glob("*/probes.npz"):  # their figures are drawn with many arms elsewhere

@@ -99,6 +99,7 @@ def test_decodings_keep_the_best_training_and_train_nothing(tmp_path: Path) -> N
         assert trial.user_attrs["updates"] == 0
 
 
+@pytest.mark.slow
 def test_each_arm_finds_its_own_best_on_the_validation_score(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=12)
     serially(search)
@@ -113,6 +114,7 @@ def test_each_arm_finds_its_own_best_on_the_validation_score(tmp_path: Path) -> 
     assert json.loads((search.folder / "search.json").read_text()) == plain(content)
 
 
+@pytest.mark.slow
 def test_points_do_not_depend_on_workers(tmp_path: Path) -> None:
     alone, together = search_of(tmp_path / "1", trials=6), search_of(tmp_path / "2", trials=6)
     serially(alone)
@@ -199,6 +201,7 @@ def test_a_refusal_ends_the_search_with_its_reason(tmp_path: Path) -> None:
 # Killed, interrupted, doubled
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
     undisturbed = search_of(tmp_path / "a", trials=3)
     serially(undisturbed)
@@ -226,6 +229,7 @@ def test_a_worker_that_dies_as_it_takes_a_run_holds_nothing_up(tmp_path: Path) -
     assert (old.state, new.state) == (TrialState.FAIL, TrialState.WAITING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_ends_in_order_and_says_so(tmp_path: Path, number: signal.Signals, status: int) -> None:
     search = search_of(tmp_path, behaviour={CONTROL: "slow", OTHER: "slow"})
@@ -249,6 +253,7 @@ def test_in_long_trainings_it_says_that_it_goes_on(tmp_path: Path, monkeypatch: 
     assert all(re.search(r"; round 1, \d+ s of 10 min$", line) for line in reminders)
 
 
+@pytest.mark.slow
 def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=2, workers=1)
     both = [start(tmp_path), start(tmp_path)]

@@ -191,6 +191,7 @@ def test_the_name_changes_with_what_trials_depend_on_and_with_nothing_else() -> 
     assert len({name, *(prepared(**other).name for other in others)}) == 6
 
 
+@pytest.mark.slow
 def test_at_its_end_it_says_what_was_written_and_what_comes_next(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

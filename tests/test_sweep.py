@@ -78,6 +78,7 @@ def test_a_worker_killed_in_mid_run_is_replaced(tmp_path: Path) -> None:
     assert completed(sweep) == [("a", 1), ("b", 1), ("mortal", 1)]
 
 
+@pytest.mark.slow
 def test_parent_killed_workers_end_and_a_restart_goes_on(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, all="slow")
     parent = start(sweep)
@@ -95,6 +96,7 @@ def test_parent_killed_workers_end_and_a_restart_goes_on(tmp_path: Path) -> None
     assert steps == list(range(1, UPDATES + 1)), "resumed, no step twice"
 
 
+@pytest.mark.slow
 def test_everything_killed_at_once(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, all="slow")
     parent = start(sweep)
@@ -155,6 +157,7 @@ def test_runs_done_elsewhere_are_entered_and_trials_lost_are_made_again(tmp_path
     assert completed(sweep) == everything(sweep)
 
 
+@pytest.mark.slow
 def test_any_storage_url(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, where=f"sqlite:///{tmp_path}/trials.db")
     run(sweep)

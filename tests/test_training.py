@@ -156,6 +156,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", script], env=environment)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
     folder, kills = tmp_path / "killed", 0
     for _ in range(2):

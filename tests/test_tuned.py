@@ -136,6 +136,7 @@ def test_lines_say_how_it_was_done_and_what_regressed(found: Search) -> None:
     assert search_footer(found)[0] == found.search["banner"]
 
 
+@pytest.mark.slow
 def test_files_are_written_and_the_same_twice(path: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         assert show_and_write(path, tmp_path / folder, quiet=True)
