@@ -22,7 +22,7 @@ from core.diffusion.objectives import predict, terms
 from core.evaluator import new_network
 from core.methods import method_for
 from core.methods.method import Reduction
-from core.sections import TrainingConfig
+from core.sections import ObjectiveConfig, TrainingConfig
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.training import Job, learning_rate, train
@@ -232,7 +232,8 @@ def test_unreduced_terms_keep_their_shapes() -> None:
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
     for loss in ("anchor", "rounding", "none"):
         chosen = config(token_loss=loss)
-        parts = terms(model, predict(model, batch, draws), batch, chosen.method.objective)
+        objective = ObjectiveConfig(token_loss=loss, label_smoothing=0.1)
+        parts = terms(model, predict(model, batch, draws), batch, objective)
         assert {len(parts.mse), len(parts.token), len(parts.nll), len(parts.sentence)} == {batch.target_tokens}
         assert len(parts.length) == len(batch.source)
         made = method_for(chosen.method).loss(model, batch, draws)

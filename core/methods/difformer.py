@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from core.candidates import Candidates, Choice, chooser
+from core.diffusion import decoding as denoising
+from core.diffusion import probes
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import errors, predict, terms
-from core.diffusion.process import ForwardProcess, Visited, probes
-from core.diffusion.process import decoding as denoising
+from core.diffusion.process import ForwardProcess, Visited
 from core.diffusion.samplers import OnCall
 from core.diffusion.time_samplers import TIME_SAMPLERS
 from core.methods.difformer_options import Options
