@@ -8,6 +8,9 @@ from core.errors import UserError
 from core.options import values_of
 from core.sections import DecodingConfig
 
+LEAST_PRESERVING = 0.01
+"""Least noise factor of a variance-preserving form: with less, the end of the sqrt schedule is no number."""
+
 Rule = tuple[Callable[[Any], bool], str]
 
 AT_LEAST_1: Rule = (lambda value: value >= 1, "must be at least 1")
@@ -53,10 +56,16 @@ def check(config: Any) -> None:
     config.method.check()
 
 
-def check_steps(decoding: DecodingConfig, T: int) -> None:
-    """Raises UserError unless 1 <= K <= T and 0 <= early_stop < K."""
+def check_decoding(decoding: DecodingConfig, T: int) -> None:
+    """Raises UserError unless 1 <= K <= T, 0 <= early_stop < K, and a variance-preserving form has noise."""
     K, early_stop = decoding.decoding_steps, decoding.early_stop
     if not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
+    F = decoding.decoding_noise_factor
+    if decoding.decoding_variance_preserving and F < LEAST_PRESERVING:
+        raise UserError(
+            f"option decoding_noise_factor: {F} leaves no noise in the variance-preserving form; "
+            f"it must be at least {LEAST_PRESERVING}"
+        )

@@ -17,7 +17,7 @@ import torch
 from fake_runs import write_study
 
 from ablations.distill import __main__ as distill
-from analysis import load, provenance
+from analysis import footer, load
 from core import checkpoints, methods, model_folder, run_folder
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
@@ -325,10 +325,10 @@ def test_the_footer_names_teacher_and_source(tmp_path: Path) -> None:
     source = {"name": "text xx-yy", "digest": "0123456789abcdef"}
     teacher = {"hash": "cafe0123", "bleu": 31.256}
     made = {"made_by": "distillation", "source": source, "teacher": teacher, "decoding": {"beam": 5}}
-    before = "\n".join(provenance.footer(load.load(folder)))
+    before = "\n".join(footer.footer(load.load(folder)))
     for path in folder.glob("*/run.json"):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"data": record["data"] | {"lineage": made}}))
-    after = "\n".join(provenance.footer(load.load(folder)))
+    after = "\n".join(footer.footer(load.load(folder)))
     line = ", distilled by teacher cafe0123 (test BLEU 31.26, beam 5) from text xx-yy (0123456789abcdef)"
     assert line not in before and after.replace(line, "") == before

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.checks import LEAST_PRESERVING
 from core.diffusion.decoding import candidate_lengths, candidates, read_out
 from core.diffusion.denoiser import Denoiser, Memory, timestep_embedding
 from core.diffusion.probes import embedding_spread, nearest_types
@@ -95,6 +96,9 @@ def test_every_option_of_the_network_decodes(changes: dict[str, object]) -> None
         DecodingConfig(decoding_steps=1, early_stop=0),
         DecodingConfig(decoding_steps=2000, early_stop=1996),
         DecodingConfig(sampler="ddim"),
+        DecodingConfig(decoding_noise_factor=0.0),
+        DecodingConfig(sampler="ddim", decoding_noise_factor=0.0),
+        DecodingConfig(decoding_noise_factor=LEAST_PRESERVING, decoding_variance_preserving=True),
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ import pytest
 from fake_sweep import ROOT, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
 
 from ablations import records
+from core import run_folder
 
 SMALL, LARGE = "256k", "64m"
 
@@ -67,7 +68,7 @@ def test_a_full_disk_stops_a_sweep_with_one_message_and_with_room_it_goes_on(
     assert [view.state for view in views] == ["finished"] * 4
     assert completed(sweep) == everything(sweep)
     for job in sweep.jobs:
-        rows = records.read_rows(job.folder(sweep.runs) / "metrics.jsonl")
+        rows = run_folder.read(job.folder(sweep.runs) / "metrics.jsonl")
         assert [row["train/step"] for row in rows] == list(range(1, UPDATES + 1))
 
 

@@ -1,7 +1,10 @@
 """The house rules: one environment in three files, imports in one direction, options documented."""
 
 import ast
+import dataclasses
 import graphlib
+import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -9,12 +12,17 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from core import methods
+from core.config import RunConfig
+from core.options import fields_of, is_section
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "ablations", "sweeps", "analysis")
@@ -306,26 +314,37 @@ def test_such_a_line_would_be_seen(line: str) -> None:
 # Options documented in place
 
 
-def fields(source: str) -> Iterator[tuple[str, str, bool]]:
-    """Class and name of each dataclass field of a source, and whether it is documented; sections aside."""
-    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    sections = {node.name for node in classes}
-    for node in classes:
-        for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                if ast.unparse(statement.annotation) in sections:
-                    continue
-                text = following.value if isinstance(following, ast.Expr) else None
-                documented = isinstance(text, ast.Constant) and isinstance(text.value, str)
-                yield node.name, statement.target.id, documented
+def sections(options: Any) -> Iterator[Any]:
+    """The groups of options in these, and these themselves."""
+    yield options
+    for field in dataclasses.fields(options):
+        if is_section(value := getattr(options, field.name)):
+            yield from sections(value)
 
 
-def test_every_option_has_a_docstring() -> None:
-    found = list(fields((ROOT / "core" / "config.py").read_text("utf-8")))
-    assert len(found) > 60
-    assert [f"{where}.{name}" for where, name, documented in found if not documented] == []
+def documented(kind: type) -> set[str]:
+    """The fields of a dataclass and of those it is made of that have a docstring."""
+    found = set()
+    for each in filter(dataclasses.is_dataclass, kind.__mro__):
+        (node,) = ast.parse(inspect.getsource(each)).body
+        assert isinstance(node, ast.ClassDef)
+        for statement, following in itertools.pairwise(node.body):
+            if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+                text = following.value
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found.add(ast.unparse(statement.target))
+    return found
 
 
-def test_option_names_are_unique() -> None:
-    names = [name for _, name, _ in fields((ROOT / "core" / "config.py").read_text("utf-8"))]
-    assert sorted(names) == sorted(set(names))
+@pytest.mark.parametrize("method", methods.names())
+def test_every_option_has_a_docstring(method: str) -> None:
+    config = RunConfig(method=methods.options(method))
+    names = {field.name for field, _ in fields_of(config)}
+    assert len(names) > 40
+    assert names - set().union(*(documented(type(section)) for section in sections(config))) == set()
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_option_names_are_unique(method: str) -> None:
+    names = [field.name for field, _ in fields_of(RunConfig(method=methods.options(method)))]
+    assert sorted(names) == sorted(set(names)) and "method" not in names

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import provenance, records
+from ablations.metrics_log import MetricsLog, latest
 from core.config import RunConfig, flat
 from core.errors import UserError
+from core.run_folder import read
 
 ROOT = Path(__file__).parents[1]
 # Identity and provenance
@@ -31,7 +33,7 @@ def test_identity_is_of_content_not_of_place() -> None:
 
 
 def test_provenance_says_where_a_result_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = records.provenance(torch.device("cpu"))
+    known = provenance.provenance(torch.device("cpu"))
     assert known["versions"]["torch"] and known["versions"]["python"].startswith("3.")
     assert known["device"].split()[0] in ("cpu", "cuda") and known["threads"] >= 1 and known["command"]
     assert known["processor"] == provenance.processor() and known["processor"]
@@ -63,28 +65,28 @@ def test_commit_of_the_checkout_it_runs_from(tmp_path: Path, monkeypatch: pytest
     module.parent.mkdir()
     module.write_text("")
     monkeypatch.setattr(provenance, "__file__", str(module))
-    records.commit.cache_clear()
+    provenance.commit.cache_clear()
     try:
-        assert records.commit() is None, "not a repository"
+        assert provenance.commit() is None, "not a repository"
         git = ["git", "-C", str(module.parent), "-c", "user.name=n", "-c", "user.email=e@x"]
         subprocess.run([*git, "init", "-q"], check=True)
-        records.commit.cache_clear()
-        assert records.commit() is None, "somebody else's repository: the file is not part of it"
+        provenance.commit.cache_clear()
+        assert provenance.commit() is None, "somebody else's repository: the file is not part of it"
         subprocess.run([*git, "add", "provenance.py"], check=True)
         subprocess.run([*git, "commit", "-qm", "x"], check=True)
         head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
         module.write_text("changed" if change else "")
-        records.commit.cache_clear()
-        assert records.commit() == head + ("+dirty" if change else "")
+        provenance.commit.cache_clear()
+        assert provenance.commit() == head + ("+dirty" if change else "")
     finally:
-        records.commit.cache_clear()
+        provenance.commit.cache_clear()
 
 
 def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    records.commit.cache_clear()
+    provenance.commit.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
-    assert records.commit() is None
-    records.commit.cache_clear()
+    assert provenance.commit() is None
+    provenance.commit.cache_clear()
 
 
 # States
@@ -171,9 +173,9 @@ def test_rows_are_there_at_once_and_plain(tmp_path: Path) -> None:
     import numpy as np
     import torch
 
-    log = records.MetricsLog(tmp_path / "metrics.jsonl")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
     log.log({"train/step": np.int64(1), "train/loss": torch.tensor(0.5), "train/mse": float("inf"), "x": [np.nan, 2]})
-    assert records.read_rows(log.path) == [{"train/step": 1, "train/loss": 0.5, "train/mse": None, "x": [None, 2]}]
+    assert read(log.path) == [{"train/step": 1, "train/loss": 0.5, "train/mse": None, "x": [None, 2]}]
     log.close()
 
 
@@ -188,33 +190,33 @@ def test_resuming_drops_later_rows_and_torn_lines(
     path = tmp_path_factory.mktemp("m") / "metrics.jsonl"
     path.write_text("".join(json.dumps({"train/step": step}) + "\n" for step in steps) + torn)
     seen: list[Any] = []
-    with records.MetricsLog(path, resume, seen.append) as log:
+    with MetricsLog(path, resume, seen.append) as log:
         log.log({"train/step": resume + 1})
     expected = [step for step in steps if step <= resume] + [resume + 1]
-    assert [row["train/step"] for row in records.read_rows(path)] == expected
+    assert [row["train/step"] for row in read(path)] == expected
     assert [row["train/step"] for row in seen] == expected, "the mirror is given the rows kept, too"
 
 
 def test_without_a_checkpoint_a_run_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"train/step": 1}\nnot json\n')
-    records.MetricsLog(path).close()
-    assert records.read_rows(path) == []
+    MetricsLog(path).close()
+    assert read(path) == []
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"train/step": 1}\nnot json\n{"train/step": 2}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl:2"):
-        records.read_rows(path)
+        read(path)
 
 
 def test_latest_merges_the_last_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    assert records.latest(path) == {}
+    assert latest(path) == {}
     filler = "".join(json.dumps({"train/step": i, "train/loss": i, "fill": "x" * 50}) + "\n" for i in range(500))
     path.write_text(filler + '{"train/step": 500, "val/bleu": 7.5}\n{"train/step": 501, "train/l')
-    row = records.latest(path)
+    row = latest(path)
     assert (row["train/step"], row["train/loss"], row["val/bleu"]) == (500, 499, 7.5)
 
 
@@ -222,5 +224,5 @@ def test_latest_merges_the_last_rows(tmp_path: Path) -> None:
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"metrics\.jsonl: the disk is full"), records.MetricsLog(path) as log:
+    with pytest.raises(UserError, match=r"metrics\.jsonl: the disk is full"), MetricsLog(path) as log:
         log.log({"train/step": 1})

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.checks import LEAST_PRESERVING
 from core.diffusion.process import ForwardProcess, Visited, spaced_steps
 from core.diffusion.samplers import posterior
 from core.diffusion.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
@@ -87,3 +88,19 @@ def test_spaced_steps_run_from_first_to_last(K: int) -> None:
 def test_impossible_decodings_are_refused(steps: int, early_stop: int) -> None:
     with pytest.raises(UserError, match=r"option (decoding_steps|early_stop)"):
         Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))
+
+
+def test_a_variance_preserving_form_without_noise_is_refused() -> None:
+    decoding = DecodingConfig(decoding_noise_factor=0.0, decoding_variance_preserving=True)
+    with pytest.raises(UserError, match=r"option decoding_noise_factor: 0\.0 leaves no noise"):
+        Visited.build(DiffusionConfig(), decoding)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_least_noise_of_that_form_is_a_number(schedule: str) -> None:
+    decoding = DecodingConfig(
+        decoding_steps=2000, decoding_noise_factor=LEAST_PRESERVING, decoding_variance_preserving=True
+    )
+    visited = Visited.build(DiffusionConfig(schedule=schedule), decoding)  # type: ignore[arg-type]
+    assert np.all(visited.noise > 0)
+    assert all(np.all(np.isfinite(values)) for values in posterior(visited.signal, visited.noise))

@@ -21,6 +21,7 @@ from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import predict, terms
 from core.evaluator import new_network
 from core.methods import method_for
+from core.methods.difformer_options import Options
 from core.methods.method import Reduction
 from core.sections import TrainingConfig
 from core.text.batches import Batch, BatchStream
@@ -231,6 +232,7 @@ def test_unreduced_terms_keep_their_shapes() -> None:
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
     for loss in ("anchor", "rounding", "none"):
         chosen = config(token_loss=loss)
+        assert isinstance(chosen.method, Options)
         parts = terms(model, predict(model, batch, draws), batch, chosen.method.objective)
         assert {len(parts.mse), len(parts.token), len(parts.nll), len(parts.sentence)} == {batch.target_tokens}
         assert len(parts.length) == len(batch.source)

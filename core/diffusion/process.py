@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.checks import check_steps
+from core.checks import check_decoding
 from core.diffusion.schedules import alpha_bars
 from core.sections import DecodingConfig, DiffusionConfig
 
@@ -69,7 +69,7 @@ class Visited:
     def build(cls, training: DiffusionConfig, decoding: DecodingConfig, released_slip: bool = False) -> Self:
         """The steps of a decoding, on the sampler's own schedule, form and noise factor. released_slip: as above."""
         T, K = training.diffusion_steps, decoding.decoding_steps
-        check_steps(decoding, T)
+        check_decoding(decoding, T)
         F = max(decoding.decoding_noise_factor, LEAST_NOISE)
         vp = decoding.decoding_variance_preserving
         t = spaced_steps(T, K)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.checks import check_steps
+from core.checks import check_decoding
 from core.options import MethodOptions
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, ObjectiveConfig
 
@@ -20,4 +20,4 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together."""
         self.network.check()
-        check_steps(self.decoding, self.diffusion.diffusion_steps)
+        check_decoding(self.decoding, self.diffusion.diffusion_steps)
