@@ -13,7 +13,7 @@ from fake_search import write_search
 from analysis import markup, tables
 from analysis.load import load
 from analysis.markup import Grid
-from analysis.tuned.data import load_search
+from analysis.searches import load_search
 from analysis.tuned.writing import write_tables
 
 PDFLATEX = shutil.which("pdflatex")

@@ -13,9 +13,9 @@ from analysis.figures import drawing
 from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.load import load
+from analysis.searches import Search, load_search
 from analysis.stats import mean_interval_t, paired
 from analysis.tuned import tables as text
-from analysis.tuned.data import Search, load_search
 from analysis.tuned.footer import search_footer
 from analysis.tuned.writing import show_and_write
 from core.errors import UserError

@@ -33,8 +33,8 @@ from analysis.figures.names import restore_names, search_names, shorten_names, s
 from analysis.formats import FORMATS
 from analysis.load import Study
 from analysis.saving import save
+from analysis.searches import Search
 from analysis.style import Panel, Signs, arm_handle, styled
-from analysis.tuned.data import Search
 from core.errors import UserError
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)

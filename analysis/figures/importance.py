@@ -6,9 +6,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing
 from analysis.formats import COLUMN
+from analysis.searches import Search, label
 from analysis.style import SMALL, Page, banner
-from analysis.tuned.data import Search
-from analysis.tuned.tables import label
 
 NAME = "importance"
 

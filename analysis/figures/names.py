@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis.load import Study
 from analysis.plain_text import one_line
+from analysis.searches import Search
 from analysis.style import text_width
-from analysis.tuned.data import Search
 
 WIDEST = 1.9
 """Inches of a name that are drawn; of a wider one its beginning and its end."""

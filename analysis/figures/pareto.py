@@ -7,8 +7,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from analysis.figures.common import Missing, plain_numbers
 from analysis.formats import COLUMN
 from analysis.results import NAMES
+from analysis.searches import Search
 from analysis.style import Page, arm_handle, arm_style, banner, legend
-from analysis.tuned.data import Search
 
 NAME = "pareto"
 

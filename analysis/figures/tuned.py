@@ -16,8 +16,8 @@ from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.power_note import seeds_seen
 from analysis.results import NAMES
+from analysis.searches import Search
 from analysis.style import GREY, Look, Page, arm_style, banner, legend
-from analysis.tuned.data import Search
 
 NAME = "tuned"
 WHEN = {"default": "all arms at the default", "best": "each arm at its own best"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def load_reported(path: Path) -> "Study":
     """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
     from analysis.load import load
-    from analysis.tuned.data import load_search
+    from analysis.searches import load_search
 
     found = load_search(path)
     return (found and (found.best or found.default)) or load(path)

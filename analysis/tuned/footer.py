@@ -2,8 +2,8 @@
 
 from analysis.load import Study
 from analysis.results import effect_name
+from analysis.searches import Search
 from analysis.tables import number
-from analysis.tuned.data import Search
 from analysis.tuned.tables import CHANGE, label
 
 DECODING = {"decoding_steps", "early_stop"}

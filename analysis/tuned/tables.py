@@ -7,21 +7,14 @@ import pandas as pd
 
 from analysis.markup import Grid
 from analysis.results import NAMES, effect_name
+from analysis.searches import Search, label
 from analysis.tables import number, p_text, with_interval
-from analysis.tuned.data import Search
 
-LABELS = {"steps": "K", "decoding_noise_factor": "sampler's F", "lr": "learning rate", "warmup": "warm-up"}
-"""Names of searched options in tables and figures."""
 WHAT = "All arms at the default, and each arm at its own best"
 
 
 CHANGE = {"helps": "rises", "reinforce": "rises", "hurts": "falls", "overlap": "falls", "undecided": "undecided"}
 """A change of an effect neither helps nor hurts."""
-
-
-def label(option: str) -> str:
-    """An option's name for people."""
-    return LABELS.get(option, option.replace("_", " "))
 
 
 def value_text(value: Any) -> str:

@@ -10,8 +10,8 @@ from analysis.figures.drawing import redraw_search
 from analysis.files import describe_written, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
+from analysis.searches import Search, load_search
 from analysis.tables import print_grids
-from analysis.tuned.data import Search, load_search
 from analysis.tuned.footer import search_footer
 from analysis.tuned.tables import grids
 

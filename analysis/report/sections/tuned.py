@@ -6,7 +6,7 @@ from analysis.load import Study
 from analysis.report.html import join, tag
 from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
-from analysis.tuned.data import Search, load_search
+from analysis.searches import Search, load_search
 from analysis.tuned.footer import search_footer
 from analysis.tuned.tables import grids
 from core.run_folder import SEARCH, try_read

@@ -14,6 +14,14 @@ from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
 from core.errors import UserError
 from core.run_folder import SEARCH, try_read
 
+LABELS = {"steps": "K", "decoding_noise_factor": "sampler's F", "lr": "learning rate", "warmup": "warm-up"}
+"""Names of searched options in tables and figures."""
+
+
+def label(option: str) -> str:
+    """An option's name for people."""
+    return LABELS.get(option, option.replace("_", " "))
+
 
 @dataclass(frozen=True)
 class Search:
