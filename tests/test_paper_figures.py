@@ -188,6 +188,7 @@ def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 @by_name
 def test_the_last_bits_of_the_layout_do_not_show(
     module: Any, modules: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
