@@ -198,7 +198,7 @@ def test_twelve_arms_with_one_seed_have_a_report(tmp_path: Path) -> None:
     for probes in study.glob("*/probes.npz"):  # their figures are drawn with many arms elsewhere
         probes.unlink()
     made = page(load(study))
-    assert [a["id"] for a in Page(made).all("section")] == SECTIONS
+    assert [a["id"] for a in Page(made).all("section")] == SECTIONS[1:], "it varies nothing that a claim is about"
     assert len(made) < 3e6
 
 
