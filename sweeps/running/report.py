@@ -96,4 +96,4 @@ def analyse(sweep: Sweep, figures: Path) -> None:
     if subprocess.run(line, check=False).returncode:
         print(f"no figures; the runs are done. Draw them by: {shlex.join(line)}", file=sys.stderr)
         return
-    print(f"next: make report FROM={shlex.quote(str(sweep.folder))} (verdicts, figures, samples in one page)")
+    print(f"next: make report FROM={shlex.quote(str(sweep.folder))} (tables, figures, samples in one page)")

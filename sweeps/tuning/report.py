@@ -76,4 +76,4 @@ def analyse(search: Search, sweep: Sweep, figures: Path, compared: bool) -> None
     if subprocess.run(line, check=False).returncode:
         print(f"no table; the search is done. Make it by: {shlex.join(line)}", file=sys.stderr)
     elif (sweep.folder / STUDY).exists():
-        print(f"next: make report FROM={shlex.quote(str(search.folder))} (verdicts, figures, samples in one page)")
+        print(f"next: make report FROM={shlex.quote(str(search.folder))} (tables, figures, samples in one page)")
