@@ -40,7 +40,7 @@ def exact(steps: Visited) -> Denoise:
     return denoise
 
 
-def sampled(name: str, steps: Visited, noise: Noise, count: int = 20_000) -> Tensor:
+def sampled(name: str, steps: Visited, noise: Noise, count: int = 5_000) -> Tensor:
     """z_0_hat of the last call for `count` sentences of one dimension, from pure noise."""
     start = seeded_noise(generator(torch.device("cpu"), 1, "start"))(torch.empty(count, 1, 1, dtype=torch.float64))
     return sample(SAMPLERS[name], exact(steps), steps, start * steps.start, noise, 0)
