@@ -12,6 +12,7 @@ import pytest
 from fake_runs import edit, write_study
 from scipy import stats as reference
 
+from ablations.studies import STUDIES
 from analysis.claims import NO_CONTROL, Claim, claims, digits
 from analysis.footer import footer
 from analysis.load import load
@@ -338,3 +339,9 @@ def test_lost_seeds_and_diverged_runs_are_said(tmp_path: Path) -> None:
 def test_effects_are_written_with_the_digits_they_need(value: float, text: str) -> None:
     claim = Claim("k", "s", "undecided", Interval(value, value, value, 3), "times", "c", "r", 3)
     assert f"{value:.{digits(claim)}f}" == text
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_names_claims_that_there_are(name: str) -> None:
+    assert set(STUDIES[name].claims) <= {each.key for each in QUESTIONS}
+    assert bool(STUDIES[name].claims) == (name not in ("schedule", "self_conditioning", "systems"))

@@ -15,8 +15,8 @@ from analysis.style import Signs, styled
 CAPTIONS = {
     "ablation": (
         "Scores and effects",
-        "Left, which modules an arm has; middle, its mean with 95% interval and every seed; right, what each factor "
-        "adds. An interval that touches 0 decides nothing.",
+        "From the left: which modules an arm has, where there are several; its mean with 95% interval and every seed; "
+        "what each factor adds, or the difference to the control. An interval that touches 0 decides nothing.",
     ),
     "loss_collapse": (
         "Loss and embeddings over training",
