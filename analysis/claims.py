@@ -23,7 +23,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.questions import Question, asked_of
 from analysis.questions.base import Family
 from analysis.questions.full_model import full_model
@@ -60,7 +60,7 @@ class Claim:
     edges: tuple[float, ...] = ()
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: StudyResults) -> list[Claim]:
     """The claims that the study is there to judge (`asked_of`), with its verdicts."""
     asked = [ask(study) for ask in asked_of(study)]
     if full_model(study) is None:

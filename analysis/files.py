@@ -58,7 +58,7 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
 
 
 def failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """A row of Study.failed."""
+    """A row of StudyResults.failed."""
     arm = record.get("arm", name)
     return {
         "run": name,

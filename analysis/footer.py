@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.questions import unknown_claims
 from analysis.results import factorial_cells, is_factorial
 
@@ -23,7 +23,7 @@ INTERVALS = (
 """What the intervals over seeds are, and what they are worth (measured: analysis/stats.py)."""
 
 
-def footer(study: Study) -> list[str]:
+def footer(study: StudyResults) -> list[str]:
     """The lines below a table, the banner first."""
     lines = [study.banner] if study.banner else []
     lines += [
@@ -40,7 +40,7 @@ def footer(study: Study) -> list[str]:
     return lines + exceptions(study)
 
 
-def arm_rows(study: Study) -> pd.DataFrame:
+def arm_rows(study: StudyResults) -> pd.DataFrame:
     """A row per arm, in display order: what a result must carry to be compared with another, as text."""
     rows = []
     for arm in study.arms:
@@ -65,7 +65,7 @@ DECODING = {
 """What scores.json says of decoding, where the method knows of it."""
 
 
-def _decoding(study: Study) -> str:
+def _decoding(study: StudyResults) -> str:
     """How texts were decoded, to be appended; what only some arms know is followed by their names."""
     facts = []
     for column, name in DECODING.items():
@@ -76,7 +76,7 @@ def _decoding(study: Study) -> str:
     return "".join(facts)
 
 
-def _command(study: Study) -> str:
+def _command(study: StudyResults) -> str:
     return study.info.get("command") or _records(study, lambda r: r.get("command"))
 
 
@@ -100,7 +100,7 @@ def _distinct(values: Iterable[Any]) -> str:
     return "unknown" if not seen else " | ".join(seen[:4]) + (f" | {len(seen) - 4} more" if len(seen) > 4 else "")
 
 
-def _scores(study: Study, column: str) -> str:
+def _scores(study: StudyResults, column: str) -> str:
     if column not in study.scores:
         return "unknown"
     values = study.scores[column].dropna()
@@ -109,7 +109,7 @@ def _scores(study: Study, column: str) -> str:
     return _distinct(int(v) if isinstance(v, float) and v == int(v) else v for v in values)
 
 
-def _records(study: Study, read: Callable[[dict[str, Any]], Any]) -> str:
+def _records(study: StudyResults, read: Callable[[dict[str, Any]], Any]) -> str:
     return _distinct(read(record) for record in study.records.values())
 
 
@@ -160,7 +160,7 @@ def _parameters(record: dict[str, Any]) -> str | None:
     return f"{record['parameters']:,} parameters" if record.get("parameters") else None
 
 
-def _seeds(study: Study) -> str:
+def _seeds(study: StudyResults) -> str:
     """All seeds, whether arms differ in them, and which of them the effects rest on."""
     text = " ".join(str(seed) for seed in sorted(study.scores["seed"].unique()))
     said = []
@@ -172,7 +172,7 @@ def _seeds(study: Study) -> str:
     return f"{text} ({'; '.join(said)})" if said else text
 
 
-def _tuning(study: Study) -> str:
+def _tuning(study: StudyResults) -> str:
     trials = [_of(record, "tuning", "trials") or 0 for record in study.records.values()]
     if not any(trials):
         return study.info.get("tuning") or "none, in any arm"
@@ -183,7 +183,7 @@ def _tuning(study: Study) -> str:
     )
 
 
-def exceptions(study: Study) -> list[str]:
+def exceptions(study: StudyResults) -> list[str]:
     """Diverged and collapsed results, runs without a result, and the notes of loading."""
     odd = study.scores[study.scores["outcome"] != "ok"]
     lines = [

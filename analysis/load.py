@@ -1,7 +1,8 @@
 """Run folders of one study -> tidy frames, whatever state the runs were left in.
 
 `load` never fails because of a single run: one that has no result (pending, failed, killed, unreadable) is listed in
-`Study.failed` with its reason, everything odd is said in `Study.notes`. Only a study without any result is an error.
+`StudyResults.failed` with its reason, everything odd is said in `StudyResults.notes`. Only a study without any result
+is an error.
 """
 
 import json
@@ -26,7 +27,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResults:
     """One arm as the sweep described it: `label` is its name in figures, `toggles` its level of each factor."""
 
     name: str
@@ -35,7 +36,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """What a study left on disk.
 
     arms: those with at least one result, in display order. records: run name -> its run.json. All frames have the
@@ -47,7 +48,7 @@ class Study:
     name: str
     path: Path
     info: dict[str, Any]
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResults, ...]
     factors: dict[str, list[Any]]
     runs: pd.DataFrame
     scores: pd.DataFrame
@@ -75,7 +76,7 @@ class Study:
         wanted = self.info.get("control")
         return wanted if wanted in names else None
 
-    def arm(self, name: str) -> Arm:
+    def arm(self, name: str) -> ArmResults:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
 
@@ -88,7 +89,7 @@ class Study:
         return {int(seed): float(value) for seed, value in pairs if math.isfinite(value)}
 
 
-def load(study_dir: str | Path) -> Study:
+def load(study_dir: str | Path) -> StudyResults:
     """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no result."""
     path = Path(study_dir)
     if not path.is_dir():
@@ -108,7 +109,7 @@ def load(study_dir: str | Path) -> Study:
     heads = {name: _head(name, records[name], arms) for name in kept}
     probes, probe_notes = read_each(path, kept, PROBES)
     metrics, metric_notes = _metrics(path, heads)
-    return Study(
+    return StudyResults(
         name=str(info.get("study") or path.name),
         path=path,
         info=info,
@@ -216,17 +217,18 @@ def _infer(records: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return {"study": name, "metric": "bleu", "arms": arms, "factors": factors, "control": None, "banner": None}
 
 
-def _arms(info: Mapping[str, Any], present: Iterable[str]) -> tuple[Arm, ...]:
+def _arms(info: Mapping[str, Any], present: Iterable[str]) -> tuple[ArmResults, ...]:
     """Arms with a result, in the order of study.json."""
     names = set(present)
     described = [arm for arm in info.get("arms") or [] if arm["name"] in names]
     extra = sorted(names - {arm["name"] for arm in described})
     return tuple(
-        Arm(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {})) for arm in described
-    ) + tuple(Arm(name, name, {}) for name in extra)
+        ArmResults(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {}))
+        for arm in described
+    ) + tuple(ArmResults(name, name, {}) for name in extra)
 
 
-def _head(name: str, record: Mapping[str, Any], arms: tuple[Arm, ...]) -> dict[str, Any]:
+def _head(name: str, record: Mapping[str, Any], arms: tuple[ArmResults, ...]) -> dict[str, Any]:
     arm = next(arm for arm in arms if arm.name == record["arm"])
     return {"run": name, "arm": arm.name, "label": arm.label, "seed": int(record["seed"])}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.power import LEVEL, POWER, detectable, power, spread_factors
 from analysis.results import comparison_name, comparisons, metric_name
 
@@ -16,14 +16,14 @@ SEEDS = (2, 3, 4, 5, 7, 10, 15, 20)
 """Numbers of seeds of the power curve."""
 
 
-def main_comparisons(study: Study) -> pd.DataFrame:
+def main_comparisons(study: StudyResults) -> pd.DataFrame:
     """Main effects or differences, the family that is corrected together, with `name`; empty if there are none."""
     frame = comparisons(study)
     frame = frame[frame["kind"] != "interaction"] if len(frame) else frame
     return frame.assign(name=[comparison_name(study, row) for _, row in frame.iterrows()])
 
 
-def power_curve(study: Study) -> pd.DataFrame:
+def power_curve(study: StudyResults) -> pd.DataFrame:
     """A row per comparison and number of seeds: what can be found then, and how probably what was seen would be.
 
     detectable: the smallest true difference found with a probability of 80% by a paired t test at two-sided 5% over the
@@ -46,7 +46,7 @@ def power_curve(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def power_note(study: Study) -> list[str]:
+def power_note(study: StudyResults) -> list[str]:
     """Sentences: the smallest difference that these seeds find, that more seeds would, and how sure the spread is."""
     asked, curve = main_comparisons(study), power_curve(study)
     if curve.empty:

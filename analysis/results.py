@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.power import seeds_to_separate
 from analysis.stats import (
     Interval,
@@ -37,7 +37,7 @@ OTHER_SCORES = {
     "length_ratio": "length ratio",
     "cost/decode_sentences_per_cpu_s": "sentences per CPU-s",
 }
-"""Columns of `Study.scores` that stand beside the study's metric, with their names in the table."""
+"""Columns of `StudyResults.scores` that stand beside the study's metric, with their names in the table."""
 INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"}
 """An interaction neither helps nor hurts: above zero the factors do more together, below zero less."""
 
@@ -45,7 +45,7 @@ SHORT = {"anchor_loss": "anchor", "embedding_norm": "norm", "noise_factor": "F",
 """Names of factors where room is short."""
 
 
-def metric_name(study: Study) -> str:
+def metric_name(study: StudyResults) -> str:
     """The study's metric as it is written."""
     return NAMES.get(study.metric, study.metric)
 
@@ -70,7 +70,7 @@ def toggle_text(level: Any) -> str:
     return f"{level:g}" if isinstance(level, int | float) else "–" if level is None else str(level)
 
 
-def effect_name(study: Study, effect: str) -> str:
+def effect_name(study: StudyResults, effect: str) -> str:
     """ "anchor loss" or "noise factor 4 vs 1" for a main effect, "anchor × F" for an interaction."""
     names = effect.split(" x ")
     if len(names) > 1:
@@ -82,7 +82,7 @@ def effect_name(study: Study, effect: str) -> str:
     return f"{name} {toggle_text(on)} vs {toggle_text(off)}"
 
 
-def comparison_name(study: Study, row: "pd.Series[Any]") -> str:
+def comparison_name(study: StudyResults, row: "pd.Series[Any]") -> str:
     """A row of `comparisons` as it is written in tables."""
     return effect_name(study, row["effect"]) if "order" in row else str(row["effect"]).replace(" - ", " − ")
 
@@ -92,7 +92,7 @@ def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:
     return {prefix: interval.estimate, f"{prefix}_low": interval.low, f"{prefix}_high": interval.high}
 
 
-def ablation(study: Study) -> pd.DataFrame:
+def ablation(study: StudyResults) -> pd.DataFrame:
     """A row per arm: toggles, seeds, the metric with both intervals, other scores, difference to the control."""
     rows = []
     for arm in study.arms:
@@ -115,19 +115,19 @@ def _bootstraps(values: Values) -> dict[str, float]:
     return {f"{name}_{end}": getattr(each, end) for name, each in pairs for end in ("low", "high")}
 
 
-def _mean(study: Study, column: str, arm: str) -> float:
+def _mean(study: StudyResults, column: str, arm: str) -> float:
     values = list(study.values(column, arm).values())
     return float(np.mean(values)) if values else math.nan
 
 
-def _outcomes(study: Study, arm: str) -> str:
+def _outcomes(study: StudyResults, arm: str) -> str:
     """'' if all results of an arm are ok, else such as '1 diverged'."""
     outcomes = study.scores.loc[study.scores["arm"] == arm, "outcome"]
     counts = outcomes[outcomes != "ok"].value_counts().sort_index()
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
-def _difference(study: Study, arm: str, control: str) -> dict[str, Any]:
+def _difference(study: StudyResults, arm: str, control: str) -> dict[str, Any]:
     """Columns of an arm's difference to the control, paired by seed; NaN for the control itself."""
     if arm == control:
         empty = Interval(math.nan, math.nan, math.nan, 0)
@@ -136,7 +136,7 @@ def _difference(study: Study, arm: str, control: str) -> dict[str, Any]:
     return interval_columns("difference", mean_interval_t(x)) | {"difference_n": x.size, "p": t_pvalue(x)}
 
 
-def differences(study: Study) -> pd.DataFrame:
+def differences(study: StudyResults) -> pd.DataFrame:
     """A row per arm but the control: paired difference, interval, p (raw, sign test, Holm), verdict, seeds needed.
 
     Empty without a control or without a second arm.
@@ -151,7 +151,7 @@ def differences(study: Study) -> pd.DataFrame:
     return _finish(rows)
 
 
-def effects(study: Study) -> pd.DataFrame:
+def effects(study: StudyResults) -> pd.DataFrame:
     """A row per main effect and interaction of a complete two-level factorial; empty if the study is none.
 
     Only seeds that have a result in all arms count. Holm's correction is made twice: for the main effects, which are
@@ -173,7 +173,7 @@ def effects_of(cells: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
     return pd.concat([_finish(rows[:split]), _finish(rows[split:])], ignore_index=True)
 
 
-def comparisons(study: Study) -> pd.DataFrame:
+def comparisons(study: StudyResults) -> pd.DataFrame:
     """The effects of a factorial, else the differences to the control: what a study's conclusions rest on."""
     found = effects(study)
     return found if len(found) else differences(study)
@@ -211,13 +211,13 @@ def on_level(levels: list[Any], control: Any) -> Any:
     return named[0] if len(named) == 1 else (control if control in levels else levels[-1])
 
 
-def on_levels(study: Study) -> dict[str, Any]:
+def on_levels(study: StudyResults) -> dict[str, Any]:
     """The "on" level of each factor."""
     control = study.arm(study.control).toggles if study.control else {}
     return {name: on_level(levels, control.get(name)) for name, levels in study.factors.items()}
 
 
-def is_factorial(study: Study) -> bool:
+def is_factorial(study: StudyResults) -> bool:
     """Whether the arms with results are all 2^k combinations of k >= 2 two-level factors."""
     levels = list(study.factors.values())
     if len(levels) < 2 or any(len(each) != 2 for each in levels):
@@ -227,7 +227,7 @@ def is_factorial(study: Study) -> bool:
     return len(present) == len(combinations) and all(each in present for each in combinations)
 
 
-def factorial_cells(study: Study) -> tuple[np.ndarray, list[int]]:
+def factorial_cells(study: StudyResults) -> tuple[np.ndarray, list[int]]:
     """Scores [n, 2, ..., 2] (index 1 = on) of the n seeds with a result in all arms, and those seeds."""
     if not is_factorial(study):
         return np.zeros(0), []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study, load
+from analysis.load import StudyResults, load
 from analysis.results import effects_of, factorial_cells, interval_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
 from core.errors import UserError
@@ -32,8 +32,8 @@ class Search:
 
     path: Path
     search: dict[str, Any]
-    default: Study | None
-    best: Study | None
+    default: StudyResults | None
+    best: StudyResults | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -137,7 +137,7 @@ def load_search(path: Path) -> Search | None:
     search, _ = try_read(file)
     if not isinstance(search, dict) or "arms" not in search:
         raise UserError(f"{file} is not readable: start the search again, which writes it anew")
-    studies: dict[str, Study | None] = {}
+    studies: dict[str, StudyResults | None] = {}
     notes = []
     for which in ("default", "tuned"):
         folder = Path(path).parent / str(search[which])

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from sacrebleu.metrics import BLEU
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.results import interval_columns
 from analysis.stats import from_resamples, holm, resampling, verdict
 from core.run_folder import SAMPLES, SCORES, try_read
@@ -51,7 +51,7 @@ def bleu(sums: np.ndarray) -> np.ndarray:
     return np.where((matched.sum(axis=-1) > 0) & (total > 0).all(axis=-1), score, 0.0)
 
 
-def counts(study: Study) -> tuple[dict[str, np.ndarray], list[str]]:
+def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
     """Counts of every result by run, over the same sentences in the same order, and why others were left out."""
     found: dict[str, np.ndarray] = {}
     left_out: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ class Scored(NamedTuple):
     resampled: np.ndarray
 
 
-def compare(study: Study) -> tuple[pd.DataFrame, list[str]]:
+def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
     """A row per arm but the control and seed: BLEU of both, difference, interval, p, Holm's p, verdict; and notes.
 
     All comparisons of a seed share their resamples. Holm's correction is over the arms, within each seed.
@@ -106,7 +106,9 @@ def compare(study: Study) -> tuple[pd.DataFrame, list[str]]:
     return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes
 
 
-def _seed(study: Study, seed: int, rows: pd.DataFrame, scores: dict[str, Scored], sentences: int) -> pd.DataFrame:
+def _seed(
+    study: StudyResults, seed: int, rows: pd.DataFrame, scores: dict[str, Scored], sentences: int
+) -> pd.DataFrame:
     """The comparisons of one seed with its own control run."""
     runs = {arm: run for arm, run in zip(rows["arm"], rows["run"], strict=True) if run in scores}
     control = runs.get(str(study.control))

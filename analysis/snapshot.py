@@ -14,24 +14,24 @@ import pandas as pd
 from analysis.claims import Claim, claims, digits
 from analysis.files import read_study
 from analysis.footer import footer
-from analysis.load import RUN_COLUMNS, Arm, Study, load
+from analysis.load import RUN_COLUMNS, ArmResults, StudyResults, load
 from analysis.style import arm_style
 from analysis.tables import grids, how_to_read, markdown, number
 from core.errors import UserError, command
 
 
-def read_description(path: Path) -> Study | None:
+def read_description(path: Path) -> StudyResults | None:
     """The study that study.json describes, all arms present and nothing run; None without a study.json."""
     info = read_study(path)
     if info is None:
         return None
     arms = tuple(
-        Arm(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {}))
+        ArmResults(arm["name"], str(arm.get("label") or arm["name"]), dict(arm.get("toggles") or {}))
         for arm in info.get("arms") or []
     )
     factors = {name: list(levels) for name, levels in (info.get("factors") or {}).items()}
     frames = {name: pd.DataFrame() for name in ("scores", "steps", "metrics", "failed")}
-    return Study(
+    return StudyResults(
         name=str(info.get("study") or path.name),
         path=path,
         info=info,
@@ -74,7 +74,7 @@ def claim_row(claim: Claim) -> dict[str, str]:
     return {"statement": claim.statement, "verdict": claim.verdict, "effect": text, "reason": claim.reason}
 
 
-def _head(study: Study) -> dict[str, Any]:
+def _head(study: StudyResults) -> dict[str, Any]:
     colors = {name: look.color for name, look in arm_style(study).items()}
     return {"name": study.name, "info": study.info, "colors": colors}
 

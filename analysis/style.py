@@ -25,7 +25,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.plain_text import spell_out
 from analysis.results import level_text, on_levels
 from core.errors import UserError
@@ -101,8 +101,8 @@ class Look(NamedTuple):
         return style | {"markerfacecolor": face, "markeredgecolor": self.color, "markeredgewidth": 0.8} | changes
 
 
-def arm_style(study: Study) -> dict[str, Look]:
-    """Arm name -> look, the same in every figure of a study and whichever arms have results.
+def arm_style(study: StudyResults) -> dict[str, Look]:
+    """Arm -> look, the same in every figure of a study and whichever arms have results.
 
     2x2x2: hue and marker by the first two toggles, lightness, line style and filling by the third. One numeric
     factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours, so too.
@@ -126,7 +126,7 @@ def arm_style(study: Study) -> dict[str, Look]:
     }
 
 
-def _cube_look(study: Study, toggles: Mapping[str, Any]) -> Look:
+def _cube_look(study: StudyResults, toggles: Mapping[str, Any]) -> Look:
     """The look of an arm of a 2x2x2 study, by its toggles."""
     on = [toggles.get(name) == level for name, level in on_levels(study).items()]
     pair = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}[on[0], on[1]]
@@ -140,7 +140,7 @@ class Panel(NamedTuple):
     arms: tuple[str, ...]
 
 
-def panels(study: Study, within: str, most: int = 6) -> list[Panel]:
+def panels(study: StudyResults, within: str, most: int = 6) -> list[Panel]:
     """Spread the arms over columns: in a factorial, arms that differ in `within` alone share one.
 
     Up to four arms, or a study of one factor, stay in one panel (up to `most`; then they are cut into several).
@@ -170,7 +170,7 @@ def panel_grid(
     return figure, [list(row) for row in axes]
 
 
-def arm_handle(study: Study, name: str, **changes: Any) -> Line2D:
+def arm_handle(study: StudyResults, name: str, **changes: Any) -> Line2D:
     """The legend entry of an arm."""
     return Line2D([], [], label=study.arm(name).label, **arm_style(study)[name].line(**changes))
 
@@ -206,7 +206,7 @@ def _scale() -> float:
     return size / SMALL if isinstance(size, int | float) else 1.0
 
 
-def legend_height(study: Study, width: float) -> float:
+def legend_height(study: StudyResults, width: float) -> float:
     """Inches that a legend of all arms takes."""
     labels = [arm.label for arm in study.arms]
     return 0.15 * _scale() * -(-len(labels) // legend_columns(labels, width)) + 0.1
@@ -223,7 +223,7 @@ def banner(figure: Figure, worth: str, *what: str, margin: float = 0.1) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=size, color=GREY, style="italic")
 
 
-def seeds_text(study: Study) -> str:
+def seeds_text(study: StudyResults) -> str:
     """ "3 seeds", "2-3 seeds" or "1 seed": how many results the arms have."""
     counts = sorted({len(study.values(study.metric, arm.name)) for arm in study.arms})
     if counts[-1] == 1:
@@ -231,7 +231,7 @@ def seeds_text(study: Study) -> str:
     return f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]}-{counts[-1]} seeds"
 
 
-def range_text(study: Study) -> str:
+def range_text(study: StudyResults) -> str:
     """What line and band are."""
     seeds = seeds_text(study)
     return seeds if seeds == "1 seed" else f"mean and range over {seeds}"

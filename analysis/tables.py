@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.footer import arm_rows, footer
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
@@ -50,7 +50,7 @@ def p_text(p: float) -> str:
     return "n/a" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
+def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
     scores = [column for column in OTHER_SCORES if frame[column].notna().any()]
@@ -70,7 +70,7 @@ def ablation_grid(study: Study, frame: pd.DataFrame) -> Grid:
     )
 
 
-def tested_grid(study: Study, frame: pd.DataFrame) -> Grid:
+def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per effect of a factorial, or per difference to the control."""
     factorial = "order" in frame
     heads = ["effect" if factorial else "difference", f"{metric_name(study)} [95% interval]"]
@@ -95,7 +95,7 @@ def seeds_text(needed: float) -> str:
     return f"about {int(needed)}" if math.isfinite(needed) else "unknown"
 
 
-def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
+def how_to_read(study: StudyResults, tested: pd.DataFrame) -> list[str]:
     """What the columns of the second table mean."""
     if tested.empty:
         return ["No effects: they need at least two arms, and a control arm with a result."]
@@ -116,7 +116,7 @@ def how_to_read(study: Study, tested: pd.DataFrame) -> list[str]:
     return [*lines, f"{wide}Undecided does not mean no effect."]
 
 
-def _no_factorial(study: Study) -> list[str]:
+def _no_factorial(study: StudyResults) -> list[str]:
     """Why a study of several factors has no main effects; nothing for a study of one."""
     if len(study.factors) < 2:
         return []
@@ -147,7 +147,7 @@ class Tables:
     frames: dict[str, pd.DataFrame]
 
 
-def tabulate(study: Study) -> Tables:
+def tabulate(study: StudyResults) -> Tables:
     """Everything that is written or shown of a study, computed once."""
     arms, tested = ablation(study).merge(arm_rows(study), on="arm"), comparisons(study)
     tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
@@ -157,13 +157,13 @@ def tabulate(study: Study) -> Tables:
     return Tables(tables, lines, frames)
 
 
-def grids(study: Study) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
+def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
     """The tables, the lines below them, and the frames of arms and of effects behind them."""
     made = tabulate(study)
     return made.grids, made.lines, made.frames["table"], made.frames["effects"]
 
 
-def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:
+def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Path]:
     """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out.
 
     The CSVs have full precision. made: what `tabulate` gave, if it is at hand.
@@ -178,7 +178,7 @@ def write(study: Study, out: Path, made: Tables | None = None) -> list[Path]:
     return [out / name for name in texts]
 
 
-def narrow(study: Study, grid: Grid) -> Grid:
+def narrow(study: StudyResults, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
     left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
     left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)"}
@@ -186,7 +186,7 @@ def narrow(study: Study, grid: Grid) -> Grid:
     return grid.without(left_out)
 
 
-def show(study: Study, console: Console | None = None, made: Tables | None = None) -> None:
+def show(study: StudyResults, console: Console | None = None, made: Tables | None = None) -> None:
     """Print both tables and the footer on the terminal."""
     console = console or Console()
     made = made or tabulate(study)

@@ -37,7 +37,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
     @wraps(main)
     def run() -> int:
         """The wrapped command: returns its status, or leaves with one message."""
-        surroundings.settle()
+        surroundings.prepare()
         try:
             return main() or 0
         except UserError as error:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 
-def settle() -> None:
+def prepare() -> None:
     """Give this process and its children a HOME, and print ? for what the terminal's encoding does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

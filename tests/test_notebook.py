@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import drawing
 from analysis.figures.drawing import draw, draw_panel
-from analysis.load import Study, load
+from analysis.load import StudyResults, load
 from analysis.report.page import page
 from core.errors import UserError
 
@@ -43,12 +43,12 @@ def test_importing_every_module_changes_neither_backend_nor_settings_nor_hooks()
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     return load(write_study(tmp_path_factory.mktemp("runs"), "systems", seeds=(1, 2)))
 
 
 @pytest.mark.parametrize("name", [module.NAME for module in drawing.MODULES])
-def test_a_figure_by_its_name_is_shown_by_a_notebook(name: str, study: Study) -> None:
+def test_a_figure_by_its_name_is_shown_by_a_notebook(name: str, study: StudyResults) -> None:
     before = dict(matplotlib.rcParams)
     figure = draw(study, name, width=4)
     assert isinstance(figure, Figure) and figure.get_figwidth() == 4
@@ -58,7 +58,7 @@ def test_a_figure_by_its_name_is_shown_by_a_notebook(name: str, study: Study) ->
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_panel_into_axes_at_hand(study: Study) -> None:
+def test_a_panel_into_axes_at_hand(study: StudyResults) -> None:
     ax = Figure().subplots()
     assert draw_panel(ax, study, "per_step", "accuracy") is ax
     legend = ax.get_legend()
@@ -73,7 +73,7 @@ def test_a_panel_into_axes_at_hand(study: Study) -> None:
         assert draw_panel(Figure().subplots(), study, name, metric).get_xlabel() == label
 
 
-def test_what_cannot_be_drawn_is_said(study: Study, tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_is_said(study: StudyResults, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no figure 'steps'; there are ablation, .*per_step"):
         draw(study, "steps")
     with pytest.raises(UserError, match=r"per_step has no panel 'bleu'; it has mse, nll, accuracy, nearest"):
@@ -102,7 +102,7 @@ def figure(study, width=None):
 
 
 def test_a_figure_of_ones_own_takes_a_file_and_a_name_in_the_table(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = ModuleType("lengths")
     exec(NEW_FIGURE, lengths.__dict__)

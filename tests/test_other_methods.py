@@ -8,25 +8,25 @@ from fake_runs import edit, write_study
 
 from analysis import tables
 from analysis.figures import drawing
-from analysis.load import Study, load
+from analysis.load import StudyResults, load
 from analysis.report.page import page
 
 OF_DIFFUSION = ("embedding_norms", "per_step", "one_shot", "score_steps")
 
 
 @pytest.fixture(scope="module")
-def systems(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def systems(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     """A diffusion model and an autoregressive one."""
     return load(write_study(tmp_path_factory.mktemp("runs"), "systems"))
 
 
 @pytest.fixture(scope="module")
-def beam(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def beam(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     """Autoregressive arms alone."""
     return load(write_study(tmp_path_factory.mktemp("runs"), "beam"))
 
 
-def test_both_methods_are_read_and_their_options_are_no_complaint(systems: Study, beam: Study) -> None:
+def test_both_methods_are_read_and_their_options_are_no_complaint(systems: StudyResults, beam: StudyResults) -> None:
     assert len(systems.scores) == 6 and len(systems.probes) == 3
     assert systems.notes == beam.notes == ()
 
@@ -38,7 +38,7 @@ def test_an_option_that_differs_within_a_method_is_told(tmp_path: Path) -> None:
     assert load(path).notes == ("the results differ in label_smoothing, which no arm sets: 0.1, 0.2",)
 
 
-def test_figures_show_the_arms_that_have_what_they_show(systems: Study, tmp_path: Path) -> None:
+def test_figures_show_the_arms_that_have_what_they_show(systems: StudyResults, tmp_path: Path) -> None:
     written, said = drawing.redraw(systems, tmp_path, ["png"])
     assert {path.stem for path in written} == {module.NAME for module in drawing.MODULES}
     assert said == [f"{', '.join(OF_DIFFUSION)} drawn without autoregressive: no data of it"]
@@ -48,7 +48,7 @@ def test_figures_show_the_arms_that_have_what_they_show(systems: Study, tmp_path
     assert set(losses.loc[losses["metric"] == "train/mse", "arm"]) == {"difformer"}
 
 
-def test_a_figure_of_which_no_arm_has_anything_is_left_out(beam: Study, tmp_path: Path) -> None:
+def test_a_figure_of_which_no_arm_has_anything_is_left_out(beam: StudyResults, tmp_path: Path) -> None:
     written, said = drawing.redraw(beam, tmp_path, ["png"])
     assert {path.stem for path in written} == {"ablation", "loss_collapse"}
     assert [line.partition(" left out: no run ")[0] for line in said] == list(OF_DIFFUSION)
@@ -67,7 +67,7 @@ def test_a_kind_of_norm_that_no_arm_has_costs_a_row(tmp_path: Path) -> None:
     assert len({ax.get_subplotspec().rowspan.start for ax in figure.axes}) == 1  # type: ignore[union-attr]
 
 
-def test_tables_say_what_each_method_has(systems: Study, beam: Study) -> None:
+def test_tables_say_what_each_method_has(systems: StudyResults, beam: StudyResults) -> None:
     made = tables.tabulate(systems)
     footer = "\n".join(made.lines)
     assert (
@@ -78,7 +78,7 @@ def test_tables_say_what_each_method_has(systems: Study, beam: Study) -> None:
     assert "decoding steps" not in "\n".join(tables.tabulate(beam).lines)
 
 
-def test_the_report_takes_them(systems: Study, beam: Study) -> None:
+def test_the_report_takes_them(systems: StudyResults, beam: StudyResults) -> None:
     both = page(systems)
     assert "Without autoregressive: no data of it." in both
     assert "options that not all arms have" in both and "<bdi>label_smoothing</bdi>" in both

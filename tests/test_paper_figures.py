@@ -19,7 +19,7 @@ from analysis.figures import ablation, drawing, loss_collapse, per_step
 from analysis.figures.__main__ import inches
 from analysis.figures.common import TooTall
 from analysis.formats import COLUMN, PAGE
-from analysis.load import Study, load
+from analysis.load import StudyResults, load
 from analysis.saving import fix_layout, prefix_ids, render, save
 from analysis.style import RC, SMALL, STYLE, read_style, styled
 from core.errors import UserError
@@ -29,16 +29,16 @@ by_name = pytest.mark.parametrize("module", drawing.MODULES, ids=lambda module: 
 
 
 @pytest.fixture(scope="module")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def modules(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     return load(write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2)))
 
 
 @pytest.fixture(scope="module")
-def factors(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def factors(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     return load(write_study(tmp_path_factory.mktemp("runs"), "noise_factor", seeds=(1, 2)))
 
 
-def drawn(module: Any, study: Study, width: float | None) -> Figure:
+def drawn(module: Any, study: StudyResults, width: float | None) -> Figure:
     """The figure with its layout made."""
     with styled():
         figure: Figure = module.figure(study, width)[0]
@@ -63,7 +63,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 @by_name
 @pytest.mark.parametrize("width", [COLUMN, PAGE], ids=["column", "page"])
-def test_text_is_readable_whole_and_not_overprinted(module: Any, width: float, modules: Study) -> None:
+def test_text_is_readable_whole_and_not_overprinted(module: Any, width: float, modules: StudyResults) -> None:
     if module.NAME == "loss_collapse" and width == COLUMN:
         with pytest.raises(TooTall, match="4 x 6 panels"):
             drawn(module, modules, width)
@@ -82,7 +82,7 @@ def test_text_is_readable_whole_and_not_overprinted(module: Any, width: float, m
 
 
 @by_name
-def test_a_study_of_one_factor_has_narrow_figures_that_can_be_wide(module: Any, factors: Study) -> None:
+def test_a_study_of_one_factor_has_narrow_figures_that_can_be_wide(module: Any, factors: StudyResults) -> None:
     with styled():
         own = module.figure(factors)[0].get_figwidth()
     plt.close("all")
@@ -102,7 +102,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.slow
-def test_the_command_takes_width_and_style(tmp_path: Path, factors: Study) -> None:
+def test_the_command_takes_width_and_style(tmp_path: Path, factors: StudyResults) -> None:
     """A style file can set anything, such as the resolution."""
     (tmp_path / "mine.mplstyle").write_text("lines.linewidth: 4\nsavefig.dpi: 50\n")
     style = str(tmp_path / "mine.mplstyle")
@@ -113,7 +113,7 @@ def test_the_command_takes_width_and_style(tmp_path: Path, factors: Study) -> No
 
 
 def test_a_figure_that_does_not_fit_keeps_its_own_width(
-    tmp_path: Path, modules: Study, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, modules: StudyResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "MODULES", (loss_collapse,))
     _, said = drawing.redraw(modules, tmp_path, ["png"], COLUMN, {"savefig.dpi": 50})
@@ -129,7 +129,9 @@ def test_a_figure_that_does_not_fit_keeps_its_own_width(
         (("--style", "nowhere.mplstyle"), "no style file nowhere.mplstyle"),
     ],
 )
-def test_wrong_options_are_refused(arguments: tuple[str, str], said: str, tmp_path: Path, factors: Study) -> None:
+def test_wrong_options_are_refused(
+    arguments: tuple[str, str], said: str, tmp_path: Path, factors: StudyResults
+) -> None:
     done = command(str(factors.path), "--out", str(tmp_path), *arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -156,7 +158,7 @@ def fonts(pdf: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("module", [ablation, loss_collapse], ids=lambda module: module.NAME)
-def test_fonts_are_embedded_as_truetype(module: Any, factors: Study, tmp_path: Path) -> None:
+def test_fonts_are_embedded_as_truetype(module: Any, factors: StudyResults, tmp_path: Path) -> None:
     """Plain text, and mathematics with fonts of its own."""
     with styled():
         figure, frame = module.figure(factors)
@@ -169,7 +171,7 @@ def test_fonts_are_embedded_as_truetype(module: Any, factors: Study, tmp_path: P
     assert pdf.count(b"/FontFile2") == len(described)
 
 
-def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> None:
+def test_svgs_of_one_study_stand_in_one_page(factors: StudyResults, tmp_path: Path) -> None:
     """No id twice in all of them together, and each reference leads to an id of its own file."""
     drawing.redraw(factors, tmp_path, ["svg"])
     seen: set[str] = set()
@@ -191,7 +193,7 @@ def test_svgs_of_one_study_stand_in_one_page(factors: Study, tmp_path: Path) -> 
 @pytest.mark.slow
 @by_name
 def test_the_last_bits_of_the_layout_do_not_show(
-    module: Any, modules: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: Any, modules: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They differ from one process to the next: the layout's constraints come in the order of a set."""
     laid_out = Figure.draw_without_rendering
@@ -212,7 +214,7 @@ def test_the_last_bits_of_the_layout_do_not_show(
         assert one == other, form
 
 
-def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: Study, tmp_path: Path) -> None:
+def test_a_canvas_of_ones_own_gives_what_savefig_gives(factors: StudyResults, tmp_path: Path) -> None:
     """The shortcut past Figure.savefig changes no pixel."""
     with styled():
         figure, _ = per_step.figure(factors)

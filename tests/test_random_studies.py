@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis import results, tables
 from analysis.claims import claims
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 from analysis.questions import QUESTIONS
 from analysis.stats import no_spread
 
@@ -34,7 +34,7 @@ def is_on(level: Any) -> bool:
     return level is True or level == 4.0
 
 
-def study_of(scores: dict[tuple[Any, ...], dict[int, float]], names: list[str]) -> Study:
+def study_of(scores: dict[tuple[Any, ...], dict[int, float]], names: list[str]) -> StudyResults:
     """A study in memory: scores by arm (its levels) and seed; an arm without a score has no result."""
     factors = {name: LEVELS.get(name, [True, False]) for name in names}
     described: list[dict[str, Any]] = []
@@ -51,11 +51,11 @@ def study_of(scores: dict[tuple[Any, ...], dict[int, float]], names: list[str]) 
             rows.append({"run": run, "arm": arm, "label": arm, "seed": seed, "bleu": value, "outcome": "ok"})
     frame = pd.DataFrame(rows, columns=["run", "arm", "label", "seed", "bleu", "outcome"])
     present = set(frame["arm"])
-    return Study(
+    return StudyResults(
         name="random",
         path=Path("nowhere"),
         info={"metric": "bleu", "arms": described, "control": str(described[0]["name"])} | ALL_CLAIMS,
-        arms=tuple(Arm(a["name"], a["label"], a["toggles"]) for a in described if a["name"] in present),
+        arms=tuple(ArmResults(a["name"], a["label"], a["toggles"]) for a in described if a["name"] in present),
         factors=factors,
         runs=pd.DataFrame(),
         scores=frame,
@@ -69,7 +69,7 @@ def study_of(scores: dict[tuple[Any, ...], dict[int, float]], names: list[str]) 
 
 
 @st.composite
-def studies(draw: st.DrawFn) -> Study:
+def studies(draw: st.DrawFn) -> StudyResults:
     """2 to 16 arms of one to four two-level factors, 1 to 5 seeds, gains of any sign, runs missing, scores equal."""
     names = list(MODULES)[: draw(st.integers(1, 4))]
     seeds = draw(st.integers(1, 5))
@@ -87,13 +87,13 @@ def studies(draw: st.DrawFn) -> Study:
     return study_of(scores, names)
 
 
-def differences_by_hand(study: Study, arm: str, control: str) -> np.ndarray:
+def differences_by_hand(study: StudyResults, arm: str, control: str) -> np.ndarray:
     """Paired by seed, straight from the frame of scores."""
     table = study.scores.pivot(index="seed", columns="arm", values="bleu")[[arm, control]].dropna()
     return np.asarray(table[arm] - table[control])
 
 
-def contrast_by_hand(study: Study, effect: str) -> np.ndarray:
+def contrast_by_hand(study: StudyResults, effect: str) -> np.ndarray:
     """Of the seeds that all arms have: sum of the scores, with the product of the signs, over half the arms."""
     table = study.scores.pivot(index="seed", columns="arm", values="bleu").dropna()
     names = effect.split(" x ")
@@ -130,7 +130,7 @@ def holm_by_hand(p: pd.Series) -> list[float]:
 @pytest.mark.slow
 @settings(max_examples=15)
 @given(studies())
-def test_tables_of_random_studies(study: Study) -> None:
+def test_tables_of_random_studies(study: StudyResults) -> None:
     tested = results.comparisons(study)
     for _, row in tested.iterrows():
         if "order" in row:
@@ -146,7 +146,7 @@ def test_tables_of_random_studies(study: Study) -> None:
 
 @settings(max_examples=40)
 @given(studies())
-def test_claims_on_random_studies(study: Study) -> None:
+def test_claims_on_random_studies(study: StudyResults) -> None:
     """The gains by hand; the best of all only with every arm beaten, and not only where one is behind by itself."""
     found = {claim.key: claim for claim in claims(study)}
     for claim in found.values():
@@ -176,6 +176,6 @@ def test_claims_on_random_studies(study: Study) -> None:
             assert -1 in sides
 
 
-def differ(one: Arm, other: Arm) -> set[str]:
+def differ(one: ArmResults, other: ArmResults) -> set[str]:
     """The factors in which two arms differ."""
     return {name for name in one.toggles if one.toggles[name] != other.toggles[name]}

@@ -15,14 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.common import Missing
 from analysis.formats import PAGE
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.results import ablation, comparisons, metric_name, on_levels, short
 from analysis.style import GREY, Look, Page, arm_style, banner, seeds_text
 
 NAME = "ablation"
 
 
-def statistics(study: Study) -> pd.DataFrame:
+def statistics(study: StudyResults) -> pd.DataFrame:
     """Rows of three kinds: seed (a result), arm (mean, interval), effect or difference (estimate, interval)."""
     table = ablation(study)
     metric = study.metric
@@ -46,7 +46,7 @@ def draw_interval(ax: Axes, y: float, row: pd.Series, look: Look, size: float = 
     ax.plot(row["estimate"], y, look.marker, color=look.color, markerfacecolor=face, markersize=size, zorder=3)
 
 
-def draw_arms(ax: Axes, study: Study, stats: pd.DataFrame) -> None:
+def draw_arms(ax: Axes, study: StudyResults, stats: pd.DataFrame) -> None:
     """Mean, interval and single seeds of each arm, first arm on top."""
     looks = arm_style(study)
     for i, arm in enumerate(study.arms):
@@ -66,7 +66,7 @@ def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]
     return max(low - margin, least - margin), min(high + margin, most + margin)
 
 
-def draw_toggles(ax: Axes, study: Study) -> None:
+def draw_toggles(ax: Axes, study: StudyResults) -> None:
     """A matrix of dots, filled where an arm has the factor's "on" level."""
     on = on_levels(study)
     for i, arm in enumerate(study.arms):
@@ -93,7 +93,7 @@ def draw_effects(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_ylim(len(rows) - 0.4, -0.6)
 
 
-def draw_differences(ax: Axes, study: Study, rows: pd.DataFrame) -> None:
+def draw_differences(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
     """Differences to the control with their intervals around 0, each on the line of its arm."""
     looks, names = arm_style(study), [arm.name for arm in study.arms]
     ax.axvline(0, color=GREY, linewidth=0.8)
@@ -108,7 +108,7 @@ def effect_text(label: str) -> str:
     return " × ".join(short(name) for name in label.split(" x "))
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Toggles, scores and effects beside each other; where the width does not hold that, effects below scores."""
     if study.metric not in study.scores:
         raise Missing(f"no result has {study.metric}")
@@ -127,7 +127,7 @@ BESIDE = 5.0
 """Inches from which on the panels stand beside each other."""
 
 
-def _beside(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
+def _beside(study: StudyResults, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
     """The panels that the study has something for, in a row."""
     matrix = len(study.factors) > 1 and all(len(levels) == 2 for levels in study.factors.values())
     widths = {"toggles": 0.33 * len(study.factors), "arms": 3.0, "effects": 2.4}
@@ -138,7 +138,7 @@ def _beside(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, d
     return fig, dict(zip(kept, drawn, strict=True))
 
 
-def _below(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
+def _below(study: StudyResults, tested: pd.DataFrame, width: float) -> tuple[Figure, dict[str, Axes]]:
     """Scores above effects, without the matrix of toggles: the arms' names say them."""
     lines = {"arms": len(study.arms)}
     if len(tested):
@@ -149,7 +149,7 @@ def _below(study: Study, tested: pd.DataFrame, width: float) -> tuple[Figure, di
     return fig, dict(zip(lines, drawn, strict=True))
 
 
-def _fill(axes: dict[str, Axes], study: Study, stats: pd.DataFrame, tested: pd.DataFrame) -> None:
+def _fill(axes: dict[str, Axes], study: StudyResults, stats: pd.DataFrame, tested: pd.DataFrame) -> None:
     """Draw each panel that there is."""
     draw_arms(axes["arms"], study, stats)
     name, labels = metric_name(study), [arm.label for arm in study.arms]

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.formats import COLUMN, PAGE
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.style import Look, Panel, arm_handle, banner, legend, legend_height, panel_grid, panels, range_text
 
 
@@ -57,7 +57,7 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame:
+def probe_curves(study: StudyResults, x: str, names: Mapping[str, str]) -> pd.DataFrame:
     """Curves of probes.npz as tidy rows arm, label, seed, metric, x, value; names: array -> name of the metric.
 
     Arrays that are absent or not as long as their x are left out.
@@ -78,19 +78,19 @@ def probe_curves(study: Study, x: str, names: Mapping[str, str]) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
 
 
-def only_drawn(study: Study, frame: pd.DataFrame) -> Study:
+def only_drawn(study: StudyResults, frame: pd.DataFrame) -> StudyResults:
     """The study with those arms that a figure's frame has something of."""
     drawn = set(frame["arm"])
     return replace(study, arms=tuple(arm for arm in study.arms if arm.name in drawn))
 
 
-def name_missing(study: Study, frame: pd.DataFrame) -> str:
+def name_missing(study: StudyResults, frame: pd.DataFrame) -> str:
     """The arms that a figure's frame has nothing of, such as another method's without what it shows; may be empty."""
     drawn = set(frame["arm"])
     return ", ".join(arm.label for arm in study.arms if arm.name not in drawn)
 
 
-def steps_total(study: Study) -> int | None:
+def steps_total(study: StudyResults) -> int | None:
     """T, if all results of the study's arms have the same."""
     arms = {arm.name for arm in study.arms}
     configs = [record.get("config") or {} for record in study.records.values() if record["arm"] in arms]
@@ -98,7 +98,7 @@ def steps_total(study: Study) -> int | None:
     return totals.pop() if len(totals) == 1 else None
 
 
-def t_label(study: Study) -> str:
+def t_label(study: StudyResults) -> str:
     """Label of an axis that shows t."""
     total = steps_total(study)
     return f"t (of T = {total:,})" if total else "t (diffusion step)"
@@ -110,7 +110,7 @@ TALLEST = 9.0
 
 
 def facets(
-    study: Study, metrics: Mapping[str, str], within: str, width: float | None = None, common_x: bool = True
+    study: StudyResults, metrics: Mapping[str, str], within: str, width: float | None = None, common_x: bool = True
 ) -> tuple[Figure, list[Cell]]:
     """Axes for each (panel of arms, metric), labelled; metrics: name -> label of the y axis.
 
@@ -190,11 +190,11 @@ def _column(ax: Axes) -> int:
 
 
 def draw_facets(
-    study: Study,
+    study: StudyResults,
     stats: pd.DataFrame,
     metrics: Mapping[str, str],
-    draw: Callable[[Axes, Study, pd.DataFrame, Panel, str], None],
-    x_label: Callable[[Study], str],
+    draw: Callable[[Axes, StudyResults, pd.DataFrame, Panel, str], None],
+    x_label: Callable[[StudyResults], str],
     within: str = "noise_factor",
     width: float | None = None,
     common_x: bool = True,
@@ -213,7 +213,7 @@ def draw_facets(
     return fig
 
 
-def finish(study: Study, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
+def finish(study: StudyResults, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
     """The label of the x axis below each column, the legend, and the banner."""
     lowest = {_column(ax): ax for ax in fig.axes}
     for ax in lowest.values() if x else []:

@@ -31,7 +31,7 @@ from analysis.figures import (
 from analysis.figures.common import Missing, TooTall, name_missing, only_drawn
 from analysis.figures.names import restore_names, search_names, shorten_names, shorten_search_names
 from analysis.formats import FORMATS
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.saving import save
 from analysis.searches import Search
 from analysis.style import Panel, Signs, arm_handle, styled
@@ -46,7 +46,7 @@ Style = Mapping[Any, Any]
 """Settings of matplotlib, over those of paper.mplstyle."""
 
 
-def draw(study: Study, name: str, width: float | None = None, style: Style | None = None) -> Figure:
+def draw(study: StudyResults, name: str, width: float | None = None, style: Style | None = None) -> Figure:
     """A figure of a study by its name, such as "per_step"; width in inches, by default what suits it.
 
     Raises UserError if there is no such figure, or no data for it, or if it is too tall for that width.
@@ -58,7 +58,7 @@ def draw(study: Study, name: str, width: float | None = None, style: Style | Non
             raise UserError(f"{name} cannot be drawn: {reason}") from None
 
 
-def draw_panel(ax: Axes, study: Study, name: str, metric: str) -> Axes:
+def draw_panel(ax: Axes, study: StudyResults, name: str, metric: str) -> Axes:
     """One metric of a figure of curves into axes, all arms in one panel, with labels and a legend.
 
     Raises UserError if there is no such figure or metric, or no data for it. Size and fonts are those of the axes.
@@ -80,14 +80,14 @@ def draw_panel(ax: Axes, study: Study, name: str, metric: str) -> Axes:
     return ax
 
 
-def draw_module(module: Any, study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def draw_module(module: Any, study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """A module's figure with names that can be drawn, and its frame with whole names; for use within the style."""
     figure, frame = module.figure(shorten_names(study), width)
     return figure, restore_names(frame, {arm.name: arm.label for arm in study.arms}, study.control)
 
 
 def redraw(
-    study: Study,
+    study: StudyResults,
     out: Path,
     formats: Iterable[str] = FORMATS,
     width: float | None = None,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.common import Missing, blocks, only_drawn
 from analysis.formats import PAGE
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.style import (
     Look,
     Panel,
@@ -48,7 +48,7 @@ def bands(types: int) -> list[tuple[int, int]]:
     return [(low + 1, high) for low, high in zip(kept, [*kept[1:], types], strict=True)]
 
 
-def tidy(study: Study) -> pd.DataFrame:
+def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed, kind of norm and type seen in training: its frequency rank (1 = most frequent) and norm."""
     frames = []
     for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
@@ -96,13 +96,13 @@ def _label_bands(ax: Axes, stats: pd.DataFrame) -> None:
     ax.set_xticks(limits["band"], names, rotation=55, ha="right", rotation_mode="anchor")
 
 
-def _box_handle(study: Study, name: str) -> Line2D:
+def _box_handle(study: StudyResults, name: str) -> Line2D:
     look = arm_style(study)[name]
     face = to_rgba(look.color, 0.4) if look.filled else "white"
     return arm_handle(study, name, marker="s", linestyle="none", markersize=6, markerfacecolor=face)
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Columns: arms that differ in the embedding norm side by side; rows: norm in the table, norm of z_0."""
     stats = statistics(tidy(study))
     study, kinds = only_drawn(study, stats), [kind for kind in KINDS if (stats["kind"] == kind).any()]
@@ -126,7 +126,7 @@ def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFra
     return fig, stats
 
 
-def _draw_row(row: list[Axes], study: Study, stats: pd.DataFrame, kind: str, part: list[Panel]) -> None:
+def _draw_row(row: list[Axes], study: StudyResults, stats: pd.DataFrame, kind: str, part: list[Panel]) -> None:
     """One kind of norm, a panel for each group of arms, on a common y axis."""
     looks = arm_style(study)
     for empty in row[len(part) :]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
-from analysis.load import STEP, Study
+from analysis.load import STEP, StudyResults
 from analysis.style import Panel, arm_style
 from core.run_folder import METRICS as METRICS_FILE
 
@@ -26,12 +26,12 @@ LOG = ("train/mse",)
 FROM_ZERO = ("train/mse", "train/token", "train/nll", "diag/norm_mean", "diag/rank")
 
 
-def x_label(_: Study) -> str:
+def x_label(_: StudyResults) -> str:
     """Of the axis."""
     return "training step"
 
 
-def tidy(study: Study) -> pd.DataFrame:
+def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed, training step and metric."""
     present = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not present:
@@ -45,7 +45,7 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
     return seed_range(frame, ["arm", "label", "metric", STEP])
 
 
-def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
     """One metric of a panel's arms over training."""
     looks = arm_style(study)
     for arm in panel.arms:
@@ -60,7 +60,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         zero_based(ax, own["high"])
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Every metric against the training step; arms that differ in the anchor loss alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.plain_text import one_line
 from analysis.searches import Search
 from analysis.style import text_width
@@ -44,7 +44,7 @@ def shorten_each(names: Mapping[str, str]) -> dict[str, str]:
     return drawn
 
 
-def shorten_names(study: Study) -> Study:
+def shorten_names(study: StudyResults) -> StudyResults:
     """The study with drawn names of arms, levels and banner."""
     names = shorten_each({arm.name: arm.label for arm in study.arms})
     frames = {

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.style import Panel, arm_style
 from core.run_folder import PROBES
 
@@ -22,7 +22,7 @@ x_label = t_label
 LINES: dict[str, Any] = {"oneshot": (0, (3, 1.2)), "along": "-"}
 
 
-def tidy(study: Study) -> pd.DataFrame:
+def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed, mode (oneshot or along), metric and t; accuracy in percent."""
     frames = []
     for mode, x in (("oneshot", "fig5_t"), ("along", "along_t")):
@@ -39,7 +39,7 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
     return seed_range(frame, ["arm", "label", "mode", "metric", "t"])
 
 
-def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
     """Both curves of each arm of a panel."""
     looks = arm_style(study)
     for arm in panel.arms:
@@ -50,7 +50,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
     zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """BLEU and accuracy against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}

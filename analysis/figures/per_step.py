@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.style import Panel, arm_style
 from core.run_folder import PROBES
 
@@ -23,7 +23,7 @@ x_label = t_label
 PERCENT = ("accuracy", "nearest", "nearest_F1")
 
 
-def tidy(study: Study) -> pd.DataFrame:
+def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed, metric and t; shares in percent. nearest_F1 stands in the CSV only."""
     frame = probe_curves(study, "t", {name: name for name in (*METRICS, "nearest_F1")})
     if frame.empty:
@@ -36,7 +36,7 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
     return seed_range(frame, ["arm", "label", "metric", "t"])
 
 
-def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
+def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
     """One metric of a panel's arms against t."""
     looks = arm_style(study)
     for arm in panel.arms:
@@ -49,7 +49,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, metric: str)
         zero_based(ax, stats.loc[stats["metric"] == metric, "high"])
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Every metric against t; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}

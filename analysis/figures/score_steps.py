@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.style import Panel, arm_style
 from core.run_folder import SCORES
 
@@ -17,12 +17,12 @@ AXES = {"steps": "decoding steps K", "ms": "decoding time\n(ms per sentence)"}
 METRICS = dict.fromkeys(AXES, "BLEU")
 
 
-def x_label(_: Study) -> str:
+def x_label(_: StudyResults) -> str:
     """None for all: each panel has its own."""
     return ""
 
 
-def tidy(study: Study) -> pd.DataFrame:
+def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed and K: BLEU as value, network calls, milliseconds per sentence (NaN if not recorded)."""
     frame = study.steps.rename(columns={"bleu": "value"}).dropna(subset=["steps", "value"])
     if frame.empty:
@@ -37,7 +37,7 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
     return seed_range(frame, keys).merge(cost, on=keys)
 
 
-def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> None:
+def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: str) -> None:
     """BLEU of a panel's arms over K or time, on a logarithmic axis."""
     looks = arm_style(study)
     for arm in panel.arms:
@@ -56,7 +56,7 @@ def draw(ax: Axes, study: Study, stats: pd.DataFrame, panel: Panel, x: str) -> N
     ax.set_xlabel(AXES[x])
 
 
-def figure(study: Study, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
+def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """BLEU over K and over time; arms that differ in the noise factor alone share a panel."""
     stats = statistics(tidy(study))
     kept = {x: label for x, label in METRICS.items() if (stats[x] > 0).any()}

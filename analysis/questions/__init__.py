@@ -4,7 +4,7 @@ In the order of the paper's argument: objective collapse and the anchor loss, im
 insufficient noise and the noise factor, all together, few steps. A mechanism and its gain in score are two questions.
 """
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.questions.base import NOISE, NORM, TOKEN, Asked, Change, Claimed, Question, is_anchor, is_noisy
 from analysis.questions.mechanisms import ERROR, FALL, LENGTH, RECOVERY, VARIANCE
 from analysis.questions.scores import GAIN, all_three, few_steps, is_of_steps
@@ -65,7 +65,7 @@ QUESTIONS: tuple[Claimed | Asked, ...] = (
 """In the order in which they are listed; Holm's correction counts those that a study can test."""
 
 
-def asked_of(study: Study) -> list[Claimed | Asked]:
+def asked_of(study: StudyResults) -> list[Claimed | Asked]:
     """The questions that study.json names under "claims"; of a study made before that, those whose subject it varies.
 
     All studies of the paper's model can say something on steps: that claim comes with any other.
@@ -74,7 +74,7 @@ def asked_of(study: Study) -> list[Claimed | Asked]:
     return [each for each in QUESTIONS if (each.varied(study) if named is None else each.key in named)]
 
 
-def unknown_claims(study: Study) -> list[str]:
+def unknown_claims(study: StudyResults) -> list[str]:
     """A note for each claim that study.json names and that is none of these."""
     known = {each.key for each in QUESTIONS}
     return [

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 from analysis.questions.full_model import arm_with, full_model, levels_of, number_of, option_of
 from analysis.questions.measures import Seeds
 from analysis.results import metric_name
@@ -90,10 +90,10 @@ class Question:
         return float(np.max([t_pvalue(self.values - shift) for shift in shifts]))  # NaN if one of them is
 
 
-Note = Callable[[Study, Sequence[Arm], np.ndarray], str]
+Note = Callable[[StudyResults, Sequence[ArmResults], np.ndarray], str]
 
 
-def seeds_note(study: Study, arms: Sequence[Arm], x: np.ndarray) -> str:
+def seeds_note(study: StudyResults, arms: Sequence[ArmResults], x: np.ndarray) -> str:
     """What is odd about the runs behind the values: seeds that gave none, runs that diverged; empty if nothing is."""
     names = [arm.name for arm in arms]
     scored, failed = (frame[frame["arm"].isin(names)] for frame in (study.scores, study.failed))
@@ -118,12 +118,12 @@ class Change(NamedTuple):
     needs: Callable[[object], bool] = lambda own: True
     alone: bool = False
 
-    def varied(self, study: Study) -> bool:
+    def varied(self, study: StudyResults) -> bool:
         """Whether arms of the study differ in the option, and one has this level, whether it has a result or not."""
         levels = levels_of(study, self.option)
         return len(levels) > 1 and self.level in levels
 
-    def arms(self, study: Study) -> list[Arm]:
+    def arms(self, study: StudyResults) -> list[ArmResults]:
         """The full model and the changed one, or the latter alone; empty if the study has not what it takes."""
         control, changed = full_model(study), arm_with(study, self.option, self.level)
         own = option_of(study, control, self.option) if control else None
@@ -160,11 +160,11 @@ class Claimed(NamedTuple):
     change: Change
     effect: Measurement
 
-    def varied(self, study: Study) -> bool:
+    def varied(self, study: StudyResults) -> bool:
         """Whether the study varies what the claim is about."""
         return self.change.varied(study)
 
-    def __call__(self, study: Study) -> Question:
+    def __call__(self, study: StudyResults) -> Question:
         """The claim with what this study measured, or with what it lacks."""
         effect, arms = self.effect, self.change.arms(study)
         question = Question(self.key, self.statement, effect.family, effect.unit or metric_name(study))
@@ -180,10 +180,10 @@ class Asked(NamedTuple):
     """A claim with a test of its own: called with a study like `Claimed`."""
 
     key: str
-    varied: Callable[[Study], bool]
-    ask: Callable[[Study], Question]
+    varied: Callable[[StudyResults], bool]
+    ask: Callable[[StudyResults], Question]
 
-    def __call__(self, study: Study) -> Question:
+    def __call__(self, study: StudyResults) -> Question:
         """The claim with what this study measured, or with what it lacks."""
         return self.ask(study)
 

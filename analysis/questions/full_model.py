@@ -2,10 +2,10 @@
 
 import math
 
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 
 
-def varied_options(study: Study, arm: Arm) -> dict[str, object]:
+def varied_options(study: StudyResults, arm: ArmResults) -> dict[str, object]:
     """The options that tell the arms of this study apart, as the runs recorded them."""
     described = [each.get("values") or {} for each in study.info.get("arms") or []]
     configs = {record["arm"]: record.get("config") or {} for record in study.records.values()}
@@ -15,12 +15,12 @@ def varied_options(study: Study, arm: Arm) -> dict[str, object]:
     return {key: configs[arm.name].get(key) for key in sorted(varied - {"seed"})}
 
 
-def option_of(study: Study, arm: Arm, option: str) -> object:
+def option_of(study: StudyResults, arm: ArmResults, option: str) -> object:
     """An option of an arm, whether the study varies it or not."""
     return next((r.get("config") or {} for r in study.records.values() if r["arm"] == arm.name), {}).get(option)
 
 
-def levels_of(study: Study, option: str) -> list[object]:
+def levels_of(study: StudyResults, option: str) -> list[object]:
     """The levels that the study's arms, as described, or else their runs, have of an option."""
     described = [arm.get("values") or {} for arm in study.info.get("arms") or []]
     found = [values[option] for values in described if option in values]
@@ -28,7 +28,7 @@ def levels_of(study: Study, option: str) -> list[object]:
     return [level for i, level in enumerate(found) if level not in found[:i]]
 
 
-def full_model(study: Study) -> Arm | None:
+def full_model(study: StudyResults) -> ArmResults | None:
     """The full model: the study's control arm; in a study without study.json the arm with the most modules on."""
     if study.control:
         return study.arm(study.control)
@@ -44,7 +44,7 @@ def number_of(value: object) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def arm_with(study: Study, option: str, level: object) -> Arm | None:
+def arm_with(study: StudyResults, option: str, level: object) -> ArmResults | None:
     """The arm that differs from the full model in this option alone, which has this level."""
     control = full_model(study)
     if control is None:

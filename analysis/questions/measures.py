@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.load import STEP, Study
+from analysis.load import STEP, StudyResults
 
 Seeds = dict[int, float]
 EDGE = 0.2
 """Share of the types, by frequency, that counts as frequent and as rare."""
 
 
-def variance(study: Study, arm: str, first: bool = False) -> Seeds:
+def variance(study: StudyResults, arm: str, first: bool = False) -> Seeds:
     """Half the squared distance of two types' z_0 of mean norm at the mean angle: norm^2 (1 - cosine).
 
     It falls when embeddings shrink and when they turn towards each other. At the last row of training that has it, or
@@ -32,13 +32,13 @@ def variance(study: Study, arm: str, first: bool = False) -> Seeds:
     return _finite((seed, value) for seed, value in values.items() if value > 0)
 
 
-def variance_share(study: Study, arm: str) -> Seeds:
+def variance_share(study: StudyResults, arm: str) -> Seeds:
     """Variance of the embeddings at the end of training, as a share of that at its start."""
     start, end = variance(study, arm, first=True), variance(study, arm)
     return {seed: end[seed] / start[seed] for seed in sorted(start.keys() & end.keys())}
 
 
-def late_mean(study: Study, arm: str, column: str) -> Seeds:
+def late_mean(study: StudyResults, arm: str, column: str) -> Seeds:
     """Mean of a column of metrics.jsonl over the last quarter of the rows of training that have it."""
     if not {column, STEP} <= set(study.metrics):
         return {}
@@ -46,7 +46,7 @@ def late_mean(study: Study, arm: str, column: str) -> Seeds:
     return _finite((seed, g[column].tail(max(1, len(g) // 4)).mean()) for seed, g in rows.groupby("seed"))
 
 
-def error_ratio(study: Study, arm: str, other: str) -> Seeds:
+def error_ratio(study: StudyResults, arm: str, other: str) -> Seeds:
     """Denoising error (MSE) of an arm over another's, late in training; 1 where it is lower for no bad reason.
 
     A small error is hollow if the predictions z_0_hat tell less of the tokens (a higher -log p): the embeddings then
@@ -60,7 +60,7 @@ def error_ratio(study: Study, arm: str, other: str) -> Seeds:
     return _finite((seed, value) for seed, value in ratio.items() if value > 0)
 
 
-def frequent_to_rare(study: Study, arm: str) -> Seeds:
+def frequent_to_rare(study: StudyResults, arm: str) -> Seeds:
     """Median norm of z_0 of the most frequent fifth of the types over that of the rarest (types seen in training)."""
     return _finite((seed, _edge_ratio(probes)) for seed, probes in _probes(study, arm, "frequency", "norm"))
 
@@ -77,7 +77,7 @@ def _edge_ratio(probes: dict[str, np.ndarray]) -> float:
     return float(np.median(ordered[:size]) / np.median(ordered[-size:]))
 
 
-def recovery(study: Study, arm: str) -> Seeds:
+def recovery(study: StudyResults, arm: str) -> Seeds:
     """Share of tokens, in percent, that the embedding nearest to z_t gives away: mean over the first half of the t."""
     return _finite((seed, 100 * _first_half(p["t"], p["nearest"])) for seed, p in _probes(study, arm, "t", "nearest"))
 
@@ -89,7 +89,7 @@ def _first_half(t: np.ndarray, values: np.ndarray) -> float:
     return float(values[inside].mean()) if inside.any() else math.nan
 
 
-def one_shot_drop(study: Study, arm: str) -> Seeds:
+def one_shot_drop(study: StudyResults, arm: str) -> Seeds:
     """BLEU of the one-shot prediction from pure noise when notes the largest t, minus BLEU when notes the smallest."""
     return _finite((seed, _drop(p["fig5_t"], p["oneshot_bleu"])) for seed, p in _probes(study, arm, *ONE_SHOT))
 
@@ -103,19 +103,19 @@ def _drop(t: np.ndarray, values: np.ndarray) -> float:
     return float(values[t.argmax()] - values[t.argmin()])
 
 
-def bleu_at(study: Study, arm: str, steps: int) -> Seeds:
+def bleu_at(study: StudyResults, arm: str, steps: int) -> Seeds:
     """BLEU with that many decoding steps (by_steps of scores.json; on part of the test set)."""
     rows = study.steps[(study.steps["arm"] == arm) & (study.steps["steps"] == steps)]
     return _finite(zip(rows["seed"], rows["bleu"], strict=True))
 
 
-def step_counts(study: Study, arm: str) -> list[int]:
+def step_counts(study: StudyResults, arm: str) -> list[int]:
     """The numbers of decoding steps that `bleu_at` knows, rising."""
     counts = study.steps.loc[study.steps["arm"] == arm].dropna(subset=["steps", "bleu"])["steps"]
     return sorted({int(steps) for steps in counts})
 
 
-def _probes(study: Study, arm: str, *names: str) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+def _probes(study: StudyResults, arm: str, *names: str) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Seed and arrays of the arm's runs that have all of these arrays."""
     rows: pd.DataFrame = study.scores[study.scores["arm"] == arm]
     for run, seed in zip(rows["run"], rows["seed"], strict=True):

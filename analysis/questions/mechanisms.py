@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 from analysis.questions import measures
 from analysis.questions.base import Measurement, above, apart, array, below, logs, seeds_note
 from analysis.stats import paired
@@ -17,7 +17,7 @@ COPIED = 50.0
 """Percent of tokens recovered by the nearest embedding from which on a step counts as insufficiently noisy."""
 
 
-def variance_note(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
+def variance_note(study: StudyResults, arms: Sequence[ArmResults], _: np.ndarray) -> str:
     """What is left of the embeddings of the changed arm, every type counted alike."""
     shares = array(measures.variance_share(study, arms[-1].name))
     words = "Its embeddings keep {:.0f}% of their variance, counting each type once."

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 from analysis.questions import measures
 from analysis.questions.base import NOISE, NORM, TOKEN, Measurement, Question, above, seeds_note
 from analysis.questions.full_model import arm_with, full_model
@@ -21,12 +21,12 @@ LEAST_SCORE = 10.0
 """BLEU below which a margin of 1 means nothing: a model that has learned nothing scores alike with any K."""
 
 
-def score_difference(study: Study, *arms: str) -> np.ndarray:
+def score_difference(study: StudyResults, *arms: str) -> np.ndarray:
     """The score of the first arm minus that of the second [n seeds]."""
     return paired(*(study.values(study.metric, arm) for arm in arms))
 
 
-def main_effect_note(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
+def main_effect_note(study: StudyResults, arms: Sequence[ArmResults], _: np.ndarray) -> str:
     """The main effect of the factor in which two arms of a factorial differ, for comparison."""
     tested, (on, off) = effects(study), arms
     differing = [name for name in study.factors if on.toggles.get(name) != off.toggles.get(name)]
@@ -43,7 +43,7 @@ def main_effect_note(study: Study, arms: Sequence[Arm], _: np.ndarray) -> str:
 GAIN = Measurement("", "{full} minus {arm}", score_difference, family="score", notes=(seeds_note, main_effect_note))
 
 
-def all_three(study: Study) -> Question:
+def all_three(study: StudyResults) -> Question:
     """The full model against every other combination."""
     question = Question("all_three", "All three together give the best score.", "score", metric_name(study))
     control = full_model(study)
@@ -69,7 +69,7 @@ def all_three(study: Study) -> Question:
 AHEAD = "The rival was picked because it is ahead, which flatters its lead; p is multiplied by the number of rivals."
 
 
-def unknown_rivals(study: Study) -> str:
+def unknown_rivals(study: StudyResults) -> str:
     """That arms of the study have no result, if so: the best score cannot be claimed over them."""
     present = {arm.name for arm in study.arms}
     absent = [
@@ -98,7 +98,7 @@ def closest(x: dict[str, np.ndarray]) -> tuple[str, float]:
     return min(x, key=lambda name: intervals[name].low), max(p.values())
 
 
-def few_steps(study: Study) -> Question:
+def few_steps(study: StudyResults) -> Question:
     """20 steps against the most that were tried."""
     question = Question("few_steps", f"{SUFFICIENT} sampling steps suffice.", "score", "BLEU")
     control = full_model(study)
@@ -117,7 +117,7 @@ def few_steps(study: Study) -> Question:
     return replace(question, contrast=what, x=x, note=note, **above(-MARGIN, " BLEU")._asdict())
 
 
-def on_sentences(study: Study, control: Arm) -> str:
+def on_sentences(study: StudyResults, control: ArmResults) -> str:
     """How many test sentences the full model was decoded with other numbers of steps on, if it is known."""
     if is_of_steps(study):
         return ""
@@ -125,12 +125,12 @@ def on_sentences(study: Study, control: Arm) -> str:
     return f", on {int(counts[0])} test sentences" if len(counts) == 1 else ""
 
 
-def is_of_steps(study: Study) -> bool:
+def is_of_steps(study: StudyResults) -> bool:
     """Whether the number of steps is what the study's arms differ in."""
     return "steps" in study.factors and len(study.factors) == 1
 
 
-def _step_scores(study: Study, control: Arm) -> tuple[int, dict[int, Seeds], str] | None:
+def _step_scores(study: StudyResults, control: ArmResults) -> tuple[int, dict[int, Seeds], str] | None:
     """The largest number of steps, scores by number of steps, and what the fewest give; None without 20 and more.
 
     From a study of the steps its arms on the whole test set, from any other study `by_steps` of the full model.

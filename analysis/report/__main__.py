@@ -13,10 +13,10 @@ from core.errors import UserError, command
 from core.run_folder import replacing
 
 if TYPE_CHECKING:
-    from analysis.load import Study
+    from analysis.load import StudyResults
 
 
-def load_reported(path: Path) -> "Study":
+def load_reported(path: Path) -> "StudyResults":
     """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
     from analysis.load import load
     from analysis.searches import load_search

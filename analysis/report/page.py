@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable
 from importlib import resources
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
 from analysis.report.sections.arms import arms_section, effects_section
@@ -19,7 +19,7 @@ from analysis.report.sections.samples import samples_section
 from analysis.report.sections.tuned import tuned_section
 from analysis.report.sections.verdicts import verdicts_section
 
-SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
+SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
     verdicts_section,
     arms_section,
     effects_section,
@@ -35,7 +35,7 @@ EARLY = 'document.documentElement.classList.add("js")'
 """Before the first paint, so that nothing jumps: what needs the script is shown only with it."""
 
 
-def page(study: Study) -> str:
+def page(study: StudyResults) -> str:
     """The whole report of a study as HTML; the same runs give the same text."""
     sections = [made for make in SECTIONS if (made := make(study)) is not None]
     script = asset("script.js")

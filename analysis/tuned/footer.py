@@ -1,6 +1,6 @@
 """The sentences below the tables of a search: how it was done, what it gained, and what the numbers are not."""
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.results import effect_name
 from analysis.searches import Search
 from analysis.tables import number
@@ -84,7 +84,7 @@ def _unequal(found: Search) -> list[str]:
     return [text] if differing else []
 
 
-def _facts(study: Study) -> dict[tuple[str, int], dict[str, str]]:
+def _facts(study: StudyResults) -> dict[tuple[str, int], dict[str, str]]:
     """Options and corpus of each result, by arm and seed."""
     return {
         (record["arm"], int(record["seed"])): {

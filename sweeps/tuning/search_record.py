@@ -116,8 +116,11 @@ def best_point(space: Space, trials: list[FrozenTrial]) -> dict[str, Any] | None
 def pareto(trials: Iterable[FrozenTrial]) -> list[int]:
     """Numbers of the completed trials that no other one beats in score without being slower, or the other way."""
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    at = {trial.number: tuple(trial.values) for trial in done}
-    return [n for n, (score, time) in at.items() if not any(s >= score and t <= time for s, t in at.values() if (s, t) != (score, time))]
+    return [t.number for t in done if not any(_dominates(other.values, t.values) for other in done)]
+
+
+def _dominates(a: list[float], b: list[float]) -> bool:
+    return a[0] >= b[0] and a[1] <= b[1] and a != b
 
 
 def importances(search: Search, trials: Mapping[str, list[FrozenTrial]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The ablation table and the table of effects, with their downloads; each row leads to its runs."""
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.markup import Grid
 from analysis.power_note import power_curve, power_note
 from analysis.report.html import Html, join, tag
@@ -11,7 +11,7 @@ from analysis.sentences import compare, sentence_note
 from analysis.tables import ablation_grid, how_to_read, tested_grid
 
 
-def arms_section(study: Study) -> Section:
+def arms_section(study: StudyResults) -> Section:
     """A row per arm; its name leads to its runs."""
     frame = ablation(study)
     grid = score_first(study, ablation_grid(study, frame))
@@ -27,14 +27,14 @@ def arms_section(study: Study) -> Section:
     return Section("arms", "Ablation table", join(grid_table(grid, links), note))
 
 
-def score_first(study: Study, grid: Grid) -> Grid:
+def score_first(study: StudyResults, grid: Grid) -> Grid:
     """The columns with the score and its difference before the toggles, which the arms' names tell already."""
     first = ["arm", f"{metric_name(study)} [95% interval]", "difference to control"]
     order = [grid.heads.index(head) for head in first if head in grid.heads]
     return grid.columns([*order, *(i for i in range(len(grid.heads)) if i not in order)])
 
 
-def effects_section(study: Study) -> Section:
+def effects_section(study: StudyResults) -> Section:
     """A row per effect or difference; below it how to read it, what these seeds can find, and what sentences say."""
     frame, (sentences, left_out) = comparisons(study), compare(study)
     lines = how_to_read(study, frame) + power_note(study) + sentence_note(sentences, left_out)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import STEP, Study
+from analysis.load import STEP, StudyResults
 from analysis.report import chart
 from analysis.report.alt_text import listed, value_text
 from analysis.report.html import Html, join, script_data, tag, text_of
@@ -33,7 +33,7 @@ POINTS = 100
 """Steps of a curve that are kept."""
 
 
-def curves_section(study: Study) -> Section:
+def curves_section(study: StudyResults) -> Section:
     """The charts, the chooser of metric and step, and the table of values at that step."""
     kept = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not kept:
@@ -61,7 +61,7 @@ def thin(metrics: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.iloc[[round(i * (len(frame) - 1) / (POINTS - 1)) for i in range(POINTS)]]
 
 
-def _lines(study: Study, frame: pd.DataFrame, runs: Sequence[str]) -> list[chart.Line]:
+def _lines(study: StudyResults, frame: pd.DataFrame, runs: Sequence[str]) -> list[chart.Line]:
     looks, arms = arm_style(study), dict(zip(study.scores["run"], study.scores["arm"], strict=True))
     lines = []
     for run in runs:
@@ -88,7 +88,7 @@ def digits(x: float) -> float | None:
     return float(f"{x:.5g}") if math.isfinite(x) else None
 
 
-def _chart(study: Study, name: str, lines: list[chart.Line], axes: chart.Scale, frame: pd.DataFrame) -> Html:
+def _chart(study: StudyResults, name: str, lines: list[chart.Line], axes: chart.Scale, frame: pd.DataFrame) -> Html:
     items = []
     for arm in study.arms:
         runs = [run for run in study.scores.loc[study.scores["arm"] == arm.name, "run"] if run in frame]
@@ -104,7 +104,7 @@ def _chart(study: Study, name: str, lines: list[chart.Line], axes: chart.Scale, 
     return tag("figure", heading, tag("div", picture, class_="paper"), class_="curve", data_metric=name)
 
 
-def _intro(study: Study, curves: dict[str, pd.DataFrame]) -> Html:
+def _intro(study: StudyResults, curves: dict[str, pd.DataFrame]) -> Html:
     logged = int(study.metrics.groupby("run")[STEP].nunique().max())
     most = max(len(frame) for frame in curves.values())
     said = f"At most {POINTS} of up to {logged:,}" if logged > most else f"All {logged:,}"
@@ -119,7 +119,7 @@ def _intro(study: Study, curves: dict[str, pd.DataFrame]) -> Html:
     )
 
 
-def _long(curves: dict[str, pd.DataFrame], columns: list[str], study: Study) -> pd.DataFrame:
+def _long(curves: dict[str, pd.DataFrame], columns: list[str], study: StudyResults) -> pd.DataFrame:
     """The drawn steps of every run with all metrics, as logged."""
     steps = sorted(set().union(*[frame.index for frame in curves.values()]))
     return study.metrics.loc[study.metrics[STEP].isin(steps), columns]
@@ -137,7 +137,7 @@ def _chooser(kept: list[str]) -> Html:
     return tag("div", metric, step, class_="controls js-only")
 
 
-def _readout(study: Study) -> Html:
+def _readout(study: StudyResults) -> Html:
     """A row per arm, a cell per seed; the script fills in the values. Without it, the legend of the charts."""
     seeds = sorted(study.scores["seed"].unique())
     runs = list(study.scores["run"])

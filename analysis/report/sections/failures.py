@@ -1,13 +1,13 @@
 """Runs that failed, diverged or collapsed, and what was left out."""
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.questions import unknown_claims
 from analysis.report.html import Html, join, tag
 from analysis.report.html_tables import table
 from analysis.report.section import Section
 
 
-def failures_section(study: Study) -> Section:
+def failures_section(study: StudyResults) -> Section:
     """Results that diverged or collapsed (they count), runs without a result (they do not), and notes."""
     parts = [_odd(study), _failed(study), _missing(study)]
     notes = [tag("li", f"{note}.") for note in (*study.notes, *unknown_claims(study))]
@@ -18,7 +18,7 @@ def failures_section(study: Study) -> Section:
     return Section("failures", "Failed and diverged runs", join(kept) if kept else fine)
 
 
-def _odd(study: Study) -> Html | None:
+def _odd(study: StudyResults) -> Html | None:
     odd = study.scores[study.scores["outcome"] != "ok"]
     if odd.empty:
         return None
@@ -31,7 +31,7 @@ def _odd(study: Study) -> Html | None:
     return join(tag("h3", "Diverged or collapsed"), text, table(heads, rows, "Diverged or collapsed results"))
 
 
-def _failed(study: Study) -> Html | None:
+def _failed(study: StudyResults) -> Html | None:
     if study.failed.empty:
         return None
     rows = [
@@ -43,7 +43,7 @@ def _failed(study: Study) -> Html | None:
     return join(tag("h3", "Without a result"), text, table(heads, rows, "Runs without a result"))
 
 
-def _missing(study: Study) -> Html | None:
+def _missing(study: StudyResults) -> Html | None:
     known = set(study.records) | set(study.failed["run"]) | set(study.runs["run"])
     missing = [name for name in study.info.get("runs") or [] if name not in known]
     if not missing:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.figures.common import Missing, name_missing
 from analysis.figures.drawing import MODULES, draw_module
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.alt_text import describe
 from analysis.report.html import Html, join, tag
 from analysis.report.html_tables import disclosure, scroll
@@ -41,7 +41,7 @@ CAPTIONS = {
 }
 
 
-def figures_section(study: Study) -> Section:
+def figures_section(study: StudyResults) -> Section:
     """All figures that the study has data for, and a line for each that it has not."""
     parts: list[Html] = []
     with styled(), Signs() as signs:
@@ -58,7 +58,7 @@ def figures_section(study: Study) -> Section:
     return Section("figures", "Figures", join(parts))
 
 
-def _figure(study: Study, name: str, title: str, caption: str, svg: str, frame: pd.DataFrame) -> Html:
+def _figure(study: StudyResults, name: str, title: str, caption: str, svg: str, frame: pd.DataFrame) -> Html:
     anchor = f"figure-{name.replace('_', '-')}"
     image = inline(svg, anchor, title, describe(name, frame))
     paper = scroll(tag("div", image, class_="paper"), f"Figure: {title}")

@@ -1,13 +1,13 @@
 """The head of the page: what was compared, on what, and what the numbers are worth."""
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.html import Html, join, tag, text_of
 from analysis.results import ablation, metric_name
 from analysis.style import seeds_text
 from analysis.tables import number
 
 
-def header(study: Study) -> Html:
+def header(study: StudyResults) -> Html:
     """Title, banner and the facts in one line each."""
     facts = tag("ul", [tag("li", fact) for fact in summary(study)], class_="facts")
     note = tag("p", study.banner, class_="banner") if study.banner else None
@@ -15,7 +15,7 @@ def header(study: Study) -> Html:
     return tag("header", title, note, facts)
 
 
-def summary(study: Study) -> list[Html]:
+def summary(study: StudyResults) -> list[Html]:
     """Arms and seeds, results of the runs planned, the best arm, and the data."""
     planned = len(study.info.get("runs") or study.runs)
     done, arms = len(study.scores), len(study.arms)

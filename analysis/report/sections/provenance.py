@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.footer import exceptions, footer
-from analysis.load import Arm, Study
+from analysis.load import ArmResults, StudyResults
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.html_tables import cell_text, download, scroll, table
 from analysis.report.section import Section
@@ -37,7 +37,7 @@ FACT = re.compile(r"(?<=\.) (?=(?:Tokenizer|Device|Intervals): )")
 DIGITS = {"score": 2, "brevity_penalty": 3, "length_ratio": 3, "wall_s": 0}
 
 
-def provenance_section(study: Study) -> Section:
+def provenance_section(study: StudyResults) -> Section:
     """Recipe, runs and options."""
     frame = runs_frame(study)
     saved = tag("p", "With commands, versions and all options: ", download(frame, study.name, "runs"), class_="note")
@@ -53,7 +53,7 @@ def provenance_section(study: Study) -> Section:
     return Section("provenance", "Provenance of every number", join(body))
 
 
-def recipe(study: Study) -> list[Html]:
+def recipe(study: StudyResults) -> list[Html]:
     """The footer of the tables as terms and descriptions."""
     odd = set(exceptions(study)) | {study.banner}
     parts = []
@@ -64,7 +64,7 @@ def recipe(study: Study) -> list[Html]:
     return parts
 
 
-def runs_frame(study: Study) -> pd.DataFrame:
+def runs_frame(study: StudyResults) -> pd.DataFrame:
     """A row per result with everything its record says about where it comes from."""
     rows = []
     for row in study.scores.to_dict("records"):
@@ -85,7 +85,7 @@ def runs_frame(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _runs_table(study: Study, frame: pd.DataFrame) -> Html:
+def _runs_table(study: StudyResults, frame: pd.DataFrame) -> Html:
     """The runs, grouped by arm; a link to an arm finds its group."""
     shown = [key for key in SHOWN if key in frame and frame[key].notna().any()]
     heads = tag("tr", [tag("th", SHOWN[key], scope="col", class_="number" if key in DIGITS else None)
@@ -118,7 +118,7 @@ def _shown(key: str, value: Any) -> str:
     return cell_text(int(value) if isinstance(value, float) and value == int(value) else value)
 
 
-def options_table(study: Study) -> Html:
+def options_table(study: StudyResults) -> Html:
     """The options that differ between arms as a table; those of some methods alone, and common ones, in disclosures."""
     configs = {arm.name: _config(study, arm) for arm in study.arms}
     names = sorted(set().union(*configs.values()) - {"seed"})
@@ -148,6 +148,6 @@ def _option(config: Mapping[str, Any], name: str) -> str:
     return "n/a" if name not in config else "none" if config[name] is None else str(config[name])
 
 
-def _config(study: Study, arm: Arm) -> dict[str, Any]:
+def _config(study: StudyResults, arm: ArmResults) -> dict[str, Any]:
     run = study.scores.loc[study.scores["arm"] == arm.name, "run"].iloc[0]
     return dict(study.records[run].get("config") or {})

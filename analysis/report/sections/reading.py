@@ -1,6 +1,6 @@
 """How to read the verdicts, in short; analysis/verdicts.md says it in full."""
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.questions import asked_of
 from analysis.report.html import tag
 from analysis.report.section import Section
@@ -34,7 +34,7 @@ EFFECTS = {
 FAMILIES = "the claims about scores, the claims about mechanisms, "
 
 
-def reading_section(study: Study) -> Section:
+def reading_section(study: StudyResults) -> Section:
     """Terms and what they mean."""
     claims = asked_of(study)
     lines = INTERVAL | (CLAIMS if claims else NO_CLAIMS) | EFFECTS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.section import Section
 from core.run_folder import SAMPLES, try_read
@@ -24,7 +24,7 @@ class Samples:
     """Whether any run recorded how its texts looked at each step."""
 
 
-def read_samples(study: Study) -> Samples | None:
+def read_samples(study: StudyResults) -> Samples | None:
     """The sentences that all arms with samples translated, of the seed that most arms have (the lowest of those)."""
     by_seed: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
     for record in study.scores[["run", "arm", "seed"]].to_dict("records"):
@@ -64,7 +64,7 @@ def spread(items: list[int], count: int) -> list[int]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def samples_section(study: Study) -> Section:
+def samples_section(study: StudyResults) -> Section:
     """Controls, and a block per sentence."""
     samples = read_samples(study)
     if samples is None:

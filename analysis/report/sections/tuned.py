@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.html import join, tag
 from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
@@ -12,7 +12,7 @@ from analysis.tuned.tables import grids
 from core.run_folder import SEARCH, try_read
 
 
-def tuned_section(study: Study) -> Section | None:
+def tuned_section(study: StudyResults) -> Section | None:
     """The tables of a search, None for a study without one."""
     found = search_of(study.path)
     if found is None:

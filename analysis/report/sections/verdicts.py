@@ -1,7 +1,7 @@
 """The verdict on each claim of the paper: effect, interval, and why."""
 
 from analysis.claims import Claim, claims, digits
-from analysis.load import Study
+from analysis.load import StudyResults
 from analysis.report.html import Html, join, tag
 from analysis.report.interval import interval_picture
 from analysis.report.section import Section
@@ -11,7 +11,7 @@ from analysis.tables import number
 MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?"}
 
 
-def verdicts_section(study: Study) -> Section | None:
+def verdicts_section(study: StudyResults) -> Section | None:
     """A card per claim, and how many of each verdict; None for a study that judges no claim."""
     found = claims(study)
     if not found:
