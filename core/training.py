@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from core import checkpoints, model_folder
 from core.config import RunConfig, TrainingConfig
 from core.distributed import ALONE, Ranks, in_step
+from core.errors import UserError
 from core.methods.method import Loss, Method, Reduction
 from core.randomness import mixed
 from core.run_folder import BEST, STATE
@@ -119,6 +120,9 @@ class Loop:
 
     def __init__(self, network: Any, job: Job) -> None:
         self.network, self.job, self.training = network, job, job.config.training
+        if job.ranks.size > 1 and type(job.method).adapt is not Method.adapt:
+            name = job.config.method.name
+            raise UserError(f"method {name} adapts as it trains, which is not shared between processes: run it on one")
         self.device = next(network.parameters()).device
         self.optimizer = optimizer_for(network, self.training)
         self.names = [name for name, p in network.named_parameters() if p.requires_grad]

@@ -25,7 +25,7 @@ from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, Outcome, Stop, never, take_part, train
+from core.training import Job, Loop, Outcome, Stop, never, take_part, train
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -168,6 +168,11 @@ def test_what_adapts_decides_what_is_drawn() -> None:
         network.hardness[3:] = 0.0
     draws = Adaptive(chosen.method).draw(network, batch, 1, 0)
     assert int(draws.t.max()) < 3
+
+
+def test_what_adapts_is_refused_on_several_processes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="adapts as it trains, which is not shared between processes"):
+        Loop(fresh(), dataclasses.replace(job(config(), tmp_path), ranks=Ranks(0, 2)))
 
 
 def test_buffers_that_are_no_numbers_any_more_become_0() -> None:
