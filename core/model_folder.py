@@ -4,7 +4,7 @@ Run folders and converted released checkpoints are such folders.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from core import checkpoints, methods
 from core.checkpoints import Tensors
+from core.checks import check
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
@@ -39,13 +40,17 @@ class Model:
     def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
         """The text of each source sentence. decoding: another one than the model's own.
 
-        Raises UserError if a sentence is too long.
+        Raises UserError if a sentence is too long, and on a decoding that no run can have.
         """
+        if decoding is not None:
+            check(replace(self.config, method=replace(self.config.method, decoding=decoding)))
         decoding, decode = decoding or self.decoding, self.tokenizer.decode
-        encoded = encode([(line, "") for line in lines], self.tokenizer, self.network.max_positions, "source")
-        if encoded.dropped:
-            why, count = next(iter(encoded.dropped.items()))
-            raise UserError(f"{why}: {count} sentences; shorten or split them")
+        if not lines:
+            return []
+        longest = self.network.max_positions
+        if count := sum(len(ids) >= longest for ids in self.tokenizer.encode_many(list(lines))):  # EOS comes with them
+            raise UserError(f"source longer than {longest} tokens: {count} sentences; shorten or split them")
+        encoded = encode([(line, "") for line in lines], self.tokenizer, longest, "source")
         device = next(self.network.parameters()).device
         made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
         batches = ((indices, batch.to(device)) for indices, batch in made)
