@@ -4,7 +4,7 @@ Run folders and converted released checkpoints are such folders.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
+from core.options import values_of
 from core.run_folder import TOKENIZER, WEIGHTS
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ class Model:
         Raises UserError if a sentence is too long, and on a decoding that no run can have.
         """
         if decoding is not None:
-            check(replace(self.config, method=replace(self.config.method, decoding=decoding)))
+            check(with_values(self.config, values_of(decoding, all_of_them=True)))
         decoding, decode = decoding or self.decoding, self.tokenizer.decode
         if not lines:
             return []
