@@ -71,8 +71,10 @@ def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object)
 
 
 def load(folder: Path, device: torch.device) -> Model:
-    """The model of a folder, on a device. Raises UserError if the folder holds none."""
+    """The model of a folder, on a device. Raises UserError if the folder holds none, or one whose training diverged."""
     tensors, facts = checkpoints.load(folder / WEIGHTS)
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
     if "config" not in facts:
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
     config = config_of(facts)

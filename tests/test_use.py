@@ -1,5 +1,7 @@
 """The suite from Python: a folder is for one training, and what cannot be decoded, or was not learned, is said."""
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,11 @@ import pytest
 import torch
 
 from ablations import presets
-from core import load_text, train
+from core import load_text, model_folder, train
 from core.config import flat, with_values
 from core.errors import UserError
 from core.model_folder import Model
-from core.run_folder import STATE
+from core.run_folder import STATE, TOKENIZER
 from core.sections import DecodingConfig
 
 SMOKE = presets.get("smoke").config
@@ -61,6 +63,15 @@ def test_a_folder_that_says_not_what_it_holds_is_left_alone(model: Model, folder
 def test_a_training_that_diverges_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is not a number after \d+ updates; try a lower lr"):
         trained(tmp_path, lr=1e30, warmup=0)
+
+
+def test_a_model_whose_training_diverged_is_not_used(model: Model, folder: Path, tmp_path: Path) -> None:
+    broken = copy.deepcopy(model.network)
+    next(broken.parameters()).data[0] = math.nan
+    model_folder.save_weights(tmp_path, broken, model.config)
+    (tmp_path / TOKENIZER).write_bytes((folder / TOKENIZER).read_bytes())
+    with pytest.raises(UserError, match=r"weights are no numbers any more \(the training diverged\)"):
+        model_folder.load(tmp_path, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
