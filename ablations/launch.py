@@ -49,6 +49,9 @@ def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
     try:
         ranks.told(folder)
         found = execute(config, folder, records.NullTracker(), place, ranks)
+    except RankLost as error:
+        records.suspend(folder, str(error))
+        raise
     except UserError as error:
         records.fail(folder, str(error), refused=True)
         raise

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ablations import records
 from ablations.execute import Execution
 from ablations.place import Place
@@ -57,8 +55,7 @@ def score_validation(run: Execution, outcome: Outcome) -> tuple[dict[str, Any], 
     valid = run.materials.valid
     run.evaluator.batched(valid)
     cpu = time.process_time()
-    with torch.no_grad():
-        texts = run.evaluator.texts(run.network, valid, run.evaluator.decoding)
+    texts = run.evaluator.texts(run.network, valid, run.evaluator.decoding)
     spent = (time.process_time() - cpu) / max(len(texts), 1)
     found = scores.score(texts, valid.references)
     values = {f"val/{name}" if name in METRICS else name: value for name, value in found.items()}

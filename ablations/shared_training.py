@@ -8,7 +8,7 @@ from typing import Any
 
 from ablations import provenance, records
 from core.errors import UserError
-from core.run_folder import METRICS, STATE, WEIGHTS
+from core.run_folder import METRICS, STATE, WEIGHTS, replacing
 
 MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", "ranks")
 """What the bits of a training depend on besides its options, its seed and the text."""
@@ -48,6 +48,7 @@ def take_over(folder: Path, training_hash: str, elsewhere: bool = False) -> None
     if twin is None:
         return
     for name in [*(path.name for path in twin.glob("best-*.safetensors")), METRICS, STATE]:
-        shutil.copyfile(twin / name, folder / name)
+        with replacing(folder / name) as draft:
+            shutil.copyfile(twin / name, draft)
     study = "" if twin.parent == folder.parent else f"{twin.parent.name}/"
     records.update(folder, trained_by=study + twin.name)

@@ -63,9 +63,13 @@ def check_decoding(decoding: DecodingConfig, T: int) -> None:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
-    F = decoding.decoding_noise_factor
-    if decoding.decoding_variance_preserving and F < LEAST_PRESERVING:
+    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
+
+
+def check_preserving(name: str, F: float, variance_preserving: bool) -> None:
+    """Raises UserError unless a noise factor of that name leaves noise in the variance-preserving form, if it is on."""
+    if variance_preserving and F < LEAST_PRESERVING:
         raise UserError(
-            f"option decoding_noise_factor: {F} leaves no noise in the variance-preserving form; "
-            f"it must be at least {LEAST_PRESERVING}"
+            f"option {name}: {F} leaves no noise in the variance-preserving form; it must be at least "
+            f"{LEAST_PRESERVING}"
         )

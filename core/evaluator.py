@@ -52,6 +52,7 @@ class Evaluator:
         """BLEU of a split."""
         return scores.bleu(self.texts(network, split, decoding), split.references)
 
+    @torch.no_grad()
     def texts_by_step(
         self, network: Any, batches: Iterable[tuple[list[int], Batch]], decoding: Any
     ) -> dict[float, dict[int, str]]:

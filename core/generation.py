@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
+
 from core.methods.method import Method
 from core.text.batches import Batch
 
@@ -10,6 +12,7 @@ DECODE_TOKENS = 4096
 """Source tokens of a decoding batch, over the number of candidates."""
 
 
+@torch.no_grad()
 def translate(
     method: Method[Any],
     model: Any,

@@ -13,10 +13,12 @@ from torch import nn
 
 from core import checkpoints, methods
 from core.checkpoints import Tensors
+from core.checks import check
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
+from core.options import values_of
 from core.run_folder import TOKENIZER, WEIGHTS
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
@@ -39,13 +41,17 @@ class Model:
     def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
         """The text of each source sentence. decoding: another one than the model's own.
 
-        Raises UserError if a sentence is too long.
+        Raises UserError if a sentence is too long, and on a decoding that no run can have.
         """
+        if decoding is not None:
+            check(with_values(self.config, values_of(decoding, all_of_them=True)))
         decoding, decode = decoding or self.decoding, self.tokenizer.decode
-        encoded = encode([(line, "") for line in lines], self.tokenizer, self.network.max_positions, "source")
-        if encoded.dropped:
-            why, count = next(iter(encoded.dropped.items()))
-            raise UserError(f"{why}: {count} sentences; shorten or split them")
+        if not lines:
+            return []
+        longest = self.network.max_positions
+        if count := sum(len(ids) >= longest for ids in self.tokenizer.encode_many(list(lines))):  # EOS comes with them
+            raise UserError(f"source longer than {longest} tokens: {count} sentences; shorten or split them")
+        encoded = encode([(line, "") for line in lines], self.tokenizer, longest, "source")
         device = next(self.network.parameters()).device
         made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
         batches = ((indices, batch.to(device)) for indices, batch in made)
@@ -65,8 +71,10 @@ def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object)
 
 
 def load(folder: Path, device: torch.device) -> Model:
-    """The model of a folder, on a device. Raises UserError if the folder holds none."""
+    """The model of a folder, on a device. Raises UserError if the folder holds none, or one whose training diverged."""
     tensors, facts = checkpoints.load(folder / WEIGHTS)
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
     if "config" not in facts:
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
     config = config_of(facts)

@@ -40,7 +40,8 @@ class Job:
 
     validate(network) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
     metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
-    the training after a validation. Of several ranks all call validate, and the first alone writes and logs.
+    the training after a validation. Of several ranks all call validate, log and stop; what the first one's stop says
+    holds for all, and the first one alone writes.
     """
 
     config: RunConfig
@@ -220,7 +221,7 @@ class Loop:
         scores = self.job.validate(self.network)
         self.network.train()
         self.job.log({"train/step": self.state.step} | scores)
-        if self.job.stop(self.state.step, scores):
+        if self.job.ranks.told(self.job.stop(self.state.step, scores)):
             self.stopped = scores
             return
         ranked = sorted(

@@ -86,6 +86,8 @@ def main() -> int:
     """Read, translate, print."""
     options, rest = parser().parse_known_args()
     values = named(rest)
+    if options.threads < 1:
+        raise UserError(f"option threads: {options.threads} must be at least 1")
     import torch  # takes seconds: not for --help
 
     from core import model_folder

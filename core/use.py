@@ -14,18 +14,20 @@ from typing import Any
 
 from core import methods, training
 from core.checks import check
-from core.config import RunConfig, with_values
+from core.config import RunConfig, flat, with_values
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.model_folder import Model
 from core.options import nearest, replaced, values_of
-from core.run_folder import TOKENIZER
+from core.run_folder import STATE, TOKENIZER, read, write_json
 from core.sections import DataConfig
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
 from core.training import Job
 
 Row = dict[str, Any]
+NOTE = "training.json"
+"""In the folder of a training: its options and the digest of its text."""
 
 
 def load_text(data: str | None = None, **options: Any) -> Materials:
@@ -52,7 +54,7 @@ def train(
 
     folder: where checkpoints and the model are kept; a training that was stopped goes on from there. none: they are
     thrown away at the end. options: of the method and of training (python -m ablations.run --method NAME --help).
-    Raises UserError on a wrong one.
+    Raises UserError on a wrong one, on a folder with a training of other text or options, and if training diverges.
     """
     config = with_values(RunConfig(data=text.config), {"method": method, **options})
     if config.data != text.config:
@@ -63,8 +65,24 @@ def train(
     stream = BatchStream(text.train, config.training.batch_tokens, config.seed)
     with ExitStack() as stack:
         where = Path(folder or stack.enter_context(tempfile.TemporaryDirectory()))
-        where.mkdir(parents=True, exist_ok=True)
+        claim(where, config, text.corpus.digest)
         job = Job(config, evaluator.method, where, stream, evaluator.validate, on_row or (lambda row: None))
-        training.train(network, job)
+        outcome = training.train(network, job)
+        if outcome.diverged:
+            raise UserError(
+                f"the loss is not a number after {outcome.steps} updates; try a lower lr, in another folder"
+            )
         text.tokenizer.save(where / TOKENIZER)
     return Model(evaluator.method, network.eval(), config, text.tokenizer)
+
+
+def claim(folder: Path, config: RunConfig, corpus_digest: str) -> None:
+    """Make the folder of a training, with a note of what it is for. Raises UserError if it is for something else."""
+    note, mine = folder / NOTE, flat(config) | {"data": None, "corpus_digest": corpus_digest}
+    there = read(note) if note.exists() else {}
+    other = [name for name in sorted(mine.keys() | there.keys()) if there.get(name) != mine.get(name)]
+    if (note.exists() or (folder / STATE).exists()) and other:
+        values = "; ".join(f"{name} {there.get(name)} there, {mine.get(name)} here" for name in other[:3])
+        raise UserError(f"{folder} holds a training of other text or options ({values}); choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(note, mine)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 
 from ablations import execute as execution
 from ablations import factors, presets, records, shared_training, studies
+from ablations import launch as launching
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
 from ablations.run import parse
 from core import checkpoints, run_folder
 from core.checks import check
 from core.config import RunConfig, all_options, flat, with_values
+from core.distributed import RankLost
 from core.errors import UserError
 
 PROBES = {"types", "frequency", "norm", "norm_raw", "t", "mse", "nll", "accuracy", "nearest", "nearest_F1"}
@@ -142,6 +145,35 @@ def test_studies_share_a_training_that_would_be_the_same_to_the_last_bit(
     assert shared_training.find(two, records.read(two)["training_hash"]) is None, "a search is sufficient to itself"
     tensors, others = (checkpoints.load(folder / "model.safetensors")[0] for folder in (one, two))
     assert all(bool((tensors[name] == others[name]).all()) for name in tensors)
+
+
+def test_a_training_that_is_taken_over_by_half_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = run(smoke(), tmp_path)
+    two = one.with_name("two")
+    two.mkdir()
+    run_folder.write_json(two / "run.json", records.read(one))
+
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        if source.name == "state.safetensors":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    with pytest.raises(KeyboardInterrupt):
+        shared_training.take_over(two, records.read(one)["training_hash"])
+    assert not (two / "state.safetensors").exists() and not list(two.glob(".*.tmp"))
+
+
+def test_a_run_whose_other_rank_is_lost_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*how: Any) -> None:
+        raise RankLost("another process of this run ended")
+
+    monkeypatch.setattr(launching, "execute", lost)
+    with pytest.raises(RankLost):
+        launching.launch(smoke(), Place(runs=tmp_path), "smoke")
+    (folder,) = tmp_path.glob("single/*-s1-*")
+    record = records.read(folder)
+    assert (record["state"], record["refused"]) == ("pending", False) and "another process" in record["reason"]
 
 
 def test_a_diverged_arm_is_a_result_with_finite_scores(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ablations import presets, records
 from ablations.execute import make_decodable
-from core import checkpoints, methods
+from core import checkpoints, evaluator, methods
 from core.candidates import Candidates
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.diffusion.draws import Draws, training_draws
@@ -206,9 +206,63 @@ def test_a_stop_ends_training_after_its_validation(tmp_path: Path) -> None:
     assert same_files(tmp_path / "whole", tmp_path / "half", WEIGHTS), "it can go on from there"
 
 
+class Led(Ranks):
+    """One of several ranks, whose first one says what it is told to."""
+
+    def told(self, value: Any) -> Any:
+        return not value
+
+
+def test_of_several_ranks_the_first_one_stops_all(tmp_path: Path) -> None:
+    told = dataclasses.replace(job(config(), tmp_path), ranks=Led())
+    assert train(fresh(), told).stopped is not None
+
+
 def test_without_a_stop_an_outcome_says_so(tmp_path: Path) -> None:
     outcome = train(fresh(), job(config(), tmp_path))
     assert outcome.stopped is None and (tmp_path / WEIGHTS).exists() and outcome.averaged == 2
+
+
+# Writing
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A section of decoding."""
+
+    effort: int = 1
+
+
+@dataclass(frozen=True)
+class WithDecoding(Options):
+    """Options of which some are of decoding."""
+
+    decoding: Writing = Writing()
+
+
+def test_checkpoints_are_not_chosen_by_a_runs_own_decoding() -> None:
+    """Runs that differ in it share their training."""
+    assert Adaptive(WithDecoding(decoding=Writing(effort=9))).validation == Writing(effort=1)
+    assert Adaptive(Options()).validation is None
+
+
+class Watching(Adaptive):
+    """Notes whether gradients are kept as it decodes."""
+
+    kept: ClassVar[list[bool]] = []
+
+    def decode(self, network: Network, *how: Any, **more: Any) -> Candidates:
+        self.kept.append(torch.is_grad_enabled())
+        return super().decode(network, *how, **more)
+
+
+def test_no_method_keeps_gradients_as_it_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "method_for", Watching)
+    chosen = config()
+    made = evaluator.Evaluator(prepare(chosen.data), chosen, CPU)
+    made.texts(fresh(), made.valid, None)
+    made.texts_by_step(fresh(), made.batched(made.valid), None)
+    assert Watching.kept and not any(Watching.kept)
 
 
 # Terms

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ablations.metrics_log import MetricsLog
 from core import run_folder, training
 from core.config import RunConfig, decoding_names, digest, flat
@@ -68,7 +66,6 @@ def translations(evaluator: Evaluator, network: Any, split: Split) -> list[str]:
     return [on_one_line(text) for text in evaluator.texts(network, split, evaluator.decoding)]
 
 
-@torch.no_grad()
 def write_targets(evaluator: Evaluator, network: Any, path: Path, say: Say) -> dict[int, str]:
     """{index of the training pair: what the teacher writes for its source}; too long sources are left out.
 

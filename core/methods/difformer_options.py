@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.checks import check_decoding
+from core.checks import check_decoding, check_preserving
 from core.options import MethodOptions
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, ObjectiveConfig
 
@@ -20,4 +20,5 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together."""
         self.network.check()
+        check_preserving("noise_factor", self.diffusion.noise_factor, self.diffusion.variance_preserving)
         check_decoding(self.decoding, self.diffusion.diffusion_steps)

@@ -135,12 +135,15 @@ class Method(ABC, Generic[N]):
 
     @property
     def validation(self) -> Any:
-        """The decoding that validates checkpoints: runs that differ in decoding alone share their training."""
-        return getattr(self.options, "decoding", None)
+        """The decoding that validates checkpoints. Not the run's own: runs that differ in decoding alone share their
+        training, and so the choice among its checkpoints. Here the section's defaults."""
+        decoding = getattr(self.options, "decoding", None)
+        return None if decoding is None else type(decoding)()
 
     @abstractmethod
     def decode(self, network: N, batch: Batch, decoding: Any, seed: int, on_step: OnStep | None = None) -> Candidates:
-        """Write the targets of a batch, whose own are not looked at. Same network, batch and seed: same tokens."""
+        """Write the targets of a batch, whose own are not looked at; under no_grad. Same network, batch and seed: same
+        tokens."""
 
     def count(self, decoding: Any) -> int:
         """C: candidates for each sentence."""
