@@ -73,7 +73,7 @@ class Ranks:
     # Together: every rank must call these, in the same order
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace gradients by their sums over ranks."""
+        """Replace gradients by their sums over ranks. Every rank must have gradients of the same parameters."""
         if self.size == 1:
             return
         learned = [p for p in parameters if p.grad is not None]

@@ -189,7 +189,9 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             self.job.method.adapt(self.network, part, draws, made)
-        return lambda: self.row(ranks.means({"loss": loss} | watched(made)) | {"grad_norm": norm}) | {"train/lr": lr}
+        return lambda: (
+            self.row(ranks.means({"loss": loss} | watched_values(made)) | {"grad_norm": norm}) | {"train/lr": lr}
+        )
 
     def row(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The row of metrics of the update just made."""
@@ -207,7 +209,9 @@ class Loop:
         self.diverged = not (math.isfinite(values["train/loss"]) and math.isfinite(values["train/grad_norm"]))
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
-            self.job.log(facts | values | self.job.method.watch(self.network))
+            with torch.no_grad():
+                watched = self.job.method.watch(self.network)
+            self.job.log(facts | values | watched)
         if self.diverged:
             return
         if validating:
@@ -242,7 +246,7 @@ class Loop:
 
 
 @torch.no_grad()
-def watched(made: Loss) -> dict[str, Tensor]:
+def watched_values(made: Loss) -> dict[str, Tensor]:
     """What is logged of a batch."""
     return made.watched()
 
@@ -268,11 +272,16 @@ def best_path(folder: Path, step: int) -> Path:
 
 
 def finish(network: Any, job: Job, state: State) -> int:
-    """Average the best checkpoints into network and model.safetensors; their number (0 = none: the last weights)."""
+    """Average the best checkpoints into network and model.safetensors; their number (0 = none: the last weights).
+
+    Buffers, which may be counts, or a schedule that adapted, are those of the best one.
+    """
     job.ranks.wait()  # for the first rank to have written them
     paths = [best_path(job.folder, step) for _, step in state.best]
     if paths:
-        model_folder.load_weights(network, checkpoints.average(paths), paths[0])
+        learned = {name for name, _ in network.named_parameters()}
+        averaged = {name: value for name, value in checkpoints.average(paths).items() if name in learned}
+        model_folder.load_weights(network, checkpoints.load(paths[0])[0] | averaged, paths[0])
     if job.ranks.lead:
         model_folder.save_weights(job.folder, network, job.config, step=state.step, averaged=len(paths))
     return len(paths)

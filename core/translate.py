@@ -26,7 +26,9 @@ SHORT = {"lengths": "length_candidates", "noises": "noise_candidates"}
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     kept = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(prog="python -m core.translate", description=__doc__, formatter_class=kept)
+    made = argparse.ArgumentParser(
+        prog="python -m core.translate", description=__doc__, formatter_class=kept, allow_abbrev=False
+    )
     made.add_argument("model", type=Path, help="a run folder, or what core.official --convert wrote")
     made.add_argument("--steps", type=int, help="decoding steps K; a quarter is left out unless --early_stop is given")
     made.add_argument("--lengths", type=int, help="short for --length_candidates")

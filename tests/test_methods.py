@@ -161,6 +161,15 @@ def test_what_adapts_stands_in_checkpoints_and_in_the_model(tmp_path: Path) -> N
     assert torch.equal(network.hardness, weights["hardness"])
 
 
+def test_weights_are_averaged_and_what_adapted_is_the_best_ones(tmp_path: Path) -> None:
+    network = fresh()
+    train(network, job(config(keep_best=2), tmp_path))
+    facts = checkpoints.load(tmp_path / STATE)[1]
+    best, other = (checkpoints.load(training.best_path(tmp_path, step))[0] for _, step in facts["best"])
+    assert torch.equal(network.hardness, best["hardness"]) and not torch.equal(best["hardness"], other["hardness"])
+    torch.testing.assert_close(network.table, (best["table"] + other["table"]) / 2)
+
+
 def test_what_adapts_decides_what_is_drawn() -> None:
     network, chosen = fresh(), config()
     batch = job(chosen, Path(".")).stream.at(0)

@@ -129,8 +129,10 @@ def test_no_file_outside_the_methods_names_one() -> None:
                 continue
             tree = ast.parse(path.read_text("utf-8"))
             named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             named |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for alias in n.names}
             modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+            modules |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
             allowed = {"core.methods", "core.methods.method"}
             found += [f"{path.relative_to(ROOT)}: {name}" for name in named & names]
             found += [

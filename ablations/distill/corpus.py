@@ -37,6 +37,10 @@ Licence: that of the source
 """
 
 
+KINDS = {"autoregressive": "autoregressive Transformer"}
+"""What a teacher is, in words."""
+
+
 def write_corpus(
     out: Path,
     evaluator: Evaluator,
@@ -65,7 +69,7 @@ def write_corpus(
         "made": records.now(),
         "source": source_facts(config, materials),
         "teacher": teacher_facts(out / "teacher", config, materials, teacher, scored),
-        "decoding": values_of(evaluator.decoding),
+        "decoding": {} if evaluator.decoding is None else values_of(evaluator.decoding),
         "targets": target_facts(old, train) | {"left_out": len(materials.corpus.train) - len(train)},
         "text": text,
     }
@@ -97,7 +101,7 @@ def teacher_facts(
     return {
         "hash": teacher,
         "weights": origin.digest((folder / WEIGHTS).read_bytes()),
-        "kind": kind(config),
+        "kind": KINDS.get(config.method.name, config.method.name),
         "bleu": found["bleu"],
         "valid_bleu": scores.bleu(scored["valid"], materials.valid.references),
         "signature": found["signature"],
@@ -109,11 +113,6 @@ def teacher_facts(
         "tokenizer": materials.tokenizer.name,
         "options": {name: value for name, value in options_of(config).items() if name != "data"},
     }
-
-
-def kind(config: RunConfig) -> str:
-    """What the teacher is, in words."""
-    return f"{config.method.name} Transformer"
 
 
 def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
