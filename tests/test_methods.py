@@ -25,7 +25,7 @@ from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, Loop, Outcome, Stop, never, take_part, train
+from core.training import Job, Loop, Outcome, Stop, best_path, never, take_part, train
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -165,7 +165,7 @@ def test_weights_are_averaged_and_what_adapted_is_the_best_ones(tmp_path: Path) 
     network = fresh()
     train(network, job(config(keep_best=2), tmp_path))
     facts = checkpoints.load(tmp_path / STATE)[1]
-    best, other = (checkpoints.load(training.best_path(tmp_path, step))[0] for _, step in facts["best"])
+    best, other = (checkpoints.load(best_path(tmp_path, step))[0] for _, step in facts["best"])
     assert torch.equal(network.hardness, best["hardness"]) and not torch.equal(best["hardness"], other["hardness"])
     torch.testing.assert_close(network.table, (best["table"] + other["table"]) / 2)
 
