@@ -3,7 +3,7 @@
 The same sections make the panel grids of the report (sweeps/dashboards/story.py). Nothing here asks a server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
@@ -163,7 +163,7 @@ def workspace(facts: Facts, entity: str, project: str) -> Any:
     return made
 
 
-def _section(facts: Facts, name: str, panels: Sequence[Any]) -> Any:
+def _section(facts: Facts, name: str, panels: list[Any]) -> Any:
     return ws.Section(
         name=name,
         panels=with_ids(panels, "workspace", facts.name, name),
@@ -183,7 +183,7 @@ def name_from(*parts: str) -> str:
     return digest({"of": list(parts)})[:11]
 
 
-def with_ids(panels: Sequence[Any], *place: str) -> Sequence[Any]:
+def with_ids(panels: list[Any], *place: str) -> list[Any]:
     """The panels, given ids that depend on their place alone."""
     for i, panel in enumerate(panels):
         private.set_id(panel, name_from(*place, str(i)))
