@@ -77,9 +77,6 @@ def main() -> int:
     return 0
 
 
-# The run, and telling it again
-
-
 def tiny_run(place: Path) -> Path:
     """Make a run of preset tiny; its folder."""
     line = [sys.executable, "-m", "ablations.run", "--preset", "tiny", "--runs", str(place)]

@@ -9,19 +9,9 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 
 from ablations.studies import STUDIES
+from sweeps.dashboards import workspace
 from sweeps.dashboards.facts import Facts
-from sweeps.dashboards.workspace import (
-    COLUMNS,
-    group_colors,
-    level_text,
-    name_from,
-    run_colors,
-    sections,
-    show_this_study,
-    title,
-    with_ids,
-    words,
-)
+from sweeps.dashboards.workspace import COLUMNS, level_text, words
 from sweeps.wb import private
 
 WIDTH, HEIGHT = 24 // COLUMNS, 7
@@ -55,7 +45,7 @@ def report(facts: Facts, entity: str, project: str, when: str) -> Any:
     return wr.Report(
         project=project,
         entity=entity,
-        title=title(facts)[:128],
+        title=workspace.title(facts)[:128],
         description=mark(facts),
         width="fluid",
         blocks=blocks(facts, entity, project, when),
@@ -81,7 +71,7 @@ def blocks(facts: Facts, entity: str, project: str, when: str) -> list[Any]:
         rows = [[each[key] for key in ("statement", "verdict", "effect", "reason")] for each in claims]
         heads = ["claim", "verdict", "effect [95% interval]", "why"]
         parts += chapter("The paper's claims", CLAIMS, [table(heads, rows)])
-    for name, panels in sections(facts).items():
+    for name, panels in workspace.sections(facts).items():
         parts.append(wr.H1(HEADS.get(name, name)))
         parts += [wr.P(TEXTS[name]), grid(name, panels, facts, entity, project)]
     parts += chapter("How to read the verdicts", "", [bullets(found.get("reading") or [READING])])
@@ -94,9 +84,6 @@ def chapter(head: str, text: str, markdown: Iterable[str]) -> list[Any]:
     blocks: list[Any] = [wr.H1(head)]
     blocks += [wr.P(text)] if text else []
     return blocks + [wr.MarkdownBlock(each) for each in markdown if each]
-
-
-# Texts
 
 
 def question(facts: Facts) -> str:
@@ -149,12 +136,9 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in escaped)
 
 
-# Panels
-
-
 def grid(name: str, panels: list[Any], facts: Facts, entity: str, project: str) -> Any:
     """The panels of a section in rows of three, over the runs of this study."""
-    with_ids(panels, "report", facts.name, name)
+    workspace.with_ids(panels, "report", facts.name, name)
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(x=WIDTH * (i % COLUMNS), y=HEIGHT * (i // COLUMNS), w=WIDTH, h=HEIGHT)
     runset = wr.Runset(
@@ -162,12 +146,12 @@ def grid(name: str, panels: list[Any], facts: Facts, entity: str, project: str) 
         project=project if entity else "",
         name=facts.name,
         groupby=[f"config.{factor}" for factor in facts.factors],
-        run_settings={run: wr.RunSettings(color=color) for run, color in run_colors(facts).items()},
+        run_settings={run: wr.RunSettings(color=color) for run, color in workspace.run_colors(facts).items()},
     )
-    private.set_id(runset, name_from("runset", facts.name, name))
-    show_this_study(runset, runset, facts)
+    private.set_id(runset, workspace.name_from("runset", facts.name, name))
+    workspace.show_this_study(runset, runset, facts)
     colors: dict[Any, Any] = {}
-    for levels, color in group_colors(facts).items():
+    for levels, color in workspace.group_colors(facts).items():
         pairs = zip(facts.factors, levels, strict=True)
         keys = tuple(wr.RunsetGroupKey(wr.Config(factor), level) for factor, level in pairs)
         colors[wr.RunsetGroup(runset_name=facts.name, keys=keys)] = color

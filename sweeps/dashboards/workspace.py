@@ -13,12 +13,14 @@ from wandb_workspaces import expr
 from core.config import digest
 from sweeps.dashboards.facts import Facts, arm_of
 from sweeps.wb import private
+from sweeps.wb.media import BANDS
+from sweeps.wb.tracking import STEPS
 
 COLUMNS = 3
 """Panels side by side in a section."""
-STEP, T, K = "train/step", "per_step/t", "by_steps/steps"
-AXES = {"per_step": T, "by_steps": K}
-"""The horizontal axis of a line plot, by the first part of its metric; STEP of all others."""
+STEP = "train/step"
+AXES = {"Per-step loss": STEPS["per_step/*"], "Decoding": STEPS["by_steps/*"]}
+"""The horizontal axis of a section's line plots; STEP in all others."""
 LOG_X, LOG_Y = ("by_steps/bleu",), ("train/mse", "train/grad_norm")
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 
@@ -38,7 +40,6 @@ NORMS = {
     "diag/norm_std": "Standard deviation of the norm",
     "diag/scale": "Root mean square of z_0",
 }
-BANDS = ("rare", "middle", "frequent")
 PER_STEP = {
     "per_step/mse": "MSE by t",
     "per_step/nll": "−log p by t (nats)",
@@ -88,17 +89,9 @@ def quality(facts: Facts, metric: str, name: str) -> list[Any]:
     ]
 
 
-# Panels
-
-
 def words(name: str) -> str:
     """A key as words."""
     return name.replace("_", " ")
-
-
-def axis(metric: str) -> str:
-    """The horizontal axis of a metric's line plot."""
-    return AXES.get(metric.partition("/")[0], STEP)
 
 
 def lines(metrics: Mapping[str, str]) -> list[Any]:
@@ -106,7 +99,7 @@ def lines(metrics: Mapping[str, str]) -> list[Any]:
     return [
         wr.LinePlot(
             title=title,
-            x=axis(metric),
+            x=STEPS[f"{metric.partition('/')[0]}/*"],
             y=[metric],
             log_y=metric in LOG_Y or None,
             log_x=metric in LOG_X or None,
@@ -135,9 +128,6 @@ def bars(title: str, metric: str, key: str) -> Any:
 def scatter(title: str, x: str, y: str) -> Any:
     """A point for each run."""
     return wr.ScatterPlot(title=title, x=wr.SummaryMetric(x), y=wr.SummaryMetric(y))
-
-
-# The workspace
 
 
 def workspace(facts: Facts, entity: str, project: str) -> Any:
@@ -169,7 +159,7 @@ def _section(facts: Facts, name: str, panels: list[Any]) -> Any:
         panels=with_ids(panels, "workspace", facts.name, name),
         is_open=True,
         layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(panels) // COLUMNS)),
-        panel_settings=ws.SectionPanelSettings(x_axis={"Per-step loss": T, "Decoding": K}.get(name, STEP)),
+        panel_settings=ws.SectionPanelSettings(x_axis=AXES.get(name, STEP)),
     )
 
 
