@@ -13,13 +13,12 @@ from ablations import records
 from core.errors import UserError, masked
 from sweeps.extras import need
 from sweeps.running import display
-from sweeps.running.attempts import Attempts
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS, end_workers
 from sweeps.running.leases import Leases, site
 from sweeps.running.plan import Job
-from sweeps.running.pool import Pool
+from sweeps.running.pool import Pool, worker_command
 from sweeps.running.progress import View, view
-from sweeps.running.reconcile import reconcile
+from sweeps.running.reconcile import Attempts, reconcile
 from sweeps.running.storage import ENVIRONMENT, lost, patiently
 from sweeps.running.trials import Queue
 from sweeps.tuning import search_record
@@ -104,9 +103,6 @@ def _told(search: Search, arm: str, trial: Any, leader: Any) -> str:
     return f"{arm}: round {facts['round'] + 1}, {what}: {value}{state}{reason}{standing}"
 
 
-# At work
-
-
 def begin(search: Search, tell: Say = display.say) -> SearchLoop:
     """Make the Optuna studies, or go on with those that are there."""
     with records.exclusive(search.folder / "search.lock"):
@@ -176,8 +172,7 @@ def run_search(
     need("sklearn", "scikit-learn", "importance by fANOVA")  # said now, not after hours
     search.folder.mkdir(parents=True, exist_ok=True)
     loop = begin(search, tell)
-    where = ["--queue", search.queue, "--study", search.title]  # the storage by the environment: it may hold a password
-    line = [*worker, *where, "--runs", str(search.runs), "--metric", search.score_name, "--wanted", "-"]
+    line = worker_command(worker, search.queue, search.folder, search.score_name)
     pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices, {ENVIRONMENT: search.storage})
     try:
         _work(loop, pool, poll)

@@ -144,9 +144,6 @@ def _advance(search: Search, arm: Arm, rounds: int, again: Again) -> list[Job]:
             return []
 
 
-# What comes next
-
-
 def upcoming(
     search: Search, arm: str, trials: list[FrozenTrial], rounds: int
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -167,9 +164,6 @@ def upcoming(
     params = so_far | next_point(half, index, usable, directions)
     kind = "default" if index == 0 else "shared" if index <= len(half.shared) else "proposed"
     return params, {"part": name, "kind": kind, "index": index, "round": round_}
-
-
-# What is left of a trial
 
 
 def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Iterator[Job]:
