@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
 from sweeps.running import attempt, plan, pool
 from sweeps.running.options import typed
-from sweeps.running.point_runs import PointRun, run_of
+from sweeps.running.point_runs import run_of
 from sweeps.running.recipe import enroll
 from sweeps.wb import connection, tracking
 
@@ -45,7 +45,10 @@ def values(arguments: Sequence[str]) -> dict[str, Any]:
     while rest:
         argument = rest.pop(0)
         if argument.startswith("{"):
-            found |= _mapping(argument)
+            try:
+                found |= dict(json.loads(argument))
+            except ValueError as error:
+                raise UserError(f"{argument!r}: not JSON ({error})") from error
             continue
         name, sign, text = argument.removeprefix("--").partition("=")
         if not sign and not argument.startswith("--"):
@@ -54,13 +57,6 @@ def values(arguments: Sequence[str]) -> dict[str, Any]:
             text = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
         found[name] = plan.parse(f"{name}={text}")[1]
     return found
-
-
-def _mapping(argument: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(argument))
-    except ValueError as error:
-        raise UserError(f"{argument!r}: not JSON ({error})") from error
 
 
 def main(execute: attempt.Execute = attempt.train_and_score) -> int:
@@ -74,7 +70,9 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
     folder = made.job.create(made.runs)
     enroll(folder.parent, made.recipe.facts([made.job], typed("sweeps.arm")))
     if not claim(folder):
-        show(folder)
+        print(f"{folder}: finished already", flush=True)
+        if os.environ.get("WANDB_SWEEP_ID") and (mode := connection.mode()) != "disabled":
+            tracking.mirror(folder, mode)
         return 0
     try:
         with attempt.output_to(folder / LOG):
@@ -85,7 +83,8 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
         return 2 if isinstance(error, UserError) else 1
     finally:
         records.release(folder)
-    print(result(folder, made))
+    metric = made.recipe.study.metric
+    print(f"{folder}: {metric.upper()} {read(folder / SCORES).get(metric)}")
     return 0
 
 
@@ -100,20 +99,6 @@ def claim(folder: Path) -> bool:
         told = True
         time.sleep(POLL_SECONDS)
     return True
-
-
-def show(folder: Path) -> None:
-    """Report a run that is finished already; under an agent its W&B run is written from the folder."""
-    print(f"{folder}: finished already", flush=True)
-    if os.environ.get("WANDB_SWEEP_ID") and (mode := connection.mode()) != "disabled":
-        tracking.mirror(folder, mode)
-
-
-def result(folder: Path, made: PointRun) -> str:
-    """One line on how it came out."""
-    scores: Mapping[str, Any] = read(folder / SCORES)
-    metric = made.recipe.study.metric
-    return f"{folder}: {metric.upper()} {scores.get(metric)}"
 
 
 if __name__ == "__main__":

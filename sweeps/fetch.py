@@ -10,14 +10,13 @@ chooses one. Other options are those of `python -m analysis.figures` or `python 
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ablations import command_line
 from core.errors import UserError, command
-from sweeps.wb.fetch_runs import Wanted, folders
+from sweeps.wb.fetch_runs import folders
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ class Options:
 
 def main() -> int:
     """The command."""
-    sources, rest = _split(sys.argv[1:])
+    arguments = sys.argv[1:]  # the sources come first, then the options
+    first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    sources, rest = arguments[:first], arguments[first:]
     parsed: Any = command_line.read(
         Options, prog="python -m sweeps.fetch SOURCE...", description=__doc__, args=rest, return_unknown_args=True
     )
@@ -45,20 +46,9 @@ def main() -> int:
         raise UserError(
             "what to read? python -m sweeps.fetch wandb:entity/project, or X.wandb, or a folder of such files"
         )
-    wanted = Wanted(options.to, options.study, one=options.draw == "report")
-    return draw(folders(sources, wanted), options, others)
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The sources, which come first, and the options."""
-    first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    return list(arguments[:first]), list(arguments[first:])
-
-
-def draw(studies: Sequence[Path], options: Options, arguments: Sequence[str]) -> int:
-    """Table and figures, or the report, by the same command as for run folders; its status."""
+    studies = folders(sources, options.to, options.study, one=options.draw == "report")
     out = str(options.out or options.draw)
-    line = [sys.executable, "-m", f"analysis.{options.draw}", *map(str, studies), "--out", out, *arguments]
+    line = [sys.executable, "-m", f"analysis.{options.draw}", *map(str, studies), "--out", out, *others]
     return subprocess.run(line, check=False).returncode
 
 

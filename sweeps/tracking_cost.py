@@ -13,19 +13,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from ablations import command_line, records
 from ablations.metrics_log import MetricsLog
 from ablations.provenance import provenance
-from core.errors import UserError, command
+from core.errors import command
 from core.run_folder import METRICS, PROBES, RUN, SAMPLES, SCORES, TOKENIZER, WEIGHTS, path_of, read
+from sweeps.running.options import positive
 
 NULL = "nothing"
 KINDS = (NULL, "records", "records and W&B")
@@ -44,58 +44,37 @@ class Options:
     """A run folder to take instead of making one (its run.json says how long the run took)."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds: CPU of the process, CPU of W&B's service, wall clock; each for all runs of a worker."""
+class Cost(NamedTuple):
+    """Seconds: CPU of the process, CPU of W&B's service, wall clock."""
 
     cpu: float
     service: float
     wall: float
-
-    def less(self, other: "Cost") -> "Cost":
-        """The difference."""
-        return Cost(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Cost)))
-
-    def each(self, runs: int) -> "Cost":
-        """Of one run."""
-        return Cost(*(getattr(self, f.name) / runs for f in fields(Cost)))
 
 
 @command
 def main() -> int:
     """Print the table, or one JSON object."""
     options = command_line.read(Options, prog="python -m sweeps.tracking_cost", description=__doc__)
-    if options.runs < 1:
-        raise UserError(f"--runs {options.runs}: must be at least 1")
+    runs = positive("runs", options.runs)
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or tiny_run(Path(place))
         run = records.read(folder)["cost"]
-        costs = {kind: measured(folder, kind, options.runs) for kind in KINDS}
-    found = {kind: costs[kind].less(costs[NULL]).each(options.runs) for kind in KINDS[1:]}
-    shares = {kind: share(cost, run) for kind, cost in found.items()}
+        costs = {kind: measured(folder, kind, runs) for kind in KINDS}
+    nothing = costs.pop(NULL)
+    found = {kind: Cost(*((a - b) / runs for a, b in zip(all_, nothing, strict=True))) for kind, all_ in costs.items()}
+    shares = {
+        kind: {"cpu": 100 * (cost.cpu + cost.service) / run["cpu_s"], "wall": 100 * cost.wall / run["wall_s"]}
+        for kind, cost in found.items()
+    }
     if options.json:
-        print(json.dumps({"run": run, "costs": {k: asdict(c) for k, c in found.items()}, "shares": shares}, indent=1))
-    else:
-        print("\n".join(table(run, found, shares, options.runs)))
-    return 0
-
-
-def share(cost: Cost, run: Mapping[str, float]) -> dict[str, float]:
-    """Per cent of a run's CPU time and of its wall clock."""
-    return {"cpu": 100 * (cost.cpu + cost.service) / run["cpu_s"], "wall": 100 * cost.wall / run["wall_s"]}
-
-
-def table(
-    run: Mapping[str, float], costs: Mapping[str, Cost], shares: Mapping[str, Mapping[str, float]], runs: int
-) -> Iterator[str]:
-    """The lines."""
-    yield f"a run of preset tiny: {run['cpu_s']:.1f} s CPU, {run['wall_s']:.1f} s wall. With {runs} runs a worker:"
-    for kind, cost in costs.items():
+        print(json.dumps({"run": run, "costs": {k: c._asdict() for k, c in found.items()}, "shares": shares}, indent=1))
+        return 0
+    print(f"a run of preset tiny: {run['cpu_s']:.1f} s CPU, {run['wall_s']:.1f} s wall. With {runs} runs a worker:")
+    for kind, cost in found.items():
         part, cpu = shares[kind], f"{1000 * cost.cpu:.0f} ms CPU + {1000 * cost.service:.0f} ms in W&B's service"
-        yield f"{kind:16} {cpu}: {part['cpu']:.2f} %; {1000 * cost.wall:.0f} ms wall: {part['wall']:.2f} %"
-
-
-# The run, and telling it again
+        print(f"{kind:16} {cpu}: {part['cpu']:.2f} %; {1000 * cost.wall:.0f} ms wall: {part['wall']:.2f} %")
+    return 0
 
 
 def tiny_run(place: Path) -> Path:
@@ -106,54 +85,38 @@ def tiny_run(place: Path) -> Path:
 
 
 def measured(folder: Path, kind: str, runs: int) -> Cost:
-    """A replay in a process of its own, offline and without a key."""
-    line = [sys.executable, "-c", "from sweeps.tracking_cost import child; child()", str(folder), kind, str(runs)]
+    """What so many replays cost in a process of their own, offline and without a key."""
+    program = "import sys; from sweeps.tracking_cost import replayed; print(list(replayed(*sys.argv[1:])))"
+    line = [sys.executable, "-c", program, str(folder), kind, str(runs)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(line, env=clean | {"WANDB_MODE": "offline"}, check=True, stdout=subprocess.PIPE, text=True)
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def child() -> None:
-    """The program of that process: prints what it cost."""
-    folder, kind, runs = sys.argv[1:]
-    print(json.dumps(asdict(replayed(Path(folder), kind, int(runs)))))
-
-
-def replayed(folder: Path, kind: str, runs: int) -> Cost:
+def replayed(place: str, kind: str, runs: str) -> Cost:
     """Tell records, or records and W&B, what a run told them; several times over."""
     import torch  # takes seconds: not for --help; and before the clock starts, since a run has it anyway
 
-    record, rows, device = records.read(folder), read(folder / METRICS), torch.device("cpu")
-    with tempfile.TemporaryDirectory() as place, clocked() as spent:
-        for number in range(runs if kind != NULL else 0):
+    folder, device = Path(place), torch.device("cpu")
+    record, rows = records.read(folder), read(folder / METRICS)
+    before = _clocks()
+    with tempfile.TemporaryDirectory() as study:
+        for number in range(int(runs) if kind != NULL else 0):
             again = record | {"hash": f"{number:08x}"}
-            replay(folder, Path(place) / "study", again, rows, device, wandb=kind == KINDS[2])
+            replay(folder, Path(study) / "study", again, rows, device, wandb=kind == KINDS[2])
         if "wandb" in sys.modules:
             sys.modules["wandb"].teardown()
-    return Cost(*spent)
+    return Cost(*(after - earlier for after, earlier in zip(_clocks(), before, strict=True)))
 
 
-@contextmanager
-def clocked() -> Iterator[list[float]]:
-    """[CPU of this process, CPU of its children that ended, wall clock], filled at the end."""
-    spent: list[float] = []
-    before = _clocks()
-    yield spent
-    spent += [after - earlier for after, earlier in zip(_clocks(), before, strict=True)]
-
-
-def _clocks() -> tuple[float, float, float]:
+def _clocks() -> Cost:
+    """CPU of this process, CPU of its children that ended, wall clock."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time(), children.ru_utime + children.ru_stime, time.monotonic()
+    return Cost(time.process_time(), children.ru_utime + children.ru_stime, time.monotonic())
 
 
 def replay(
-    source: Path,
-    study: Path,
-    record: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    device: Any,
-    wandb: bool,
+    source: Path, study: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], device: Any, wandb: bool
 ) -> None:
     """One run, as ablations.run and sweeps.worker make it, without what it computes."""
     folder = path_of(study.parent, study.name, record["arm"], record["seed"], record["hash"])

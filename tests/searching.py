@@ -20,7 +20,7 @@ from core.errors import UserError, command
 from core.run_folder import write_json
 from core.signals import end_on_sigterm
 from sweeps import worker
-from sweeps.running.attempts import Attempts
+from sweeps.running.reconcile import Attempts
 from sweeps.running.storage import open_storage
 from sweeps.tuning.points import spaces_for
 from sweeps.tuning.rounds import Search, advance, opened

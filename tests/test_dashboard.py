@@ -105,14 +105,14 @@ def test_arms_have_the_colours_of_our_figures(written: dict[str, Any], read: Fac
     colors = section_of(written)["customRunColors"]
     groups = {key: color for key, color in colors.items() if key.startswith("run-color-group:")}
     assert sorted(groups.values()) == sorted(read.colors.values()) and len(set(groups.values())) == 8
-    assert len(colors) - len(groups) == read.planned == 16
+    assert len(colors) - len(groups) == len(read.runs) == 16
     assert read.colors["anchor+norm+F4"] == "#000000"
 
 
 def test_runs_are_named_as_the_tracker_names_them(study: Path, read: Facts) -> None:
     for path in study.glob("*/run.json"):
         record = records.read(path.parent) | {"study": read.name}
-        assert read.runs()[path.parent.name] == tracking.identity(record)
+        assert read.runs[path.parent.name] == tracking.identity(record)
 
 
 def test_runs_of_an_agent_are_shown_too(study: Path, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_study_without_a_result_is_built_to_be_filled(study: Path, tmp_path: P
     (tmp_path / study.name).mkdir()
     (tmp_path / study.name / "study.json").write_bytes((study / "study.json").read_bytes())
     begun = facts.read(tmp_path / study.name)
-    assert begun.results == 0 and begun.planned == 16
+    assert begun.results == 0 and len(begun.runs) == 16
     paths = views.write(begun, tmp_path / "dashboard", "p", WHEN)
     assert json.loads(paths[0].read_text("utf-8")) == written["workspace"]
     assert f"No results yet as of {WHEN}: no runs in" in "\n".join(texts(json.loads(paths[1].read_text("utf-8"))))

@@ -120,7 +120,7 @@ def test_what_is_not_ours_among_logs_is_left_out_and_said(
         (logs / name).write_bytes(content)
     (logs / "g.wandb").mkdir()
     (logs / "h.wandb").symlink_to("h.wandb")
-    (found,) = fetch_runs.fetch([str(logs)], fetch_runs.Wanted(tmp_path / "fetched"))
+    (found,) = fetch_runs.fetch([str(logs)], tmp_path / "fetched")
     assert found.name == "modules" and len(list(found.glob("*/run.json"))) == 1
     said = capsys.readouterr().err.replace(f"{logs}/", "").splitlines()
     assert said[0].startswith("left out: a.wandb: holds no record") and "not a .wandb file" in said[1]
@@ -128,9 +128,9 @@ def test_what_is_not_ours_among_logs_is_left_out_and_said(
     assert said[3:8] == [f"d{i}.wandb: 1 values that are no JSON are left out, the first of them odd" for i in range(5)]
     assert said[8:] == ["left out, no runs of this suite: d0.wandb, d1.wandb, d2.wandb and 3 more"]
     with pytest.raises(UserError, match=r"^.*c\.wandb: holds no records"):
-        fetch_runs.fetch([str(logs / "c.wandb")], fetch_runs.Wanted(tmp_path / "fetched"))
+        fetch_runs.fetch([str(logs / "c.wandb")], tmp_path / "fetched")
     with pytest.raises(UserError, match=r"d1\.wandb: holds no run of this suite"):
-        fetch_runs.fetch([str(logs / "d1.wandb")], fetch_runs.Wanted(tmp_path / "fetched"))
+        fetch_runs.fetch([str(logs / "d1.wandb")], tmp_path / "fetched")
 
 
 def test_a_folder_is_of_wandb_if_it_has_logs_and_no_runs_whatever_its_name(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_of_a_project_shared_with_others_only_what_is_ours_is_read(
     backend.artifacts |= {"newest": newest, "older": older}
     for place in outputs[1]["files"].values():
         del backend.blobs[place]  # its files were deleted
-    (found,) = fetch_runs.fetch(["wandb:local/p"], fetch_runs.Wanted(tmp_path / "fetched"))
+    (found,) = fetch_runs.fetch(["wandb:local/p"], tmp_path / "fetched")
     states = {path.parent.name: records.read(path.parent)["state"] for path in found.glob("*/run.json")}
     assert states == {"a-s1-123abcde": "finished", "a-s2-223abcde": "pending", "a-s3-323abcde": "finished"}
     assert (found / "a-s3-323abcde" / "samples.jsonl").read_bytes() == (deleted / "samples.jsonl").read_bytes()

@@ -23,7 +23,7 @@ from core.errors import UserError, masked
 from core.run_folder import read
 from core.text import corpus
 from sweeps.running import conduct, join, leases, plan, storage, transfer
-from sweeps.running.attempts import Attempts
+from sweeps.running.reconcile import Attempts
 from sweeps.running.trials import Queue
 
 

@@ -17,7 +17,7 @@ from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, s
 from ablations import records
 from core.run_folder import read
 from sweeps.running import conduct, storage
-from sweeps.running.attempts import Attempts
+from sweeps.running.reconcile import Attempts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 ARMS = ("a", "b", "c")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from ablations.studies import STUDIES
 from core.errors import UserError
 from core.run_folder import RUN
 from sweeps.wb.tracking import Identity, identity
@@ -20,58 +19,22 @@ HASH = 8
 
 @dataclass(frozen=True)
 class Facts:
-    """A study: its folder and name, study.json's content, arm -> colour, and the rest of its snapshot."""
+    """A study.
 
-    folder: Path
+    info: study.json's content. found: its snapshot. metric: the score that it is judged by. factors: factor -> levels;
+    these toggles are keys of every run's configuration. arms: name, label, toggles and values of each. colors: arm ->
+    colour. runs: folder name -> what the run is called in W&B, of all that are planned. results: how many have one.
+    """
+
     name: str
     info: Mapping[str, Any]
-    colors: Mapping[str, str]
     found: Mapping[str, Any]
-
-    @property
-    def metric(self) -> str:
-        """The score that the study is judged by."""
-        return str(self.info.get("metric") or "bleu")
-
-    @property
-    def factors(self) -> dict[str, list[Any]]:
-        """Factor -> levels: the toggles, which are keys of every run's configuration."""
-        return dict(self.info.get("factors") or {})
-
-    @property
-    def arms(self) -> list[dict[str, Any]]:
-        """Name, label, toggles and values of each arm."""
-        return list(self.info.get("arms") or [])
-
-    @property
-    def results(self) -> int:
-        """How many runs have a result."""
-        return int(self.found.get("results", 0))
-
-    @property
-    def planned(self) -> int:
-        """How many runs the sweep has."""
-        return max(len(self.info.get("runs") or []), self.results)
-
-    @property
-    def question(self) -> str:
-        """What the study asks, if it is one of ours."""
-        ours = [s for s in STUDIES.values() if list(s.factors) == list(self.factors) and self.name.startswith(s.name)]
-        return ours[0].question if ours else "What does each level of the study's factors buy?"
-
-    def runs(self) -> dict[str, Identity]:
-        """What every planned run is called in W&B, by the name of its folder."""
-        return {key: self._identity(key) for key in self.info.get("runs") or []}
-
-    def _identity(self, key: str) -> Identity:
-        path = self.folder / key / RUN
-        record = records.read(path.parent) if path.exists() else {}
-        return identity({"study": self.name, "arm": arm_of(key), "hash": key[-HASH:], "wandb": record.get("wandb")})
-
-    @property
-    def groups(self) -> list[str]:
-        """The groups in W&B that runs of the study are in: its name, and what a sweep's agent said."""
-        return sorted({self.name} | {each.group for each in self.runs().values()})
+    metric: str
+    factors: Mapping[str, list[Any]]
+    arms: list[dict[str, Any]]
+    colors: Mapping[str, str]
+    runs: Mapping[str, Identity]
+    results: int
 
 
 def arm_of(key: str) -> str:
@@ -86,4 +49,21 @@ def read(folder: Path) -> Facts:
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"{folder}: analysis.snapshot failed")
     found = json.loads(done.stdout)
-    return Facts(folder, found["name"], found["info"], found["colors"], found)
+    name, info = found["name"], found["info"]
+    return Facts(
+        name,
+        info,
+        found,
+        metric=str(info.get("metric") or "bleu"),
+        factors=info.get("factors") or {},
+        arms=info.get("arms") or [],
+        colors=found["colors"],
+        runs={key: _identity(folder / key, name) for key in info.get("runs") or []},
+        results=found["results"],
+    )
+
+
+def _identity(folder: Path, study: str) -> Identity:
+    record = records.read(folder) if (folder / RUN).exists() else {}
+    key = folder.name
+    return identity({"study": study, "arm": arm_of(key), "hash": key[-HASH:], "wandb": record.get("wandb")})

@@ -8,20 +8,10 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
+from ablations.studies import STUDIES
+from sweeps.dashboards import workspace
 from sweeps.dashboards.facts import Facts
-from sweeps.dashboards.workspace import (
-    COLUMNS,
-    Section,
-    group_colors,
-    level_text,
-    name_from,
-    run_colors,
-    sections,
-    show_this_study,
-    title,
-    with_ids,
-    words,
-)
+from sweeps.dashboards.workspace import COLUMNS, level_text, words
 from sweeps.wb import private
 
 WIDTH, HEIGHT = 24 // COLUMNS, 7
@@ -30,6 +20,23 @@ CLAIMS = (
     "Of the full model and of what happens when one thing is taken from it. Not reproduced means evidence against the "
     "claim; where evidence lacks, it is undecided. A snapshot like the tables above."
 )
+READING = (
+    "A verdict is given only where the whole interval lies on one side of 0 and the corrected p is at most 0.05; "
+    "everything else is undecided, which does not mean that there is no effect."
+)
+# Section -> what to look for in it
+TEXTS = {
+    "Quality": "Bars are means over runs, the range is from the lowest to the highest run. "
+    "For verdicts see the tables.",
+    "Collapse": "A falling MSE while the embeddings shrink or align (cosine towards 1, low rank) is collapse, "
+    "not learning.",
+    "Embedding norms": "Rare, middle and frequent: thirds of the types by training frequency.",
+    "Per-step loss": "Where the nearest embedding recovers nearly all tokens, a step is too easy: "
+    "the denoiser can copy.",
+    "Decoding": "Scores and times on a part of the test set; samples and how the first of them came about, "
+    "step by step.",
+    "Cost": "What each arm costs on the machine it ran on.",
+}
 HEADS = {"Quality": "Quality by toggle"}
 
 
@@ -38,7 +45,7 @@ def report(facts: Facts, entity: str, project: str, when: str) -> Any:
     return wr.Report(
         project=project,
         entity=entity,
-        title=title(facts)[:128],
+        title=workspace.title(facts)[:128],
         description=mark(facts),
         width="fluid",
         blocks=blocks(facts, entity, project, when),
@@ -52,19 +59,24 @@ def mark(facts: Facts) -> str:
 
 def blocks(facts: Facts, entity: str, project: str, when: str) -> list[Any]:
     """Everything below the title."""
+    found = facts.found
+    tables = [f"**{each['title']}**\n\n{each['text']}" for each in found.get("tables", [])]
     parts: list[Any] = [wr.TableOfContents()]
     if facts.info.get("banner"):
         parts.append(wr.CalloutBlock(str(facts.info["banner"])))
-    parts += chapter("Question", facts.question, [factors_text(facts)])
+    parts += chapter("Question", question(facts), [factors_text(facts)])
     parts += chapter("Arms", arms_text(facts), [arms_table(facts)])
-    parts += chapter("Results", snapshot_text(facts, when), tables(facts))
-    if facts.found.get("claims"):
-        parts += chapter("The paper's claims", CLAIMS, [claims_table(facts)])
-    for section in sections(facts):
-        parts.append(wr.H1(HEADS.get(section.name, section.name)))
-        parts += [wr.P(section.text), grid(section, facts, entity, project)]
-    parts += chapter("How to read the verdicts", "", [bullets(reading(facts))])
-    return parts + chapter("Where the numbers come from", "", [bullets(source(facts))])
+    parts += chapter("Results", snapshot_text(facts, when), tables)
+    if claims := found.get("claims"):
+        rows = [[each[key] for key in ("statement", "verdict", "effect", "reason")] for each in claims]
+        heads = ["claim", "verdict", "effect [95% interval]", "why"]
+        parts += chapter("The paper's claims", CLAIMS, [table(heads, rows)])
+    for name, panels in workspace.sections(facts).items():
+        parts.append(wr.H1(HEADS.get(name, name)))
+        parts += [wr.P(TEXTS[name]), grid(name, panels, facts, entity, project)]
+    parts += chapter("How to read the verdicts", "", [bullets(found.get("reading") or [READING])])
+    source = found.get("footer") or [f"Command: {facts.info.get('command')}"]
+    return parts + chapter("Where the numbers come from", "", [bullets(source)])
 
 
 def chapter(head: str, text: str, markdown: Iterable[str]) -> list[Any]:
@@ -74,7 +86,10 @@ def chapter(head: str, text: str, markdown: Iterable[str]) -> list[Any]:
     return blocks + [wr.MarkdownBlock(each) for each in markdown if each]
 
 
-# Texts
+def question(facts: Facts) -> str:
+    """What the study asks, if it is one of ours."""
+    ours = [s for s in STUDIES.values() if list(s.factors) == list(facts.factors) and facts.name.startswith(s.name)]
+    return ours[0].question if ours else "What does each level of the study's factors buy?"
 
 
 def factors_text(facts: Facts) -> str:
@@ -87,13 +102,6 @@ def arms_text(facts: Facts) -> str:
     seeds = ", ".join(map(str, facts.info.get("seeds") or []))
     control = f"; the control is {facts.info['control']}" if facts.info.get("control") else ""
     return f"{len(facts.arms)} arms, each with the seeds {seeds or 'found'}{control}. All else is equal in all arms."
-
-
-def claims_table(facts: Facts) -> str:
-    """A row for each claim of the paper."""
-    heads = ["claim", "verdict", "effect [95% interval]", "why"]
-    rows = [[each["statement"], each["verdict"], each["effect"], each["reason"]] for each in facts.found["claims"]]
-    return table(heads, rows)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -118,27 +126,8 @@ def snapshot_text(facts: Facts, when: str) -> str:
     if not facts.results:
         return f"No results yet as of {when}: {facts.found.get('why')}. The panels below fill as runs arrive."
     failed = f", {facts.found['failed']} without a result" if facts.found.get("failed") else ""
-    done = f"{facts.results} of {facts.planned} runs finished{failed}"
+    done = f"{facts.results} of {max(len(facts.runs), facts.results)} runs finished{failed}"
     return f"The tables are a snapshot of {when}, with {done}; the panels show the runs as they are now."
-
-
-def tables(facts: Facts) -> list[str]:
-    """The ablation table and the effects with their verdicts."""
-    return [f"**{table['title']}**\n\n{table['text']}" for table in facts.found.get("tables", [])]
-
-
-def reading(facts: Facts) -> list[str]:
-    """How the verdicts are made."""
-    usual = (
-        "A verdict is given only where the whole interval lies on one side of 0 and the corrected p is at most 0.05; "
-        "everything else is undecided, which does not mean that there is no effect."
-    )
-    return list(facts.found.get("reading") or [usual])
-
-
-def source(facts: Facts) -> list[str]:
-    """Provenance."""
-    return list(facts.found.get("footer") or [f"Command: {facts.info.get('command')}"])
 
 
 def bullets(lines: Iterable[str]) -> str:
@@ -147,12 +136,9 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in escaped)
 
 
-# Panels
-
-
-def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
+def grid(name: str, panels: list[Any], facts: Facts, entity: str, project: str) -> Any:
     """The panels of a section in rows of three, over the runs of this study."""
-    panels = with_ids(section.panels, "report", facts.name, section.name)
+    workspace.with_ids(panels, "report", facts.name, name)
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(x=WIDTH * (i % COLUMNS), y=HEIGHT * (i // COLUMNS), w=WIDTH, h=HEIGHT)
     runset = wr.Runset(
@@ -160,18 +146,13 @@ def grid(section: Section, facts: Facts, entity: str, project: str) -> Any:
         project=project if entity else "",
         name=facts.name,
         groupby=[f"config.{factor}" for factor in facts.factors],
-        run_settings={run: wr.RunSettings(color=color) for run, color in run_colors(facts).items()},
+        run_settings={run: wr.RunSettings(color=color) for run, color in workspace.run_colors(facts).items()},
     )
-    private.set_id(runset, name_from("runset", facts.name, section.name))
-    show_this_study(runset, runset, facts)
-    colors: dict[Any, Any] = {
-        wr.RunsetGroup(runset_name=facts.name, keys=keys(facts, levels)): color
-        for levels, color in group_colors(facts).items()
-    }
+    private.set_id(runset, workspace.name_from("runset", facts.name, name))
+    workspace.show_this_study(runset, runset, facts)
+    colors: dict[Any, Any] = {}
+    for levels, color in workspace.group_colors(facts).items():
+        pairs = zip(facts.factors, levels, strict=True)
+        keys = tuple(wr.RunsetGroupKey(wr.Config(factor), level) for factor, level in pairs)
+        colors[wr.RunsetGroup(runset_name=facts.name, keys=keys)] = color
     return wr.PanelGrid(runsets=[runset], panels=panels, custom_run_colors=colors)
-
-
-def keys(facts: Facts, levels: Iterable[str]) -> tuple[Any, ...]:
-    """The toggles at their levels, as a report names a group of runs."""
-    pairs = zip(facts.factors, levels, strict=True)
-    return tuple(wr.RunsetGroupKey(key=wr.Config(factor), value=level) for factor, level in pairs)

@@ -13,7 +13,7 @@ import wandb
 from core.errors import UserError
 from sweeps.dashboards import story
 from sweeps.dashboards.facts import Facts
-from sweeps.dashboards.workspace import name_from, title, workspace
+from sweeps.dashboards.workspace import name_from, workspace
 from sweeps.wb import connection, private
 
 TIMEOUT = 30
@@ -50,7 +50,9 @@ def save(facts: Facts, entity: str | None, project: str, when: str) -> list[str]
     private.set_name(made, f"nw-{name_from('view', owner, project, facts.name)}-v", owner, project)
     made.save()
     told = story.report(facts, owner, project, when)
-    told.id = existing_report(api, facts, owner, project)
+    wanted = (told.title, told.description)
+    earlier = [each for each in api.reports(f"{owner}/{project}") if (each.display_name, each.description) == wanted]
+    told.id = str(earlier[0].id) if earlier else ""
     told.save()
     return [quote(address, safe=":/?=&%#") for address in (made.url, told.url)]  # a project may have blanks
 
@@ -64,13 +66,6 @@ def save_patiently(facts: Facts, project: str, when: str, folder: Path) -> dict[
     entity = os.environ.get("WANDB_ENTITY")
     saved = in_time(lambda: save(facts, entity, project, when), f"W&B: not saved at {url}", kept)
     return dict(zip(("workspace", "report"), saved, strict=True))
-
-
-def existing_report(api: Any, facts: Facts, entity: str, project: str) -> str:
-    """The server's id of the report that an earlier `make dashboard` wrote for the study, or nothing."""
-    wanted = (title(facts)[:128], story.mark(facts))
-    found = [each for each in api.reports(f"{entity}/{project}") if (each.display_name, each.description) == wanted]
-    return str(found[0].id) if found else ""
 
 
 def in_time(action: Callable[[], list[str]], what: str, way: str, seconds: float = PATIENCE) -> list[str]:
@@ -89,8 +84,6 @@ def in_time(action: Callable[[], list[str]], what: str, way: str, seconds: float
     if isinstance(error := outcome.get("error"), UserError):
         raise error
     if "result" not in outcome:
-        reason = (
-            " ".join(f"{type(error).__name__}: {error}".split())[:300] if error else f"no answer in {seconds:.0f} s"
-        )
+        reason = connection.one_line(error) if error else f"no answer in {seconds:.0f} s"
         raise UserError(f"{what} ({reason}). {way}") from error
     return list(outcome["result"])

@@ -3,8 +3,7 @@
 The same sections make the panel grids of the report (sweeps/dashboards/story.py). Nothing here asks a server.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
@@ -14,109 +13,80 @@ from wandb_workspaces import expr
 from core.config import digest
 from sweeps.dashboards.facts import Facts, arm_of
 from sweeps.wb import private
+from sweeps.wb.media import BANDS
+from sweeps.wb.tracking import STEPS
 
 COLUMNS = 3
 """Panels side by side in a section."""
-STEP, T, K = "train/step", "per_step/t", "by_steps/steps"
+STEP = "train/step"
+AXES = {"Per-step loss": STEPS["per_step/*"], "Decoding": STEPS["by_steps/*"]}
+"""The horizontal axis of a section's line plots; STEP in all others."""
+LOG_X, LOG_Y = ("by_steps/bleu",), ("train/mse", "train/grad_norm")
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
+
+# Metric -> title
 SCORES = {"chrf": "chrF", "rougeL": "ROUGE-L", "brevity_penalty": "brevity penalty", "length_ratio": "length ratio"}
-BANDS = ("rare", "middle", "frequent")
+VALIDATION = {"val/bleu": "Validation BLEU", "val/nll": "Validation −log p (nats)"}
+COLLAPSE = {
+    "train/mse": "MSE, per dimension",
+    "train/token": "Token loss (nats)",
+    "train/nll": "−log p(y | predicted z_0) (nats)",
+    "diag/cosine": "Mean cosine between embeddings",
+    "diag/rank": "Effective rank of the embeddings",
+    "train/grad_norm": "Gradient norm",
+}
+NORMS = {
+    "diag/norm_mean": "Mean norm of z_0",
+    "diag/norm_std": "Standard deviation of the norm",
+    "diag/scale": "Root mean square of z_0",
+}
+PER_STEP = {
+    "per_step/mse": "MSE by t",
+    "per_step/nll": "−log p by t (nats)",
+    "per_step/accuracy": "Accuracy by t",
+    "per_step/nearest": "Recovered by the nearest embedding of z_t",
+    "per_step/nearest_F1": "The same with noise factor 1",
+}
+BY_STEPS = {"by_steps/bleu": "BLEU by decoding steps", "by_steps/seconds": "Seconds by decoding steps"}
+COST = {
+    "cost/train_tokens_per_s": "Training tokens per second",
+    "cost/decode_sentences_per_cpu_s": "Decoded sentences per CPU-second",
+    "cost/wall_s": "Seconds in all",
+    "cost/cpu_s": "CPU-seconds in all",
+    "cost/decode_s": "Seconds of decoding the test set",
+}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section: its name, what to look for in it, the horizontal axis of its line plots, its panels."""
+def sections(facts: Facts) -> dict[str, list[Any]]:
+    """The panels of each section, newly made."""
+    metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
+    return {
+        "Quality": quality(facts, metric, name),
+        "Collapse": lines(COLLAPSE),
+        "Embedding norms": lines(NORMS)
+        + [wr.MediaBrowser(title=f"Norms: {b} types", media_keys=[f"norms/{b}"], num_columns=2) for b in BANDS],
+        "Per-step loss": lines(PER_STEP),
+        "Decoding": lines(BY_STEPS)
+        + [scatter(f"{name} against seconds of decoding", "cost/decode_s", metric)]
+        + [wr.WeavePanelSummaryTable(table_name=table) for table in ("samples", "trajectories")],
+        "Cost": [bars(title, key, "label") for key, title in COST.items()]
+        + [scatter(f"{name} against CPU-seconds", "cost/cpu_s", metric)],
+    }
 
-    name: str
-    text: str
-    x: str
-    panels: tuple[Any, ...]
 
-
-def sections(facts: Facts) -> list[Section]:
-    """All sections, their panels newly made."""
-    makers = (quality, collapse, norms, per_step, decoding, cost)
-    return [maker(facts) for maker in makers]
-
-
-def quality(facts: Facts) -> Section:
+def quality(facts: Facts, metric: str, name: str) -> list[Any]:
     """Scores on the test set by arm and by toggle, the validation score over training, what the score hangs on."""
-    metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
-    panels = [bars(f"{name} by arm", metric, "label")]
-    several = facts.factors if len(facts.factors) > 1 else []  # one factor's levels are the arms
-    panels += [bars(f"{name} by {words(factor)}", metric, factor) for factor in several]
-    panels += [line("Validation BLEU", "val/bleu"), line("Validation −log p (nats)", "val/nll")]
-    panels.append(axes(facts, metric, name))
-    panels.append(wr.ParameterImportancePlot(with_respect_to=metric))
-    panels += [bars(title, f"test/{key}", "label") for key, title in SCORES.items() if key != facts.metric]
-    text = "Bars are means over runs, the range is from the lowest to the highest run. For verdicts see the tables."
-    return Section("Quality", text, STEP, tuple(panels))
-
-
-def collapse(facts: Facts) -> Section:
-    """The terms of the loss and the spread of the embeddings."""
-    panels = (
-        line("MSE, per dimension", "train/mse", log=True),
-        line("Token loss (nats)", "train/token"),
-        line("−log p(y | predicted z_0) (nats)", "train/nll"),
-        line("Mean cosine between embeddings", "diag/cosine"),
-        line("Effective rank of the embeddings", "diag/rank"),
-        line("Gradient norm", "train/grad_norm", log=True),
-    )
-    text = "A falling MSE while the embeddings shrink or align (cosine towards 1, low rank) is collapse, not learning."
-    return Section("Collapse", text, STEP, panels)
-
-
-def norms(facts: Facts) -> Section:
-    """Norms of z_0 over training, and their distribution over the types at the end."""
-    panels = (
-        line("Mean norm of z_0", "diag/norm_mean"),
-        line("Standard deviation of the norm", "diag/norm_std"),
-        line("Root mean square of z_0", "diag/scale"),
-        *(wr.MediaBrowser(title=f"Norms: {band} types", media_keys=[f"norms/{band}"], num_columns=2) for band in BANDS),
-    )
-    text = "Rare, middle and frequent: thirds of the types by training frequency."
-    return Section("Embedding norms", text, STEP, panels)
-
-
-def per_step(facts: Facts) -> Section:
-    """Loss and accuracy against t."""
-    titles = {"mse": "MSE by t", "nll": "−log p by t (nats)", "accuracy": "Accuracy by t"}
-    titles |= {"nearest": "Recovered by the nearest embedding of z_t", "nearest_F1": "The same with noise factor 1"}
-    panels = tuple(line(title, f"per_step/{key}", T) for key, title in titles.items())
-    text = "Where the nearest embedding recovers nearly all tokens, a step is too easy: the denoiser can copy."
-    return Section("Per-step loss", text, T, panels)
-
-
-def decoding(facts: Facts) -> Section:
-    """Scores and time by number of steps, and texts."""
-    metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
-    panels = (
-        line("BLEU by decoding steps", "by_steps/bleu", K, log_x=True),
-        line("Seconds by decoding steps", "by_steps/seconds", K),
-        scatter(f"{name} against seconds of decoding", "cost/decode_s", metric),
-        wr.WeavePanelSummaryTable(table_name="samples"),
-        wr.WeavePanelSummaryTable(table_name="trajectories"),
-    )
-    text = "Scores and times on a part of the test set; samples and how the first of them came about, step by step."
-    return Section("Decoding", text, K, panels)
-
-
-def cost(facts: Facts) -> Section:
-    """Time and throughput."""
-    metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
-    panels = (
-        bars("Training tokens per second", "cost/train_tokens_per_s", "label"),
-        bars("Decoded sentences per CPU-second", "cost/decode_sentences_per_cpu_s", "label"),
-        bars("Seconds in all", "cost/wall_s", "label"),
-        bars("CPU-seconds in all", "cost/cpu_s", "label"),
-        bars("Seconds of decoding the test set", "cost/decode_s", "label"),
-        scatter(f"{name} against CPU-seconds", "cost/cpu_s", metric),
-    )
-    return Section("Cost", "What each arm costs on the machine it ran on.", STEP, panels)
-
-
-# Panels
+    several = facts.factors if len(facts.factors) > 1 else ()  # one factor's levels are the arms
+    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(factor), words(factor)) for factor in facts.factors]
+    columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(metric), name))
+    return [
+        bars(f"{name} by arm", metric, "label"),
+        *(bars(f"{name} by {words(factor)}", metric, factor) for factor in several),
+        *lines(VALIDATION),
+        wr.ParallelCoordinatesPlot(title=f"Toggles and {name}", columns=columns),
+        wr.ParameterImportancePlot(with_respect_to=metric),
+        *(bars(title, f"test/{key}", "label") for key, title in SCORES.items() if key != facts.metric),
+    ]
 
 
 def words(name: str) -> str:
@@ -124,18 +94,21 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def line(title: str, y: str, x: str = STEP, log: bool = False, log_x: bool = False) -> Any:
-    """A line of means over the runs of a group, with their range as a band."""
-    return wr.LinePlot(
-        title=title,
-        x=x,
-        y=[y],
-        log_y=log or None,
-        log_x=log_x or None,
-        groupby_aggfunc="mean",
-        groupby_rangefunc="minmax",
-        smoothing_type="none",
-    )
+def lines(metrics: Mapping[str, str]) -> list[Any]:
+    """Of each metric, a line of means over the runs of a group, with their range as a band."""
+    return [
+        wr.LinePlot(
+            title=title,
+            x=STEPS[f"{metric.partition('/')[0]}/*"],
+            y=[metric],
+            log_y=metric in LOG_Y or None,
+            log_x=metric in LOG_X or None,
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+            smoothing_type="none",
+        )
+        for metric, title in metrics.items()
+    ]
 
 
 def bars(title: str, metric: str, key: str) -> Any:
@@ -157,23 +130,13 @@ def scatter(title: str, x: str, y: str) -> Any:
     return wr.ScatterPlot(title=title, x=wr.SummaryMetric(x), y=wr.SummaryMetric(y))
 
 
-def axes(facts: Facts, metric: str, name: str) -> Any:
-    """Parallel coordinates: the toggles and the score."""
-    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(factor), words(factor)) for factor in facts.factors]
-    columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(metric), name))
-    return wr.ParallelCoordinatesPlot(title=f"Toggles and {name}", columns=columns)
-
-
-# The workspace
-
-
 def workspace(facts: Facts, entity: str, project: str) -> Any:
     """The workspace, not saved. Its own ids are functions of the study's name: written twice, it is the same."""
     made = ws.Workspace(
         entity=entity,
         project=project,
         name=title(facts),
-        sections=[_section(each, facts) for each in sections(facts)],
+        sections=[_section(facts, head, panels) for head, panels in sections(facts).items()],
         settings=ws.WorkspaceSettings(
             x_axis=STEP, max_runs=max(20, len(facts.arms)), smoothing_type="none", remove_legends_from_panels=False
         ),
@@ -190,13 +153,13 @@ def workspace(facts: Facts, entity: str, project: str) -> Any:
     return made
 
 
-def _section(section: Section, facts: Facts) -> Any:
+def _section(facts: Facts, name: str, panels: list[Any]) -> Any:
     return ws.Section(
-        name=section.name,
-        panels=with_ids(section.panels, "workspace", facts.name, section.name),
+        name=name,
+        panels=with_ids(panels, "workspace", facts.name, name),
         is_open=True,
-        layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(section.panels) // COLUMNS)),
-        panel_settings=ws.SectionPanelSettings(x_axis=section.x),
+        layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(panels) // COLUMNS)),
+        panel_settings=ws.SectionPanelSettings(x_axis=AXES.get(name, STEP)),
     )
 
 
@@ -210,17 +173,16 @@ def name_from(*parts: str) -> str:
     return digest({"of": list(parts)})[:11]
 
 
-def with_ids(panels: Iterable[Any], *place: str) -> list[Any]:
-    """The panels with ids that depend on their place alone."""
-    panels = list(panels)
+def with_ids(panels: list[Any], *place: str) -> list[Any]:
+    """The panels, given ids that depend on their place alone."""
     for i, panel in enumerate(panels):
         private.set_id(panel, name_from(*place, str(i)))
     return panels
 
 
 def show_this_study(holder: Any, settings: Any, facts: Facts) -> None:
-    """Filter for the runs whose group is the study."""
-    group, groups = expr.Metric("Group"), facts.groups
+    """Filter for the runs in the study's group, or in one that W&B's agent named."""
+    group, groups = expr.Metric("Group"), sorted({facts.name} | {run.group for run in facts.runs.values()})
     private.set_filter(holder, settings, group.isin(groups) if len(groups) > 1 else group == facts.name)
 
 
@@ -242,5 +204,4 @@ def group_colors(facts: Facts) -> dict[tuple[str, ...], str]:
 
 def run_colors(facts: Facts) -> dict[str, str]:
     """W&B's id of each run -> the colour of its arm."""
-    known = {run.id: arm_of(key) for key, run in facts.runs().items()}
-    return {run: facts.colors[arm] for run, arm in known.items() if arm in facts.colors}
+    return {run.id: facts.colors[arm_of(key)] for key, run in facts.runs.items() if arm_of(key) in facts.colors}

@@ -14,13 +14,12 @@ from optuna.trial import TrialState
 from ablations import records
 from core.errors import UserError, masked
 from core.run_folder import STUDY, write_json
-from sweeps.running.attempts import Attempts
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
-from sweeps.running.pool import Pool
-from sweeps.running.progress import View, Watcher, counts
-from sweeps.running.reconcile import accept_failures, reconcile
+from sweeps.running.pool import Pool, worker_command
+from sweeps.running.progress import View, view
+from sweeps.running.reconcile import Attempts, accept_failures, reconcile
 from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
 from sweeps.running.trials import Queue, job_from
 
@@ -61,12 +60,6 @@ class Sweep:
         return " · ".join([self.jobs[0].study, f"{len(self.jobs)} runs", workers, str(self.folder)])
 
     @property
-    def command(self) -> list[str]:
-        """The command of a worker; the storage comes by its environment, since the URL may hold a password."""
-        where = ["--queue", self.queue, "--study", self.jobs[0].study, "--runs", str(self.runs)]
-        return [*self.worker, *where, "--metric", self.metric, "--wanted", "-"]
-
-    @property
     def known(self) -> dict[str, Any]:
         """What workers anywhere are told through the storage."""
         told = {"study": self.jobs[0].study, "metric": self.metric, "lease": self.lease_seconds}
@@ -91,20 +84,19 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         if not lost(error):
             raise
         raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
-    watcher = Watcher(sweep.jobs, sweep.runs, sweep.metric)
-    wanted = [job.key for job in sweep.jobs]
-    extra = {ENVIRONMENT: sweep.storage}
-    workers = Pool(sweep.command, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
+    line = worker_command(sweep.worker, sweep.queue, sweep.folder, sweep.metric)
+    wanted, extra = [job.key for job in sweep.jobs], {ENVIRONMENT: sweep.storage}
+    workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
     loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
         lines = [sweep.heading, sweep.facts.get("banner") or ""]
         with shown or display(lines, sweep.workers, sweep.metric) as screen:
-            views = loop.run(watcher, screen)
+            views = loop.run(screen)
             workers.wait(CLOSE_SECONDS)
         loop.synchronize()
     except (KeyboardInterrupt, SystemExit):
         end_workers(workers)
-        done = counts(watcher.look())["finished"]
+        done = sum(v.state == "finished" for v in loop.look())
         print(f"{done} of {len(sweep.jobs)} runs are done; others go on from their last checkpoint", file=sys.stderr)
         raise
     finally:
@@ -143,6 +135,15 @@ class SweepLoop:
     workers: Pool
     away: bool = False
     """Whether the storage did not answer when it was last asked."""
+    done: dict[str, View] = field(default_factory=dict)
+    """Finished runs, which are read once."""
+
+    def look(self) -> list[View]:
+        """All runs as they stand now."""
+        sweep = self.sweep
+        views = [self.done.get(job.key) or view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
+        self.done |= {v.job.key: v for v in views if v.state == "finished"}
+        return views
 
     def synchronize(self) -> int:
         """Bring Optuna into line with the folders; returns how many of our runs wait for a worker.
@@ -168,17 +169,17 @@ class SweepLoop:
             print(message, file=sys.stderr, flush=True)
         self.away = away
 
-    def is_over(self, view: View) -> bool:
+    def is_over(self, v: View) -> bool:
         """Whether nothing more will happen to a run in this sweep."""
-        failed = view.state == "failed" and not self.attempts.left(view.job.key, view.attempts, view.refused)
-        return failed or view.state == "finished"
+        failed = v.state == "failed" and not self.attempts.left(v.job.key, v.attempts, v.refused)
+        return failed or v.state == "finished"
 
-    def run(self, watcher: Watcher, screen: Display) -> list[View]:
+    def run(self, screen: Display) -> list[View]:
         """Until every run is over: look, show, replace workers that ended."""
         states: Sequence[str] = ()
         due, pause = 0.0, min(RECONCILE_SECONDS, self.sweep.lease_seconds / BEATS)
         while True:
-            views = [as_told(v, self.leases) for v in watcher.look()]
+            views = [as_told(v, self.leases) for v in self.look()]
             screen.show(views)
             if all(self.is_over(v) for v in views):
                 return views
@@ -191,12 +192,12 @@ class SweepLoop:
             time.sleep(self.sweep.poll_seconds)
 
 
-def as_told(view: View, leases: Leases) -> View:
+def as_told(v: View, leases: Leases) -> View:
     """A run as its worker on another host tells of it; as it stands here if it has none."""
-    trial = leases.elsewhere.get(view.job.key)
-    if trial is None or view.state in ("running", "finished"):
-        return view
+    trial = leases.elsewhere.get(v.job.key)
+    if trial is None or v.state in ("running", "finished"):
+        return v
     told, started = trial.user_attrs.get("beat") or {}, trial.datetime_start
     seconds = (datetime.now() - started).total_seconds() if started else 0.0
     facts = {"step": told.get("train/step", 0), "loss": told.get("train/loss"), "score": told.get("val/bleu")}
-    return replace(view, state="running", seconds=max(seconds, 0.0), **facts)
+    return replace(v, state="running", seconds=max(seconds, 0.0), **facts)

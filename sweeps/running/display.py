@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -12,24 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.running.progress import View, counts, standings, time_left
+from sweeps.running.progress import View, standings, time_left
 
 REMINDER_SECONDS = 120.0
 """Longest silence of the plain display."""
-
-
-class Display(contextlib.AbstractContextManager["Display"]):
-    """Shown the runs again and again; to be used in a `with`."""
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing is left open."""
-
-    def show(self, views: Sequence[View]) -> None:
-        """The runs as they stand now."""
-        raise NotImplementedError
-
-
-# Words
 
 
 def duration(seconds: float) -> str:
@@ -47,7 +34,7 @@ def number(value: float | None, digits: int) -> str:
 
 def summary(views: Sequence[View], workers: int) -> str:
     """'3 of 16 done, 1 failed, about 4 min left'."""
-    states, left = counts(views), time_left(views, workers)
+    states, left = Counter(view.state for view in views), time_left(views, workers)
     parts = [f"{states['finished']} of {len(views)} done"]
     parts += [f"{states['failed']} failed"] * bool(states["failed"])
     if states["pending"] + states["running"]:
@@ -72,16 +59,16 @@ def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
-# Plain lines
-
-
-class Lines(Display):
+class Lines(contextlib.AbstractContextManager["Lines"]):
     """One line an event, no control characters: for logs, pipes and continuous integration."""
 
     def __init__(self, workers: int, metric: str, stream: TextIO | None = None) -> None:
         self.workers, self.metric, self.stream = workers, metric, stream or sys.stdout
         self.before: dict[str, View] = {}
         self.spoke = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is left open."""
 
     def _say(self, text: str) -> None:
         print(time.strftime("%H:%M:%S"), text, file=self.stream, flush=True)
@@ -115,10 +102,7 @@ class Lines(Display):
             self._say(f"{'failed' if view.state == 'failed' else 'stopped':9} {name(view)}: {view.reason}")
 
 
-# The live screen
-
-
-class Screen(Display):
+class Screen(contextlib.AbstractContextManager["Screen"]):
     """A live screen: what runs, what is done, time left, best so far."""
 
     def __init__(self, heading: Sequence[str], workers: int, metric: str, console: Console | None = None) -> None:
@@ -146,26 +130,17 @@ class Screen(Display):
         best = standings(views)[: max(1, room - len(shown))]
         space: list[RenderableType] = [Text()] if self.console.height >= 16 else []
         parts = [_line(text, style) for text, style in zip(self.heading, ("bold", "yellow"), strict=False) if text]
-        parts += [self._overall(views)]
+        overall = Table.grid(padding=(0, 1))
+        done = sum(v.state in ("finished", "failed") for v in views)
+        overall.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
+        parts += [overall]
         parts += [*space, self._running(shown)] if shown else []
-        parts += [self._failed(v) for v in failed]
+        parts += [_line(f"failed: {name(v)}: {v.reason}", "red") for v in failed]
         parts += [*space, self._best(best)] if best else []
         return Group(*parts)
 
-    def _failed(self, view: View) -> RenderableType:
-        return _line(f"failed: {name(view)}: {view.reason}", "red")
-
-    def _overall(self, views: Sequence[View]) -> RenderableType:
-        grid = Table.grid(padding=(0, 1))
-        done = sum(v.state in ("finished", "failed") for v in views)
-        grid.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
-        return grid
-
     def _running(self, views: Sequence[View]) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("running", no_wrap=True, overflow="ellipsis")
-        for title in ("seed", "", "updates", "loss", f"val {self.metric.upper()}", "time"):
-            table.add_column(title, justify="right", no_wrap=True)
+        table = _table("running", "seed", "", "updates", "loss", f"val {self.metric.upper()}", "time")
         for v in views:
             bar = ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)
             cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
@@ -173,17 +148,26 @@ class Screen(Display):
         return table
 
     def _best(self, rows: Sequence[tuple[str, float, int]]) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("best so far", no_wrap=True, overflow="ellipsis")
-        table.add_column(f"mean {self.metric.upper()}", justify="right", no_wrap=True)
-        table.add_column("seeds", justify="right", no_wrap=True)
+        table = _table("best so far", f"mean {self.metric.upper()}", "seeds")
         for label, score, seeds in rows:
             table.add_row(label, number(score, 2), str(seeds))
         return table
 
 
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first, no_wrap=True, overflow="ellipsis")
+    for title in others:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
 def _line(text: str, style: str) -> RenderableType:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+Display = Lines | Screen
+"""Shown the runs again and again, within a `with`."""
 
 
 def display(heading: Sequence[str], workers: int, metric: str) -> Display:

@@ -5,11 +5,12 @@ the number change; a worker whose number stands still for the length of a lease 
 watcher could not look (the storage was away, the machine asleep) does not count against anybody.
 """
 
+import contextlib
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,38 +39,35 @@ def site(study: Path) -> str:
     return f"{socket.gethostname()}/{path.read_text()}"
 
 
-class Heartbeat:
+@contextlib.contextmanager
+def heartbeat(note: Callable[..., None], trial: FrozenTrial, folder: Path, lease: float) -> Iterator[None]:
     """Gives signs of life for a trial from a thread, as long as the `with` lasts.
 
     note(trial, beat=...) writes one. A storage that does not answer is asked again at the next beat; a trial that
     others have ended gets no more, and its run goes on.
     """
+    over, pause = threading.Event(), lease / BEATS
 
-    def __init__(self, note: Callable[..., None], trial: FrozenTrial, folder: Path, lease: float) -> None:
-        self.note, self.trial, self.folder, self.pause = note, trial, folder, lease / BEATS
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._keep, daemon=True)
-
-    def __enter__(self) -> "Heartbeat":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.over.set()
-        self.thread.join(self.pause)
-
-    def _keep(self) -> None:
+    def keep() -> None:
         count = 0
-        while not self.over.wait(self.pause):
+        while not over.wait(pause):
             count += 1
-            row = latest(self.folder / METRICS)
+            row = latest(folder / METRICS)
             try:
-                self.note(self.trial, beat={"count": count} | {name: row[name] for name in SHOWN if name in row})
+                note(trial, beat={"count": count} | {name: row[name] for name in SHOWN if name in row})
             except UpdateFinishedTrialError:
                 return
             except Exception as error:
                 if not lost(error):
                     raise
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(pause)
 
 
 class Leases:

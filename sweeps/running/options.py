@@ -33,6 +33,8 @@ class StudyOptions:
     """Number of seeds: each arm runs with seeds 1 to N; none = as the preset says."""
     runs: Path = Path("runs")
     """Folder for the run folders: runs/<study>/<arm>-s<seed>-<hash>/."""
+    overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
+    """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ class SweepOptions(StudyOptions):
     """List what would run, and stop."""
     only: Annotated[tuple[tuple[str, ...], ...], tyro.conf.arg(metavar="ARM..."), tyro.conf.UseAppendAction] = ()
     """Run these arms alone."""
-    overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
-    """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
 
 
 def positive(name: str, value: int) -> int:

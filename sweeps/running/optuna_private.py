@@ -21,8 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 CHECKED = "5.0.0"
 
-# Trials
-
 
 @dataclass(frozen=True)
 class TrialStore:
@@ -101,9 +99,6 @@ def would_prune(pruner: BasePruner, study: optuna.Study, trial: FrozenTrial) -> 
     return pruner.prune(study, trial)
 
 
-# Storages
-
-
 @contextlib.contextmanager
 def experimental() -> Iterator[None]:
     """Without the warning that a class is experimental."""
@@ -144,9 +139,6 @@ def is_file(storage: BaseStorage) -> bool:
     return isinstance(getattr(storage, "_backend", None), JournalFileBackend)
 
 
-# Samplers and pruners
-
-
 def multivariate_tpe(seed: int) -> TPESampler:
     """TPE over all dimensions together, from the first trial on."""
     with experimental():
@@ -157,9 +149,6 @@ def wilcoxon(p: float) -> BasePruner:
     """Optuna's Wilcoxon pruner."""
     with experimental():
         return WilcoxonPruner(p_threshold=p)
-
-
-# optuna-dashboard
 
 
 def importance_by_fanova() -> None:

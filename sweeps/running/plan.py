@@ -1,7 +1,6 @@
 """What a sweep has to run: every arm of a study with every seed, each with its run folder."""
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from ablations import records
 from ablations.studies import Arm, Study
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
-from core.options import nearest
+from core.options import nearest, parse_value
 from core.run_folder import path_of
 
 
@@ -97,18 +96,11 @@ def safe(name: str) -> str:
 
 
 def parse(assignment: str) -> tuple[str, Any]:
-    """'updates=300' -> ('updates', 300); values as in JSON, else words; none, true and false in any case.
-
-    Raises UserError if there is no '='.
-    """
+    """'updates=300' -> ('updates', 300). Raises UserError if there is no '='."""
     name, sign, text = assignment.partition("=")
     if not sign:
         raise UserError(f"--set {assignment}: expected name=value, e.g. --set updates=300")
-    words = {"none": None, "true": True, "false": False}
-    try:
-        return name.strip(), words[text.lower()] if text.lower() in words else json.loads(text)
-    except ValueError:
-        return name.strip(), text
+    return name.strip(), parse_value(text)
 
 
 def overrides_for(study: Study, assignments: Sequence[str]) -> dict[str, Any]:
@@ -150,16 +142,8 @@ def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:
 
 def first_trainings_first(jobs: Sequence[Job]) -> list[Job]:
     """The first run of each training before the others that share it."""
-    seen = set[str]()
-    return sorted(jobs, key=lambda job: _follows(job, seen))
-
-
-def _follows(job: Job, seen: set[str]) -> bool:
-    """Whether an earlier job has the same training."""
-    training = records.training_identity(job.config, "")
-    known = training in seen
-    seen.add(training)
-    return known
+    first = set({records.training_identity(job.config, ""): job.key for job in reversed(jobs)}.values())
+    return sorted(jobs, key=lambda job: job.key not in first)
 
 
 def comparable(jobs: Sequence[Job]) -> bool:
@@ -183,16 +167,20 @@ def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     return [job for job in jobs if not only or job.arm in only]
 
 
+def described(arm: Arm) -> dict[str, Any]:
+    """An arm for study.json and search.json."""
+    return {"name": arm.name, "label": arm.label, "toggles": arm.toggles, "values": arm.values}
+
+
 def describe(
     study: Study, jobs: Sequence[Job], preset: str, command: str, banner: str | None, queue: str
 ) -> dict[str, Any]:
     """The content of study.json: what analysis needs to know, and which run folders belong to it."""
-    arms = [{"name": a.name, "label": a.label, "toggles": a.toggles, "values": a.values} for a in study.arms]
     return {
         "study": jobs[0].study,
         "metric": study.metric,
         "seeds": sorted({job.seed for job in jobs}),
-        "arms": arms,
+        "arms": [described(arm) for arm in study.arms],
         "factors": {name: list(levels) for name, levels in study.factors.items()},
         "control": study.control,
         "claims": list(study.claims),

@@ -101,9 +101,6 @@ def _seed(values: Mapping[str, Any]) -> int:
     return seed
 
 
-# All points of a sweep file
-
-
 def run_at(file: SweepFile, point: Mapping[str, Any], runs: Path = Path("runs")) -> PointRun:
     """The run of a point. Raises UserError with the line of the parameter that is wrong."""
     try:
@@ -128,9 +125,6 @@ def runs_of(file: SweepFile, runs: Path, count: int | None = None) -> list[Point
         said = f"the points belong to {len(folders)} studies ({some}, ...)"
         raise file.error(("parameters",), f"{said}; to have them in one, add a parameter `folder: {{value: NAME}}`")
     return list(found.values())
-
-
-# Their sweep in W&B
 
 
 def in_sweep(job: Job, sweep_id: str) -> Job:

@@ -49,6 +49,12 @@ def environment(slot: int, devices: Sequence[str]) -> dict[str, str]:
     return env | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {})
 
 
+def worker_command(worker: Sequence[str], queue: str, folder: Path, metric: str) -> list[str]:
+    """How a worker of a study's folder is started; the storage comes by the environment: it may hold a password."""
+    where = ["--queue", queue, "--study", folder.name, "--runs", str(folder.parent)]
+    return [*worker, *where, "--metric", metric, "--wanted", "-"]
+
+
 class Pool:
     """Up to `size` workers running `command`; each reads the wanted runs from its standard input, whose end ends it.
 
@@ -110,14 +116,17 @@ class Pool:
 
     def wait(self, seconds: float) -> None:
         """Let workers that find nothing more to do end by themselves."""
-        _wait(self.workers.values(), seconds)
+        deadline = time.monotonic() + seconds
+        for worker in self.workers.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(max(0.0, deadline - time.monotonic()))
 
     def stop(self, seconds: float) -> None:
         """End all workers: SIGTERM, so that they close what they do; after `seconds`, or a second Ctrl-C, SIGKILL."""
         for worker in self.workers.values():
             _signal(worker, signal.SIGTERM)
         with contextlib.suppress(KeyboardInterrupt):
-            _wait(self.workers.values(), seconds)
+            self.wait(seconds)
         for worker in self.workers.values():
             if worker.poll() is None:
                 _signal(worker, signal.SIGKILL)
@@ -136,25 +145,18 @@ def _close(worker: subprocess.Popen[bytes]) -> None:
         worker.stdin.close()  # type: ignore[union-attr]
 
 
-def _wait(workers: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    for worker in workers:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.wait(max(0.0, deadline - time.monotonic()))
-
-
 def follow_parent() -> frozenset[str]:
     """In a worker: which runs the sweep wants. From now on this process ends, as on SIGTERM, when the sweep does."""
     wanted = frozenset(json.loads(sys.stdin.readline() or "[]"))
     ignore_ctrl_c()  # the sweep's to handle
-    threading.Thread(target=_end_with_input, daemon=True).start()
+
+    def end_with_input() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock would be held when the interpreter ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_input, daemon=True).start()
     return wanted
-
-
-def _end_with_input() -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock would be held when the interpreter ends
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def tail(path: Path, lines: int = 8) -> str:

@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.run_folder import JOURNAL
 from sweeps.running import plan, pool, storage
 from sweeps.running.conduct import Sweep
-from sweeps.running.options import SweepOptions, positive, typed, workers_for
+from sweeps.running.options import StudyOptions, SweepOptions, positive, typed, workers_for
 from sweeps.running.plan import Job
 from sweeps.running.point_runs import runs_of
 from sweeps.running.recipe import Recipe
@@ -22,7 +22,11 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     Raises UserError for a wrong option or unusable text; writes nothing.
     """
     connection.check_mode()
-    recipe, jobs, runs = runs_of_file(options, count) if sweep_file.is_one(options.study) else runs_of_study(options)
+    if sweep_file.is_one(options.study):
+        recipe, jobs, runs = runs_of_file(options, count)
+    else:
+        recipe, seeds = recipe_of(options)
+        jobs, runs = recipe.jobs(seeds), options.runs
     wanted = plan.select(jobs, [arm for arms in options.only for arm in arms])
     devices = pool.gpus()
     sweep = Sweep(
@@ -39,7 +43,7 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     return sweep, recipe.preset
 
 
-def recipe_of(options: SweepOptions) -> tuple[Recipe, int]:
+def recipe_of(options: StudyOptions) -> tuple[Recipe, int]:
     """The recipe of a named study, and its number of seeds. Raises UserError for a wrong option."""
     study = studies.get(options.study)
     overrides = plan.overrides_for(study, options.overrides)
@@ -48,14 +52,8 @@ def recipe_of(options: SweepOptions) -> tuple[Recipe, int]:
     return recipe, positive("seeds", usual if options.seeds is None else options.seeds)
 
 
-def runs_of_study(options: SweepOptions) -> tuple[Recipe, list[Job], Path]:
-    """All runs of a named study, and the folder of all runs."""
-    recipe, seeds = recipe_of(options)
-    return recipe, recipe.jobs(seeds), options.runs
-
-
-def runs_of_file(options: SweepOptions, count: int | None = None) -> tuple[Recipe, list[Job], Path]:
-    """All runs of a sweep file: the same as `sweeps.agent` and `wandb agent` make of it."""
+def runs_of_file(options: SweepOptions, count: int | None) -> tuple[Recipe, list[Job], Path]:
+    """All runs of a sweep file, and the folder of all runs: the same as `sweeps.agent` and `wandb agent` make of it."""
     for name in ("preset", "data", "src", "tgt", "seeds", "overrides"):
         if getattr(options, name) != getattr(SweepOptions, name):
             given = "set" if name == "overrides" else name

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 from ablations import records
 from ablations.metrics_log import latest
@@ -62,24 +62,10 @@ def view(job: Job, folder: Path, metric: str) -> View:
     return View(job, state, **facts)
 
 
-class Watcher:
-    """Looks at all runs of a sweep again and again; finished ones are read once."""
-
-    def __init__(self, jobs: Sequence[Job], runs: Path, metric: str) -> None:
-        self.jobs, self.runs, self.metric = jobs, runs, metric
-        self.done: dict[str, View] = {}
-
-    def look(self) -> list[View]:
-        """All runs as they stand now."""
-        views = [self.done.get(job.key) or view(job, job.folder(self.runs), self.metric) for job in self.jobs]
-        self.done |= {v.job.key: v for v in views if v.state == "finished"}
-        return views
-
-
 def mean(values: Iterable[float]) -> float | None:
     """The mean, or None of nothing."""
     numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers else None
+    return fmean(numbers) if numbers else None
 
 
 def durations(views: Sequence[View]) -> dict[str, float]:
@@ -112,11 +98,5 @@ def standings(views: Sequence[View]) -> list[tuple[str, float, int]]:
     for v in views:
         if v.state == "finished" and v.score is not None:
             scores.setdefault(v.job.label, []).append(v.score)
-    rows = [(label, sum(values) / len(values), len(values)) for label, values in scores.items()]
+    rows = [(label, fmean(values), len(values)) for label, values in scores.items()]
     return sorted(rows, key=lambda row: -row[1])
-
-
-def counts(views: Sequence[View]) -> dict[str, Any]:
-    """How many runs are in which state."""
-    states = [v.state for v in views]
-    return {state: states.count(state) for state in ("pending", "running", "finished", "failed")}

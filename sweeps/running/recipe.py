@@ -1,6 +1,6 @@
 """A study on some text with some options: what all runs of a study's folder share, whoever runs them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,14 +84,10 @@ class Recipe:
         values = {**flat(self.config), "data": corpus_digest(self.config.data)}
         return queue_name(self.folder, self.study.arms, values)
 
-    @property
-    def banner(self) -> str | None:
-        """What to beware of."""
-        return None if self.config.data.data else BANNER
-
     def facts(self, jobs: Sequence[Job], command: str) -> dict[str, Any]:
         """The content of study.json."""
-        described = plan.describe(self.study, jobs, self.preset.name, command, self.banner, self.queue)
+        banner = None if self.config.data.data else BANNER
+        described = plan.describe(self.study, jobs, self.preset.name, command, banner, self.queue)
         text = corpus_digest(self.config.data)
         return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": commit()}
 
@@ -101,11 +97,7 @@ def enroll(folder: Path, facts: Mapping[str, Any]) -> None:
     with records.exclusive(folder / "sweep.lock"):
         path = folder / STUDY
         old = read(path) if path.exists() else facts
-        merged = {name: _union(old.get(name, ()), facts[name]) for name in ("seeds", "runs")}
+        merged = {name: list(dict.fromkeys([*old.get(name, ()), *facts[name]])) for name in ("seeds", "runs")}
         merged["seeds"].sort()
         if not path.exists() or any(merged[name] != old.get(name) for name in merged):
             write_json(path, {**old, **merged})
-
-
-def _union(old: Iterable[Any], new: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys([*old, *new]))

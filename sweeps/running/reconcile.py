@@ -1,7 +1,7 @@
 """Brings an Optuna study and the run folders of this host, which are the truth, into line with each other."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
-from core.run_folder import LOG
+from core.run_folder import LOG, RUN
 from sweeps.running import transfer
 from sweeps.running.leases import Leases, site
 from sweeps.running.optuna_private import is_file
@@ -19,6 +19,28 @@ from sweeps.running.trials import Queue, by_run, score
 
 Again = Callable[[Job, dict[str, Any]], bool]
 """Whether a run may be tried, by its record."""
+LIMIT = 2
+"""A failed run is tried once more."""
+
+
+class Attempts:
+    """Which runs may be tried (again): each has LIMIT attempts in one sweep or search, whatever happened to it before.
+
+    A run that is not among `jobs` counts from when it is first asked about.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = (), runs: Path = Path()) -> None:
+        folders = {job.key: job.folder(runs) for job in jobs}
+        self.before = {k: records.read(f)["attempts"] if (f / RUN).exists() else 0 for k, f in folders.items()}
+
+    def left(self, key: str, attempts: int, refused: bool) -> bool:
+        """Whether a run may be tried, after so many attempts in all; a refusal (a user's mistake) is final."""
+        now = attempts - self.before.setdefault(key, attempts)
+        return now < LIMIT and not (refused and now > 0)
+
+    def again(self, job: Job, record: Mapping[str, Any]) -> bool:
+        """The same for a job and its record."""
+        return self.left(job.key, record["attempts"], record["refused"])
 
 
 def reconcile(

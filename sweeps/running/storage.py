@@ -142,9 +142,6 @@ def open_storage(where: str) -> BaseStorage:
     raise AssertionError("unreachable")
 
 
-# A storage that vanishes
-
-
 def lost(error: BaseException) -> bool:
     """Whether an exception says that the storage does not answer, whichever kind of storage it is."""
     packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.run_folder import LOG
 from sweeps.running import storage
 from sweeps.running.attempt import Execute, attempt, output_to, reason_of
-from sweeps.running.leases import Heartbeat, site
+from sweeps.running.leases import heartbeat, site
 from sweeps.running.plan import Job, job_from
 from sweeps.running.pool import tail
 from sweeps.running.trials import Queue
@@ -73,7 +73,7 @@ class Worker:
         """
         folder = job.folder(self.runs)
         try:
-            with Heartbeat(self.queue.note, trial, folder, self.queue.lease):
+            with heartbeat(self.queue.note, trial, folder, self.queue.lease):
                 with output_to(folder / LOG):
                     attempt(job, folder, self.execute)
                 self._deliver(trial, job, folder)

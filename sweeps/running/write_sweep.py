@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
-from ablations import studies
-from ablations.ranges import Dimension, Levels, Range, absolute, within, without
+from ablations.ranges import Dimension, Levels, absolute, within, without
 from core.config import all_options, digest, flat, with_values
 from core.errors import UserError
 from core.run_folder import replacing
 from sweeps.running import plan
 from sweeps.running.options import StudyOptions, positive
+from sweeps.running.prepare import recipe_of
 from sweeps.running.recipe import Recipe
 from sweeps.wb import tracking
 
@@ -23,8 +23,6 @@ OUT = Path("sweeps/wandb")
 COMMAND = ["${env}", "${interpreter}", "-m", "sweeps.arm", "${args}"]
 MARK = "# digest "
 POINTS_PER_ARM = 10
-
-_SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,18 @@ class FileOptions(StudyOptions):
     """Register the sweep where there is a server and a key."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace a sweep file that was edited."""
-    overrides: Annotated[tuple[str, ...], _SET, tyro.conf.UseAppendAction] = ()
-    """Set an option for every arm, e.g. --set updates=300 (python -m ablations.run --help lists them)."""
-
-
-# From a study to a sweep
 
 
 def describe(options: FileOptions) -> dict[str, Any]:
     """The content of the sweep file. Raises UserError for a wrong option or unusable text."""
-    study = studies.get(options.study)
-    overrides = plan.overrides_for(study, options.overrides)
-    recipe = Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
-    seeds = (study.seeds or recipe.preset.seeds) if options.seeds is None else options.seeds
-    parameters: dict[str, Any] = {name: {"value": value} for name, value in _settings(options, recipe).items()}
-    parameters |= {name: {"value": value} for name, value in overrides.items()}
+    recipe, seeds = recipe_of(options)
+    study, overrides = recipe.study, plan.overrides_for(recipe.study, options.overrides)
+    fixed = {"study": study.name, "preset": recipe.preset.name}
+    fixed |= {"data": options.data, "src": options.src, "tgt": options.tgt} if options.data else {}
+    fixed |= {"runs": str(options.runs)} if options.runs != FileOptions.runs else {}
+    parameters: dict[str, Any] = {name: {"value": value} for name, value in {**fixed, **overrides}.items()}
     parameters |= {name: {"values": list(levels)} for name, levels in study.factors.items()}
-    parameters["seed"] = {"values": list(range(1, positive("seeds", seeds) + 1))}
+    parameters["seed"] = {"values": list(range(1, seeds + 1))}
     content: dict[str, Any] = {
         "name": recipe.folder,
         "description": study.question,
@@ -75,13 +68,6 @@ def describe(options: FileOptions) -> dict[str, Any]:
     return content | {"parameters": parameters, "command": list(COMMAND)}
 
 
-def _settings(options: FileOptions, recipe: Recipe) -> dict[str, str]:
-    found = {"study": recipe.study.name, "preset": recipe.preset.name}
-    if options.data:
-        found |= {"data": options.data, "src": options.src, "tgt": options.tgt}
-    return found | ({"runs": str(options.runs)} if options.runs != FileOptions.runs else {})
-
-
 def search_parameters(recipe: Recipe, fixed: set[str]) -> dict[str, Any]:
     """The nuisance parameters as W&B writes ranges; without those that the study varies, that the user has fixed, or
     that some arm does not have: a point draws for any arm."""
@@ -96,27 +82,17 @@ def as_wandb(dimension: Dimension) -> dict[str, Any]:
     """A range in W&B's words."""
     if isinstance(dimension, Levels):
         return {"values": list(dimension.levels)}
-    return {"distribution": _distribution(dimension), **_bounds(dimension)}
-
-
-def _distribution(dimension: Range) -> str:
+    kind = "uniform" if not dimension.whole else "int_uniform"
     if dimension.log:
-        return "q_log_uniform_values" if dimension.whole else "log_uniform_values"
-    return "int_uniform" if dimension.whole else "uniform"
-
-
-def _bounds(dimension: Range) -> dict[str, Any]:
-    if not dimension.whole:
-        return {"min": float(dimension.low), "max": float(dimension.high)}
-    return {"min": int(dimension.low), "max": int(dimension.high), **({"q": 1} if dimension.log else {})}
+        kind = "q_log_uniform_values" if dimension.whole else "log_uniform_values"
+    number = int if dimension.whole else float
+    step = {"q": 1} if dimension.whole and dimension.log else {}
+    return {"distribution": kind, "min": number(dimension.low), "max": number(dimension.high), **step}
 
 
 def names_varied(content: Mapping[str, Any]) -> list[str]:
     """The parameters that have more than one value."""
     return [name for name, spec in content["parameters"].items() if "value" not in spec]
-
-
-# The file
 
 
 def render(content: Mapping[str, Any], options: FileOptions) -> str:
@@ -138,16 +114,12 @@ def _flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def is_edited(text: str) -> bool:
-    """Whether a sweep file is not as it was written."""
-    body, mark, said = text.rpartition(MARK)
-    return not mark or said.strip() != digest({"body": body})
-
-
 def write(path: Path, text: str, overwrite: bool) -> None:
     """Write the file. Raises UserError rather than replace one that somebody edited."""
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    if old is not None and old != text and is_edited(old) and not overwrite:
+    body, mark, said = (old or "").rpartition(MARK)
+    edited = not mark or said.strip() != digest({"body": body})
+    if old is not None and old != text and edited and not overwrite:
         ways = "move it, or choose another folder with --out, or replace it with --overwrite"
         raise UserError(f"{path}: was edited since it was made, and is left as it is; {ways}")
     try:

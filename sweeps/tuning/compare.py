@@ -35,11 +35,7 @@ def folder(title: str) -> str:
 
 def run_comparison(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> int:
     """Run both comparisons, or what is missing of them; the number of runs that failed."""
-    sweeps = [sweep, *tuned_sweep(sweep, search, found)]
-    failed = 0
-    for each in sweeps:
-        failed += show_result(each, conduct(each))
-    return failed
+    return sum(show_result(each, conduct(each)) for each in [sweep, *tuned_sweep(sweep, search, found)])
 
 
 def tuned_sweep(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> list[Sweep]:

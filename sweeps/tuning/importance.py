@@ -20,31 +20,29 @@ ARM = "arm"
 
 def importance(trials: Sequence[FrozenTrial], distributions: Mapping[str, BaseDistribution]) -> dict[str, float]:
     """Share of each option in the variance of the first objective, largest first; empty with too few trials."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < LEAST or len({trial.values[0] for trial in complete}) < 2:
-        return {}
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # scikit-learn: half a second
-
-    study = optuna.create_study(direction="maximize")
-    for trial in complete:
-        params = {name: trial.params[name] for name in distributions}
-        study.add_trial(create_trial(value=trial.values[0], params=params, distributions=dict(distributions)))
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=SEED), params=list(distributions))
-    return {name: float(share) for name, share in found.items()}
+    return _shares([(trial.params, trial) for trial in trials], distributions)
 
 
 def over_all(
     by_arm: Mapping[str, Sequence[FrozenTrial]], distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
     """The same over the trials of all arms together, the arm being one more option."""
-    arms = CategoricalDistribution(list(by_arm))
-    known = {**distributions, ARM: arms}
-    trials = [_with_arm(trial, arm, known) for arm, own in by_arm.items() for trial in own]
-    return importance(trials, known if len(by_arm) > 1 else distributions)
+    rows = [({**trial.params, ARM: arm}, trial) for arm, own in by_arm.items() for trial in own]
+    arms = {ARM: CategoricalDistribution(list(by_arm))} if len(by_arm) > 1 else {}
+    return _shares(rows, {**distributions, **arms})
 
 
-def _with_arm(trial: FrozenTrial, arm: str, distributions: Mapping[str, Any]) -> FrozenTrial:
-    params = {name: value for name, value in {**trial.params, ARM: arm}.items() if name in distributions}
-    if trial.state != TrialState.COMPLETE:
-        return trial
-    return create_trial(value=trial.values[0], params=params, distributions=dict(distributions))
+def _shares(
+    rows: Sequence[tuple[Mapping[str, Any], FrozenTrial]], distributions: Mapping[str, BaseDistribution]
+) -> dict[str, float]:
+    complete = [(params, trial.values[0]) for params, trial in rows if trial.state == TrialState.COMPLETE]
+    if len(complete) < LEAST or len({value for _, value in complete}) < 2:
+        return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # scikit-learn: half a second
+
+    study = optuna.create_study(direction="maximize")
+    for params, value in complete:
+        known = {name: params[name] for name in distributions}
+        study.add_trial(create_trial(value=value, params=known, distributions=dict(distributions)))
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=SEED), params=list(distributions))
+    return {name: float(share) for name, share in found.items()}

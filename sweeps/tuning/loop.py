@@ -11,21 +11,19 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError, masked
-from core.run_folder import RUN
 from sweeps.extras import need
 from sweeps.running import display
-from sweeps.running.attempts import Attempts
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS, end_workers
 from sweeps.running.leases import Leases, site
 from sweeps.running.plan import Job
-from sweeps.running.pool import Pool
-from sweeps.running.progress import view
-from sweeps.running.reconcile import reconcile
+from sweeps.running.pool import Pool, worker_command
+from sweeps.running.progress import View, view
+from sweeps.running.reconcile import Attempts, reconcile
 from sweeps.running.storage import ENVIRONMENT, lost, patiently
 from sweeps.running.trials import Queue
 from sweeps.tuning import search_record
 from sweeps.tuning.arm_trials import OVER, TRAINING, best
-from sweeps.tuning.budget import Clock, affordable
+from sweeps.tuning.budget import affordable
 from sweeps.tuning.points import text
 from sweeps.tuning.rounds import Search, advance, complete, opened
 
@@ -38,26 +36,31 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SearchLoop:
-    """A search at work."""
+    """A search at work. started: when it would have begun, on the monotonic clock, had it never been interrupted."""
 
     search: Search
     queue: Queue
-    clock: Clock
+    started: float
     attempts: Attempts
     said: set[tuple[str, int]]
     leases: Leases
     say: Say = display.say
+
+    @property
+    def spent(self) -> float:
+        """Wall-clock seconds at work, those before a restart included."""
+        return time.monotonic() - self.started
 
     def advance(self, align: bool) -> list[Job]:
         """End, open and begin what is due; the runs to be done now. One process at a time does this."""
         with records.exclusive(self.search.folder / "search.lock"):
             rounds = opened(self.search)
             jobs = advance(self.search, rounds, self.attempts.again)
-            while self.room(jobs) and affordable(self.search, rounds, self.clock.spent):
+            while self.room(jobs) and affordable(self.search, rounds, self.spent):
                 rounds += 1
                 jobs = advance(self.search, rounds, self.attempts.again)
             if self.announce():
-                search_record.write(self.search, self.clock.spent)
+                search_record.write(self.search, self.spent)
                 search_record.tidy(self.search)
                 align = True
             if align:
@@ -81,12 +84,12 @@ class SearchLoop:
             trials = self.search.arm_trials[arm.name].read()
             for trial in (t for t in trials if t.state in OVER and (arm.name, t.number) not in self.said):
                 self.said.add((arm.name, trial.number))
-                self.say(f"{arm.name}: {_told(self.search, arm.name, trial)}{_standing(trial, best(trials))}")
+                self.say(_told(self.search, arm.name, trial, best(trials)))
                 fresh = True
         return fresh
 
 
-def _told(search: Search, arm: str, trial: Any) -> str:
+def _told(search: Search, arm: str, trial: Any, leader: Any) -> str:
     facts = trial.user_attrs
     value = "no score" if facts["value"] is None else f"{search.score_name} {facts['value']:.2f}"
     state = {TrialState.COMPLETE: "", TrialState.PRUNED: ", pruned", TrialState.FAIL: ", failed"}[trial.state]
@@ -94,16 +97,10 @@ def _told(search: Search, arm: str, trial: Any) -> str:
     space, trained = search.spaces[arm], facts["part"] == TRAINING
     names = (space.training if trained else space.decoding).dimensions
     what = f"{'training' if trained else 'decoding'} at {text({name: trial.params[name] for name in names})}"
-    return f"round {facts['round'] + 1}, {what}: {value}{state}{reason}"
-
-
-def _standing(trial: Any, leader: Any) -> str:
-    if leader is None:
-        return ""
-    return ", the best so far" if leader.number == trial.number else f" (best {leader.values[0]:.2f})"
-
-
-# At work
+    standing = ", the best so far" if leader and leader.number == trial.number else ""
+    if leader and not standing:
+        standing = f" (best {leader.values[0]:.2f})"
+    return f"{arm}: round {facts['round'] + 1}, {what}: {value}{state}{reason}{standing}"
 
 
 def begin(search: Search, tell: Say = display.say) -> SearchLoop:
@@ -118,7 +115,8 @@ def begin(search: Search, tell: Say = display.say) -> SearchLoop:
         said = {(arm, t.number) for arm, trials in search.arm_trials.items() for t in trials.read(*OVER)}
     if said:
         tell(f"going on with a search of {complete(search)} rounds")
-    return SearchLoop(search, queue, Clock(known.get("spent_s") or 0.0), Attempts(), said, Leases(queue.lease), tell)
+    started = time.monotonic() - (known.get("spent_s") or 0.0)
+    return SearchLoop(search, queue, started, Attempts(), said, Leases(queue.lease), tell)
 
 
 def _claim_storage(search: Search, queue: Queue) -> None:
@@ -143,34 +141,24 @@ def _work(loop: SearchLoop, pool: Pool, poll: float) -> None:
             return
         if align:
             due = time.monotonic() + RECONCILE_SECONDS
-        keys, busy = {job.key for job in jobs}, running(loop.search, jobs)
+        views = [view(job, job.folder(loop.search.runs), loop.search.score_name) for job in jobs]
+        keys, busy = {job.key for job in jobs}, {v.pid: v.job.key for v in views if v.pid is not None}
         if pool.maintain(len(jobs) - len(busy), busy) or keys != before:
             due = 0.0  # a worker ended, or there is something new to do
         before = keys
         if len(loop.said) > heard or time.monotonic() - spoke > display.REMINDER_SECONDS:
             if len(loop.said) == heard:
-                loop.say(at_work(loop.search, jobs, loop.clock.spent))
+                loop.say(at_work(loop, views))
             heard, spoke = len(loop.said), time.monotonic()
         time.sleep(poll)
 
 
-def at_work(search: Search, jobs: Sequence[Job], spent: float) -> str:
+def at_work(loop: SearchLoop, views: Sequence[View]) -> str:
     """One line on what runs now and how much of the budget is spent."""
-    views = [view(job, job.folder(search.runs), search.score_name) for job in jobs]
     runs = [f"{display.name(v)} {display.progress(v)}" for v in views if v.state == "running"]
-    limit = "" if search.budget is None else f" of {display.duration(search.budget)}"
-    return f"running   {', '.join(runs) or 'nothing yet'}; round {opened(search)}, {display.duration(spent)}{limit}"
-
-
-def running(search: Search, jobs: Sequence[Job]) -> dict[int, str]:
-    """pid -> run of those that a worker holds."""
-    found: dict[int, str] = {}
-    for job in jobs:
-        folder = job.folder(search.runs)
-        record = records.read(folder) if (folder / RUN).exists() else {}
-        if record.get("state") == "running" and record["lease"]:
-            found[record["lease"]["pid"]] = job.key
-    return found
+    limit = "" if loop.search.budget is None else f" of {display.duration(loop.search.budget)}"
+    begun, spent = opened(loop.search), display.duration(loop.spent)
+    return f"running   {', '.join(runs) or 'nothing yet'}; round {begun}, {spent}{limit}"
 
 
 def run_search(
@@ -184,8 +172,7 @@ def run_search(
     need("sklearn", "scikit-learn", "importance by fANOVA")  # said now, not after hours
     search.folder.mkdir(parents=True, exist_ok=True)
     loop = begin(search, tell)
-    where = ["--queue", search.queue, "--study", search.title]  # the storage by the environment: it may hold a password
-    line = [*worker, *where, "--runs", str(search.runs), "--metric", search.score_name, "--wanted", "-"]
+    line = worker_command(worker, search.queue, search.folder, search.score_name)
     pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices, {ENVIRONMENT: search.storage})
     try:
         _work(loop, pool, poll)
@@ -208,4 +195,4 @@ def run_search(
 def _write(loop: SearchLoop, finished: bool) -> dict[str, Any]:
     """The last search.json of this search."""
     with records.exclusive(loop.search.folder / "search.lock"):
-        return search_record.write(loop.search, loop.clock.spent, finished)
+        return search_record.write(loop.search, loop.spent, finished)

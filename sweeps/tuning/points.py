@@ -51,13 +51,6 @@ class Half:
         """The dimensions as Optuna knows them."""
         return {name: distribution(each) for name, each in self.dimensions.items()}
 
-    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a point sets."""
-        found: dict[str, Any] = {}
-        for name, value in values.items():
-            found |= options_at(name, self.dimensions[name], value)
-        return found
-
 
 @dataclass(frozen=True)
 class Space:
@@ -86,9 +79,10 @@ class Space:
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The options that a whole point sets."""
-        halves = (self.training, self.decoding)
-        parts = [half.options({n: v for n, v in params.items() if n in half.dimensions}) for half in halves]
-        return parts[0] | parts[1]
+        found: dict[str, Any] = {}
+        for name, dimension in self.dimensions.items():
+            found |= options_at(name, dimension, params[name]) if name in params else {}
+        return found
 
 
 def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Space]:
@@ -103,10 +97,13 @@ def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Spac
     if not any(training for training, _ in halves.values()):
         raise UserError(f"study {study.name}: its arms set all of its nuisance parameters, so nothing is left to tune")
     drawn = [[n for n in study.nuisance if any(n in both[i] for both in halves.values())] for i in (0, 1)]
-    return {
-        arm: Space(*(_half(dimensions, configs[arm], seed, drawn[i]) for i, dimensions in enumerate(both)))
-        for arm, both in halves.items()
-    }
+
+    def half(arm: str, i: int) -> Half:
+        dimensions = halves[arm][i]
+        defaults = {name: default_of(name, each, configs[arm]) for name, each in dimensions.items()}
+        return Half(dimensions, defaults, seed, tuple(drawn[i]))
+
+    return {arm: Space(half(arm, 0), half(arm, 1)) for arm in halves}
 
 
 def _halves(nuisance: Mapping[str, Dimension], config: Mapping[str, Any]) -> tuple[dict[str, Dimension], ...]:
@@ -118,11 +115,6 @@ def _halves(nuisance: Mapping[str, Dimension], config: Mapping[str, Any]) -> tup
     decoding = {name: each for name, each in dimensions.items() if options_set(name, each) <= free}
     training = {name: each for name, each in dimensions.items() if name not in decoding}
     return (training, decoding) if training else (decoding, {})
-
-
-def _half(dimensions: Mapping[str, Dimension], config: Mapping[str, Any], seed: int, drawn: Sequence[str]) -> Half:
-    defaults = {name: default_of(name, each, config) for name, each in dimensions.items()}
-    return Half(dimensions, defaults, seed, tuple(drawn))
 
 
 def _possible(name: str, dimension: Dimension, config: Mapping[str, Any]) -> Dimension:

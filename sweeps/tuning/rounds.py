@@ -147,9 +147,6 @@ def _advance(search: Search, arm: Arm, rounds: int, again: Again) -> list[Job]:
         own.begin(search.spaces[arm.name], params, **attributes)
 
 
-# What comes next
-
-
 def upcoming(
     search: Search, arm: str, trials: list[FrozenTrial], rounds: int
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -171,9 +168,6 @@ def upcoming(
     directions = [DIRECTIONS[objective] for objective in search.objectives]
     params = so_far | next_point(half, index, usable, directions)
     return params, {"part": name, "kind": kind_of(half, index), "index": index, "round": round_}
-
-
-# What is left of a trial
 
 
 def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Iterator[Job]:

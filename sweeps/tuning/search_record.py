@@ -9,6 +9,7 @@ from ablations import records
 from core.errors import UserError
 from core.run_folder import SEARCH, write_json
 from core.run_folder import read as read_file
+from sweeps.running.plan import described
 from sweeps.tuning.arm_trials import DECODING, OVER, STATES, TRAINING, best, part
 from sweeps.tuning.importance import EVALUATOR, importance, over_all
 from sweeps.tuning.points import Space, described_space
@@ -52,7 +53,7 @@ def record(search: Search, spent: float, finished: bool) -> dict[str, Any]:
         "rounds": rounds,
         "rounds_begun": opened(search),
         **spaces(search),
-        "arms": [{"name": a.name, "label": a.label, "toggles": a.toggles, "values": a.values} for a in search.arms],
+        "arms": [described(arm) for arm in search.arms],
         "trials": [row(search, arm, trial) for arm, own in trials.items() for trial in own],
         "spent": {arm: cost(own) for arm, own in counted.items()},
         "best": {arm: best_point(search.spaces[arm], own) for arm, own in counted.items()},
@@ -115,12 +116,12 @@ def best_point(space: Space, trials: list[FrozenTrial]) -> dict[str, Any] | None
 
 def pareto(trials: Iterable[FrozenTrial]) -> list[int]:
     """Numbers of the completed trials that no other one beats in score without being slower, or the other way."""
+
+    def dominates(a: list[float], b: list[float]) -> bool:
+        return a[0] >= b[0] and a[1] <= b[1] and a != b
+
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return [t.number for t in done if not any(_dominates(other.values, t.values) for other in done)]
-
-
-def _dominates(a: list[float], b: list[float]) -> bool:
-    return a[0] >= b[0] and a[1] <= b[1] and a != b
+    return [t.number for t in done if not any(dominates(other.values, t.values) for other in done)]
 
 
 def importances(search: Search, trials: Mapping[str, list[FrozenTrial]]) -> dict[str, Any]:
@@ -160,14 +161,10 @@ def tidy(search: Search) -> None:
     """Delete the weights of the runs that nothing will be decoded from again: all but each arm's best training's."""
     for arm in search.arms:
         trials = search.arm_trials[arm.name].read()
-        leader = best(trials)
+        if (leader := best(trials)) is None:
+            continue
         names = search.spaces[arm.name].training.dimensions
-        point = {name: leader.params[name] for name in names} if leader else None
-        runs = {run: t for t in trials if t.state in OVER for run in t.user_attrs.get("runs", [])}
-        kept = {run for t in trials if all(t.params[n] == v for n, v in (point or {}).items()) for run in _runs(t)}
-        for run in runs.keys() - kept if leader else ():
+        runs = {run for t in trials if t.state in OVER for run in t.user_attrs.get("runs", [])}
+        same = [t for t in part(trials, TRAINING) if all(t.params[n] == leader.params[n] for n in names)]
+        for run in runs - {run for t in same for run in t.user_attrs.get("runs", [])}:
             records.lighten(search.folder / run)
-
-
-def _runs(trial: FrozenTrial) -> list[str]:
-    return list(trial.user_attrs.get("runs", [])) if trial.user_attrs["part"] == TRAINING else []

@@ -60,8 +60,8 @@ def _first_stop(url: str) -> str:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def chosen() -> str | None:
-    """WANDB_MODE, if it is set. Raises UserError for what is no mode of W&B."""
+def check_mode() -> str | None:
+    """WANDB_MODE, if it is set. Raises UserError for what is no mode: else only the log of each run would say so."""
     if not (found := os.environ.get("WANDB_MODE")):
         return None
     if found not in MODES:
@@ -69,14 +69,9 @@ def chosen() -> str | None:
     return MODES[found]
 
 
-def check_mode() -> None:
-    """Raises UserError for a wrong WANDB_MODE now: else only the log of each run would say so."""
-    chosen()
-
-
 def mode() -> str:
     """WANDB_MODE if it is set; else online if there is a key and the server answers; else offline."""
-    if found := chosen():
+    if found := check_mode():
         return found
     url = server()
     if not has_key(url):
@@ -91,3 +86,8 @@ def mode() -> str:
 def report(message: str) -> None:
     """One line on standard error."""
     print(f"W&B: {message}", file=sys.stderr, flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error of the client's."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import digest
@@ -22,20 +21,14 @@ NAMED = 3
 """So many runs that are left out are named; more are counted."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is wanted of the sources. to: folder for the copies; study: its name, or all; one: of one study alone."""
+def folders(sources: Sequence[str], to: Path, study: str | None = None, one: bool = False) -> list[Path]:
+    """The study folders of the sources: those that W&B holds are restored first, others are meant as they are.
 
-    to: Path
-    study: str | None = None
-    one: bool = False
-
-
-def folders(sources: Sequence[str], wanted: Wanted) -> list[Path]:
-    """The study folders of the sources: those that W&B holds are restored first, others are meant as they are."""
+    to: folder for the copies; study: its name, none = all; one: they must be of one study alone.
+    """
     held_there = [source for source in sources if of_wandb(source)]
     own = [Path(source) for source in sources if source not in held_there]
-    return own + (fetch(held_there, wanted) if held_there else [])
+    return own + (fetch(held_there, to, study, one) if held_there else [])
 
 
 def of_wandb(source: str) -> bool:
@@ -47,36 +40,31 @@ def of_wandb(source: str) -> bool:
     return not any(next(path.glob(name), None) for name in ours) and next(path.rglob("*.wandb"), None) is not None
 
 
-def fetch(sources: Sequence[str], wanted: Wanted) -> list[Path]:
+def fetch(sources: Sequence[str], to: Path, study: str | None = None, one: bool = False) -> list[Path]:
     """Restore the studies of the sources; the folders. Raises UserError if they hold no run of this suite."""
     told = [(one.where, restore.restore_run(one)) for one in runs_in(sources)]
     runs = [(where, run) for where, run in told if run is not None]
-    left_out([where for where, run in told if run is None])
+    if others := [where for where, run in told if run is None]:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        print(f"left out, no runs of this suite: {', '.join(others[:NAMED])}{more}", file=sys.stderr)
     if not runs:
         raise UserError(f"{' '.join(sources)}: holds no run of this suite")
     names = sorted({run.study for _, run in runs})
-    if wanted.study is not None and wanted.study not in names:
-        raise UserError(f"no study {wanted.study} in {' '.join(sources)}.{nearest(wanted.study, names)}")
-    if wanted.one and wanted.study is None and len(names) > 1:
+    if study is not None and study not in names:
+        raise UserError(f"no study {study} in {' '.join(sources)}.{nearest(study, names)}")
+    if one and study is None and len(names) > 1:
         raise UserError(
             f"{' '.join(sources)} holds {', '.join(names)}; a report is of one: name it with STUDY= (--study)"
         )
-    chosen = [(where, run) for where, run in runs if wanted.study in (None, run.study)]
+    chosen = [(where, run) for where, run in runs if study in (None, run.study)]
     for where, run in chosen:
         if run.missing and run.record.get("state") == "finished":
             print(f"{where}: without {', '.join(run.missing)}, so the figures made of them lack it", file=sys.stderr)
-    place = wanted.to / _slug(sources)
+    place = to / _slug(sources)
     studies = replace(place, [run for _, run in chosen], sources)
-    for study, found in studies.items():
-        print(f"{study}: {len(found)} runs read into {place / study}")
-    return [place / study for study in studies]
-
-
-def left_out(others: Sequence[str]) -> None:
-    """Say which runs are none of ours."""
-    if others:
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        print(f"left out, no runs of this suite: {', '.join(others[:NAMED])}{more}", file=sys.stderr)
+    for name, found in studies.items():
+        print(f"{name}: {len(found)} runs read into {place / name}")
+    return [place / name for name in studies]
 
 
 def runs_in(sources: Sequence[str]) -> Iterator[Held]:
@@ -116,9 +104,6 @@ def files(source: Path) -> list[Path]:
     if not found:  # wandb/latest-run is a link to one of them
         raise UserError(f"{source}: no .wandb files in it, and no run folders")
     return found
-
-
-# Where it goes
 
 
 def _slug(sources: Sequence[str]) -> str:

@@ -50,9 +50,6 @@ def _of_facts(name: str, kind: str, content: Mapping[str, Any], metadata: Mappin
     return artifact
 
 
-# Each artifact
-
-
 def corpus(data: Mapping[str, Any], config: Mapping[str, Any]) -> wandb.Artifact:
     """The text of a run, by record["data"] and the options: name, digest, licence, lineage, and how many pairs."""
     content: dict[str, Any] = {"name": data["name"], "digest": data["digest"]}
@@ -79,14 +76,10 @@ def model(record: Mapping[str, Any], folder: Path) -> wandb.Artifact:
     content = {"hash": record["hash"], "weights_sha256": sha256(weights.read_bytes()).hexdigest()}
     facts = {key: record.get(key) for key in ("study", "arm", "seed", "parameters", "toggles", "training_hash")}
     artifact = _of_facts(name("model", record["hash"]), "model", content, facts)
-    for file in MODEL_FILES if says_yes("WANDB_LOG_MODEL") else ():
+    wanted = os.environ.get("WANDB_LOG_MODEL", "").lower() not in ("", "0", "false", "no", "off")
+    for file in MODEL_FILES if wanted else ():
         artifact.add_file(str(folder / file), skip_cache=True, policy="immutable")
     return artifact
-
-
-def says_yes(variable: str) -> bool:
-    """Whether an environment variable says yes."""
-    return os.environ.get(variable, "").lower() not in ("", "0", "false", "no", "off")
 
 
 def outputs(run_id: str, folder: Path) -> wandb.Artifact:
@@ -96,9 +89,6 @@ def outputs(run_id: str, folder: Path) -> wandb.Artifact:
         if path.is_file():
             artifact.add_file(str(path), name=file, skip_cache=True, policy="immutable")
     return artifact
-
-
-# How a distilled corpus came about
 
 
 def history(data: Mapping[str, Any]) -> Iterator[Step]:

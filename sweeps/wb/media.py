@@ -8,7 +8,7 @@ import numpy as np
 import wandb
 
 from ablations import records
-from core.run_folder import PROBES, SAMPLES, SCORES, read
+from core.run_folder import PROBES, SCORES, read
 
 SHOWN = 50
 """Sample translations in the table."""
@@ -31,11 +31,6 @@ def show(run: Any, folder: Path) -> None:
         for row in per_step(probes):
             run.log(row)
         run.log(histograms(probes))
-
-
-def show_texts(run: Any, folder: Path) -> None:
-    """Log sample translations as tables; online the client asks the server first, and waits for it."""
-    run.log(texts(read(folder / SAMPLES)[:SHOWN]))
 
 
 def per_step(probes: Mapping[str, np.ndarray]) -> Iterator[dict[str, float]]:
@@ -62,7 +57,10 @@ def histograms(probes: Mapping[str, np.ndarray]) -> dict[str, wandb.Histogram]:
 
 
 def texts(rows: list[dict[str, Any]]) -> dict[str, wandb.Table]:
-    """Tables of sample translations, and of how the first few came about step by step."""
+    """Tables of sample translations, and of how the first few came about step by step.
+
+    Online the client asks the server before it logs them, and waits for it.
+    """
     columns: list[str | int] = ["id", "source", "reference", "hypothesis", "sentence_bleu"]
     data = [[row.get(str(name)) for name in columns] for row in rows]
     steps = [[r.get("id"), s["t"], s["text"]] for r in rows for s in r.get("trajectory", [])]

@@ -11,8 +11,6 @@ from core.errors import UserError
 
 CHECKED = {"wandb": "0.31.0", "wandb-workspaces": "0.4.13"}
 
-# wandb: the client
-
 PATIENCE = {
     "x_graphql_retry_max": 2,
     "x_graphql_retry_wait_max_seconds": 4.0,
@@ -43,9 +41,6 @@ def log_record(content: bytes) -> Any:
     from wandb.proto import wandb_internal_pb2 as pb  # made by protoc: its names are not known to a type checker
 
     return vars(pb)["Record"].FromString(content)
-
-
-# wandb-workspaces: workspaces and reports as code
 
 
 def view_json(view: Any) -> dict[str, Any]:

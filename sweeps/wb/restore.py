@@ -46,6 +46,11 @@ class Restored:
         """The name of its run folder."""
         return f"{self.record['arm']}-s{self.record['seed']}-{self.record['hash']}"
 
+    @property
+    def lateness(self) -> tuple[bool, str]:
+        """What the later of two copies has more of: finished, and when."""
+        return self.record.get("state") == "finished", str(self.record.get("finished") or "")
+
 
 def restore_run(held: Held) -> Restored | None:
     """The files of a run; None if it is none of this suite's.
@@ -99,17 +104,13 @@ def _under(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
-def _lateness(run: Restored) -> tuple[bool, str]:
-    return run.record.get("state") == "finished", str(run.record.get("finished") or "")
-
-
 def write(runs: Iterable[Restored], root: Path) -> dict[str, list[Restored]]:
     """Write runs as folders below root, study by study; of one held twice the later (finished, if one is) counts.
 
     Studies by name, with what was written. Each gets the study.json of the run that finished last.
     """
     studies: dict[str, dict[str, Restored]] = {}
-    for run in sorted(runs, key=_lateness):
+    for run in sorted(runs, key=lambda run: run.lateness):
         studies.setdefault(run.study, {})[run.name] = run
     for study, found in studies.items():
         for run in found.values():

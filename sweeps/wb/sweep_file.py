@@ -78,9 +78,6 @@ def load(path: Path) -> SweepFile:
     return file
 
 
-# YAML
-
-
 def parse(path: Path, text: str) -> SweepFile:
     """The content of YAML text with its lines, not checked yet."""
     try:
@@ -156,9 +153,6 @@ def kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-# Checks
-
-
 def check(file: SweepFile) -> None:
     """Raises UserError for the first thing that is wrong or not supported; sweep_points.py checks the parameters."""
     for key in file.content:
@@ -166,7 +160,12 @@ def check(file: SweepFile) -> None:
             raise file.error((key,), f"`{key}` needs W&B's server; remove it, or run the file by `wandb agent`")
         if key not in KEYS:
             raise file.error((str(key),), f"unknown key `{key}`.{nearest(str(key), KEYS)}")
-    _check_method(file)
+    method = file.content.get("method")
+    if method in ("bayes", "custom"):
+        ways = "use grid or random here, register it for `wandb agent`, or tune with `make search`"
+        raise file.error(("method",), f"method `{method}` needs W&B's server to choose the points; {ways}")
+    if method not in ("grid", "random"):
+        raise file.error(("method",), f"`method` must be grid or random; it is {method!r}")
     for key in ("project", "entity"):
         if isinstance(value := file.content.get(key), bool | list | dict):
             raise file.error((key,), f"`{key}` must be text; it is {kind(value)}")
@@ -192,12 +191,3 @@ def check_program(file: SweepFile) -> None:
         if part not in (*STARTS, MODULE) and not str(part).endswith(PROGRAM):
             said = f"`command` does more than start {PROGRAM} ({part}); an option belongs into `parameters`"
             raise file.error(("command",), said)
-
-
-def _check_method(file: SweepFile) -> None:
-    method = file.content.get("method")
-    if method in ("bayes", "custom"):
-        ways = "use grid or random here, register it for `wandb agent`, or tune with `make search`"
-        raise file.error(("method",), f"method `{method}` needs W&B's server to choose the points; {ways}")
-    if method not in ("grid", "random"):
-        raise file.error(("method",), f"`method` must be grid or random; it is {method!r}")

@@ -23,9 +23,6 @@ LARGEST = 100_000
 """Most points of a sweep: all of them are looked at, again and again."""
 
 
-# Parameters
-
-
 def _uniform(spec: Spec, u: float) -> float:
     return float(spec["min"] + (spec["max"] - spec["min"]) * u)
 
@@ -135,9 +132,6 @@ def _looks_like_one(value: Any) -> bool:
         return False
 
 
-# Points
-
-
 def points(file: SweepFile, count: int | None = None) -> list[Point]:
     """All points, in order; at most run_cap of the file and `count`.
 
@@ -147,7 +141,9 @@ def points(file: SweepFile, count: int | None = None) -> list[Point]:
     if file.method == "random":
         if not caps:
             raise file.error(("method",), "method random has no end; say how many points with `run_cap: N` in the file")
-        return [random_point(file, index) for index in range(_check_count(file, min(caps), ("run_cap",)))]
+        count, found = _check_count(file, min(caps), ("run_cap",)), parameters(file)
+        generators = (Random(f"{file.sweep_id}-{index}") for index in range(count))
+        return [{each.name: each.draw(generator.random() or 0.5) for each in found} for generator in generators]
     found = parameters(file)
     choices = [_choices(file, parameter) for parameter in found]
     size = _check_count(file, min([math.prod(len(choice) for choice in choices), *caps]), ("parameters",))
@@ -181,9 +177,3 @@ def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
 def _canonical(value: Any) -> str:
     """Text that is equal for values that are one to W&B: 4 and 4.0."""
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, sort_keys=True)
-
-
-def random_point(file: SweepFile, index: int) -> Point:
-    """Point number `index` of a random sweep."""
-    generator = Random(f"{file.sweep_id}-{index}")
-    return {parameter.name: parameter.draw(generator.random() or 0.5) for parameter in parameters(file)}

@@ -20,9 +20,9 @@ from ablations import records
 from ablations.records import NullTracker, Tracker
 from core.config import digest
 from core.errors import UserError
-from core.run_folder import METRICS, SCORES, read
+from core.run_folder import METRICS, SAMPLES, SCORES, read
 from sweeps.wb import archive, private
-from sweeps.wb.connection import client, mode, reachable, report, server
+from sweeps.wb.connection import client, mode, one_line, reachable, report, server
 
 if TYPE_CHECKING:
     from sweeps.wb import lineage  # imports wandb
@@ -41,8 +41,6 @@ STEPS |= {"per_step/*": "per_step/t", "by_steps/*": "by_steps/steps"}
 ARCHIVE = ("archive/part", "archive/of", "archive/data")
 """Rows that hold the run folder's small files (archive.py); not for charts."""
 
-
-# The tracker
 
 _logged_steps: set[str] = set()
 """Runs of lineage that this process has written."""
@@ -77,24 +75,20 @@ def identity(record: Mapping[str, Any]) -> Identity:
 def filing(record: Mapping[str, Any]) -> dict[str, Any]:
     """How a run is filed: tags = toggles, the options and the toggles flat in the configuration.
 
-    A sweep's own values are laid over this configuration by the client, and locked.
+    Under W&B's agent a sweep's own values are laid over this configuration by the client, and locked; project and id
+    are in the agent's environment, which has the last word.
     """
     keys = ("study", "arm", "label", "seed", "hash")
     known = identity(record)
-    return {
+    told = bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
+    where = {} if told else {"project": os.environ.get("WANDB_PROJECT", PROJECT), "id": known.id}
+    return where | {
         "name": f"{record['arm']}-s{record['seed']}",
         "group": known.group,
         "job_type": "train",
         "tags": [f"{name}={level}"[:64] for name, level in record["toggles"].items()],
         "config": {**record["config"], **record["toggles"], **{key: record[key] for key in keys}, "record": record},
     }
-
-
-def address(record: Mapping[str, Any]) -> dict[str, str]:
-    """The project and the id of a run; nothing under an agent, whose environment has them and has the last word."""
-    if os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
-        return {}
-    return {"project": os.environ.get("WANDB_PROJECT", PROJECT), "id": identity(record).id}
 
 
 def _settings(online: bool, sweep: str | None) -> Any:
@@ -138,13 +132,12 @@ class WandbTracker:
                 resume="allow" if online else None,
                 reinit="finish_previous",
                 settings=_settings(online, known.sweep),
-                **address(record),
                 **filing(record),
             )
         except Exception as error:
             if not online:
                 raise
-            report(f"{_line(error)}; writing offline instead (`wandb sync` sends it later)")
+            report(f"{one_line(error)}; writing offline instead (`wandb sync` sends it later)")
             os.environ["WANDB_MODE"] = "offline"
             return self._start("offline")
         self.run = run
@@ -163,7 +156,7 @@ class WandbTracker:
         except Exception as error:
             if self.well:
                 again = f"python -m sweeps.mirror {self.folder.parent}"
-                report(f"{_line(error)}; the run goes on, its folder has everything (`{again}` writes it anew)")
+                report(f"{one_line(error)}; the run goes on, its folder has everything (`{again}` writes it anew)")
             self.well = False
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -191,7 +184,7 @@ class WandbTracker:
                 self._safely(lambda: self._log_lineage(record))
             if (folder / lineage.MODEL_FILES[0]).exists():
                 self._safely(lambda: private.log_artifact(self.run, lineage.model(record, folder), used=True))
-            self._safely(lambda: media.show_texts(self.run, folder))
+            self._safely(lambda: self.run.log(media.texts(read(folder / SAMPLES)[: media.SHOWN])))
 
     def _server_answers(self) -> bool:
         """Whether there is someone to take tables and artifacts, for which the client waits long; it is said if not."""
@@ -253,10 +246,6 @@ class WandbTracker:
             private.log_artifact(self.run, lineage.outputs(self.run.id, self.folder))
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
 def tracker(folder: Path) -> Tracker:
     """The tracker of a run folder (which has its run.json). Whoever asks for it calls its `finish`, come what may."""
     try:
@@ -264,7 +253,7 @@ def tracker(folder: Path) -> Tracker:
     except UserError:
         raise
     except Exception as error:  # a broken installation of wandb, say
-        report(f"{_line(error)}; the run goes on without it")
+        report(f"{one_line(error)}; the run goes on without it")
         return NullTracker()
     return NullTracker() if where == "disabled" else WandbTracker(folder, where)
 

@@ -7,7 +7,7 @@ A killed client leaves the file without its end; what is whole in it is read.
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,23 +123,18 @@ def _enter(log: Log, record: Any, odd: list[str]) -> None:
 
 
 def _update(target: dict[str, Any], items: Iterable[Any], odd: list[str]) -> dict[str, Any]:
-    """Enter items, whose key is a name or a path of names."""
+    """Enter items, whose key is a name or a path of names; a value on the way that is no mapping gives way."""
     for item in items:
-        names = list(item.nested_key) or [item.key]
+        *path, last = names = list(item.nested_key) or [item.key]
         try:
             value = json.loads(item.value_json)
         except (ValueError, RecursionError):
             odd.append(".".join(names))
-        else:
-            _enter_at(target, names, value)
+            continue
+        place = target
+        for name in path:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        place[last] = value
     return target
-
-
-def _enter_at(target: dict[str, Any], names: Sequence[str], value: Any) -> None:
-    """Enter a value below a path of names; a value on the way that is no mapping gives way."""
-    *path, last = names
-    for name in path:
-        if not isinstance(target.get(name), dict):
-            target[name] = {}
-        target = target[name]
-    target[last] = value
