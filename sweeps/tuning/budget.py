@@ -1,23 +1,7 @@
 """The budget of a search: whether it has room for another round of all arms."""
 
-import time
-from dataclasses import dataclass, field
-
 from sweeps.tuning.arm_trials import OVER, TRAINING, part
 from sweeps.tuning.rounds import Search
-
-
-@dataclass
-class Clock:
-    """Wall-clock seconds a search has been at work, those before a restart included."""
-
-    before: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def spent(self) -> float:
-        """Seconds so far."""
-        return self.before + time.monotonic() - self.started
 
 
 def affordable(search: Search, rounds: int, spent: float) -> bool:

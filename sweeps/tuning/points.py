@@ -6,7 +6,8 @@ start), then the tree-structured Parzen estimator (TPE) proposes from the arm's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import optuna
@@ -40,11 +41,11 @@ class Half:
     defaults: Mapping[str, Any]
     seed: int = 0
     drawn: tuple[str, ...] = ()
-    shared: tuple[Mapping[str, Any], ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        names = self.drawn or tuple(self.dimensions)
-        object.__setattr__(self, "shared", tuple(shared_points(self.dimensions, names, STARTUP, self.seed)))
+    @cached_property
+    def shared(self) -> list[dict[str, Any]]:
+        """The points after the default, which all arms share."""
+        return shared_points(self.dimensions, self.drawn or tuple(self.dimensions), STARTUP, self.seed)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -170,11 +171,6 @@ def reduced(trial: FrozenTrial, half: Half) -> FrozenTrial:
     return create_trial(
         state=trial.state, params=params, distributions=half.distributions, intermediate_values=steps, **values
     )
-
-
-def kind_of(half: Half, index: int) -> str:
-    """default, shared or proposed."""
-    return "default" if index == 0 else "shared" if index <= len(half.shared) else "proposed"
 
 
 def pruner_for(name: str, updates: int) -> BasePruner:

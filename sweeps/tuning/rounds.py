@@ -25,7 +25,7 @@ from sweeps.running.reconcile import Again
 from sweeps.running.storage import open_storage
 from sweeps.running.trials import score
 from sweeps.tuning.arm_trials import DECODING, OVER, TRAINING, ArmTrials, best, part
-from sweeps.tuning.points import Direction, Space, kind_of, next_point, pruner_for
+from sweeps.tuning.points import Direction, Space, next_point, pruner_for
 
 DIRECTIONS: dict[str, Direction] = {"score": "maximize", "time": "minimize"}
 
@@ -113,13 +113,12 @@ def opened(search: Search) -> int:
 
 def complete(search: Search) -> int:
     """Rounds that are over for every arm."""
-    return min(_rounds(trials.read(*OVER), search.redecodings(arm)) for arm, trials in search.arm_trials.items())
-
-
-def _rounds(over: list[FrozenTrial], redecodings: int) -> int:
-    """Rounds that are over for an arm with these ended trials."""
-    trained, decoded = len(part(over, TRAINING)), len(part(over, DECODING))
-    return min(trained, decoded // redecodings) if redecodings else trained
+    rounds = []
+    for arm, trials in search.arm_trials.items():
+        over, redecodings = trials.read(*OVER), search.redecodings(arm)
+        rounds.append(len(part(over, TRAINING)))
+        rounds += [len(part(over, DECODING)) // redecodings] if redecodings else []
+    return min(rounds)
 
 
 def advance(search: Search, rounds: int, again: Again) -> list[Job]:
@@ -136,15 +135,13 @@ def _advance(search: Search, arm: Arm, rounds: int, again: Again) -> list[Job]:
         trials = own.read()
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         if running:
-            wanted = list(missing(search, arm, running[0], again))
-            if wanted:
+            if wanted := list(missing(search, arm, running[0], again)):
                 return wanted
-            continue
-        following = upcoming(search, arm.name, trials, rounds)
-        if following is None:
+        elif following := upcoming(search, arm.name, trials, rounds):
+            params, attributes = following
+            own.begin(search.spaces[arm.name], params, **attributes)
+        else:
             return []
-        params, attributes = following
-        own.begin(search.spaces[arm.name], params, **attributes)
 
 
 def upcoming(
@@ -155,19 +152,18 @@ def upcoming(
     space, redecodings, leader = search.spaces[arm], search.redecodings(arm), best(trials)
     so_far = space.defaults | (leader.params if leader else {})
     if len(decoded) < redecodings * len(trained):
-        half, index, name = space.decoding, len(decoded), DECODING
-        round_ = index // redecodings
-        index += 1  # its default is the first training's
-        known = decoded
+        half, name, known, round_ = space.decoding, DECODING, decoded, len(decoded) // redecodings
+        index = len(decoded) + 1  # its default is the first training's
     elif len(trained) < rounds:
-        half, index, name = space.training, len(trained), TRAINING
-        round_, known = index, trained
+        half, name, known, round_ = space.training, TRAINING, trained, len(trained)
+        index = round_
     else:
         return None
     usable = [trial for trial in known if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     directions = [DIRECTIONS[objective] for objective in search.objectives]
     params = so_far | next_point(half, index, usable, directions)
-    return params, {"part": name, "kind": kind_of(half, index), "index": index, "round": round_}
+    kind = "default" if index == 0 else "shared" if index <= len(half.shared) else "proposed"
+    return params, {"part": name, "kind": kind, "index": index, "round": round_}
 
 
 def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Iterator[Job]:
@@ -176,12 +172,16 @@ def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Itera
     With pruning a trial runs seed after seed, so that it can end early; without, all its seeds at once.
     """
     own, done = search.arm_trials[arm.name], list[Job]()
+    prunable = search.pruner != "none" and trial.user_attrs["part"] == TRAINING
     for index in range(len(search.seeds)):
         job = search.job(arm, trial, index)
         folder = job.folder(search.runs)
         record = records.read(folder) if (folder / RUN).exists() else None
         if record and record["state"] == "failed" and not again(job, record):
-            _fail(search, own, trial, [*done, job], record)
+            if record["refused"]:
+                raise UserError(f"{folder}: {record['reason']}")
+            facts = outcome(search, trial, [*done, job]) | {"reason": record["reason"]}
+            own.end(trial, TrialState.FAIL, None, facts)
             return
         if not record or record["state"] != "finished":
             yield job
@@ -192,23 +192,14 @@ def missing(search: Search, arm: Arm, trial: FrozenTrial, again: Again) -> Itera
         value = score(folder, search.score_name)
         if search.pruner == "wilcoxon" and record["outcome"] != "pruned":
             own.report(trial, index, value)
-        if record["outcome"] == "pruned" or (index + 1 < len(search.seeds) and _would_prune(search, own, trial)):
+        may_end = prunable and index + 1 < len(search.seeds)
+        if record["outcome"] == "pruned" or (may_end and own.would_prune(trial)):
             own.end(trial, TrialState.PRUNED, None, outcome(search, trial, done))
             return
     if len(done) == len(search.seeds):
         facts = outcome(search, trial, done)
         values = {"score": facts["value"], "time": facts["decode_ms"]}
         own.end(trial, TrialState.COMPLETE, [values[name] for name in search.objectives], facts)
-
-
-def _would_prune(search: Search, own: ArmTrials, trial: FrozenTrial) -> bool:
-    return search.pruner != "none" and trial.user_attrs["part"] == TRAINING and own.would_prune(trial)
-
-
-def _fail(search: Search, own: ArmTrials, trial: FrozenTrial, jobs: list[Job], record: Mapping[str, Any]) -> None:
-    if record["refused"]:
-        raise UserError(f"{jobs[-1].folder(search.runs)}: {record['reason']}")
-    own.end(trial, TrialState.FAIL, None, outcome(search, trial, jobs) | {"reason": record["reason"]})
 
 
 def outcome(search: Search, trial: FrozenTrial, jobs: list[Job]) -> dict[str, Any]:
