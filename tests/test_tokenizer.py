@@ -134,7 +134,7 @@ def test_saved_and_loaded(tmp_path: Path, word_level: bool) -> None:
 def test_training_is_deterministic(tmp_path: Path, root: Path) -> None:
     """Twice here, and in a process with other hashes."""
     program = (
-        "import sys, pathlib; from core import tokenizer; from tests.test_tokenizer import text_corpus\n"
+        "import sys, pathlib; from core.text import tokenizer; from tests.test_tokenizer import text_corpus\n"
         "tokenizer.build(text_corpus(), 320).save(pathlib.Path(sys.argv[1]))"
     )
     for index in (0, 1):
