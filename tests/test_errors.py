@@ -69,7 +69,7 @@ def test_without_a_home_there_is_one(given: str | None, tmp_path: Path) -> None:
 def test_a_number_without_a_user_has_a_home() -> None:
     env = {name: value for name, value in os.environ.items() if name != "HOME"}
     code = (
-        "import os; from core import surroundings; os.setuid(54321); surroundings.settle(); print(os.environ['HOME'])"
+        "import os; from core import surroundings; os.setuid(54321); surroundings.prepare(); print(os.environ['HOME'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).is_dir()

@@ -120,8 +120,8 @@ def test_without_a_python_the_names_are_listed(tmp_path: Path) -> None:
     assert "Did you mean sweep?" in make("sweeep").stderr
     for name in ("make", "sh", "tr"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
-    assert "There are: ARGS BUDGET DATA" in make("-n", "sweep", "SEED=3", PATH=str(tmp_path)).stderr
-    assert "There are: help setup sweep" in make("sweeep", PATH=str(tmp_path)).stderr
+    assert "There are: ARGS BUDGET DATA" in make("-n", "sweep", "SEED=3", "PY=nowhere", PATH=str(tmp_path)).stderr
+    assert "There are: help setup sweep" in make("sweeep", "PY=nowhere", PATH=str(tmp_path)).stderr
 
 
 PROGRAMS = ["sweep", "distill", "search", "worker", "wandb-sweep", "figures", "report", "dashboard"]
