@@ -221,6 +221,7 @@ def test_a_page_is_opened_only_on_a_screen(
 # Our own report, live
 
 
+@pytest.mark.slow
 def test_the_report_is_drawn_anew_when_a_run_has_ended_and_the_page_knows(study: Path, tmp_path: Path) -> None:
     growing = tmp_path / study.name
     growing.mkdir()
@@ -244,6 +245,7 @@ def test_the_report_is_drawn_anew_when_a_run_has_ended_and_the_page_knows(study:
             fetched(f"{address}../study.json")
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_drawn_is_said(study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").touch()
     live = LiveReport(study, tmp_path / "taken")

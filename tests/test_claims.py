@@ -148,6 +148,7 @@ def test_a_claim_stays_where_the_arms_it_needs_have_no_result(tmp_path: Path) ->
     assert verdicts(path)["objective_collapse"].reason.startswith("This study has no arm")
 
 
+@pytest.mark.slow
 def test_a_study_judges_the_claims_it_names(tmp_path: Path) -> None:
     path = modules(tmp_path, (10, 6, 8))
     every = verdicts(path)
@@ -161,6 +162,7 @@ def test_a_study_judges_the_claims_it_names(tmp_path: Path) -> None:
     assert f"<li>{note}.</li>" in page(load(path))
 
 
+@pytest.mark.slow
 def test_without_claims_the_report_promises_no_verdicts_on_them(tmp_path: Path) -> None:
     path = write_study(tmp_path, "modules", seeds=(1, 2))
     assert 'id="verdicts"' in page(load(path))

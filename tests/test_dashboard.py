@@ -247,6 +247,7 @@ def test_it_says_that_the_server_is_gone(
         views.save_patiently(read, "p", WHEN, tmp_path)
 
 
+@pytest.mark.slow
 def test_without_a_server_and_unserved_the_report_is_drawn_once(study: Path, tmp_path: Path) -> None:
     made = ("--report", str(tmp_path / "report"), "--out", str(tmp_path / "out"))
     done = command(str(study), *made, "--no-serve", "--no-browser", WANDB_MODE="offline")

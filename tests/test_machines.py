@@ -160,6 +160,7 @@ def test_a_storage_that_vanishes_in_mid_run_loses_nothing(server: postgres.Serve
     assert_all_here(sweep)
 
 
+@pytest.mark.slow
 def test_through_the_grpc_proxy(tmp_path: Path) -> None:
     with proxy(str(tmp_path / "trials.journal")) as (url, _):
         sweep = sweep_of(tmp_path / "one", ARMS, 2, workers=1, where=url, all="brisk")

@@ -144,6 +144,7 @@ def test_tables_of_random_studies(study: StudyResults) -> None:
     assert "nan" not in text and "inf" not in text.replace("info", "")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(studies())
 def test_claims_on_random_studies(study: StudyResults) -> None:

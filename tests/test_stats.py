@@ -131,6 +131,7 @@ def test_holm_by_hand() -> None:
     assert stats.holm([0.02, 0.01, 0.05, 0.03]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
 
 
+@pytest.mark.slow
 @settings(max_examples=12)  # statsmodels collects garbage at each call: 0.1 s
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_agrees_with_statsmodels(pvalues: list[float]) -> None:
