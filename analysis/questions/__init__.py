@@ -24,7 +24,7 @@ CHANGES: tuple[Claimed | Asked, ...] = (
     ),
     Claimed(
         "rounding_collapse",
-        "The rounding loss does not prevent this collapse.",
+        "The rounding loss does not prevent the collapse of the denoising objective.",
         Change(TOKEN, "rounding", "the rounding loss", is_anchor),
         ERROR,
     ),
