@@ -11,6 +11,7 @@ from tracked import log_all, run_folder
 from ablations import records
 from core.run_folder import read
 from sweeps import tracking_cost
+from sweeps.wb import cost as costs
 from sweeps.wb import restore, wandb_file
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "again" / "modules"
     rows = read(folder / "metrics.jsonl")
-    tracking_cost.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
+    costs.replay(folder, study, records.read(folder), rows, torch.device("cpu"), wandb=True)
     sys.modules["wandb"].teardown()
     (path,) = study.glob("wandb/offline-run-*/*.wandb")
     log = wandb_file.read(path)
@@ -38,7 +39,7 @@ def test_a_run_is_told_again_whole(folder: Path, tmp_path: Path, monkeypatch: py
 
 def test_costs_and_shares(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     made = {"nothing": (1.0, 0.0, 2.0), "records": (1.4, 0.0, 4.0), "records and W&B": (2.6, 0.4, 6.0)}
-    monkeypatch.setattr(tracking_cost, "measured", lambda folder, kind, runs: tracking_cost.Cost(*made[kind]))
+    monkeypatch.setattr(tracking_cost, "measure", lambda folder, kind, runs: costs.Cost(*made[kind]))
     monkeypatch.setattr(sys, "argv", ["tracking_cost", "--folder", str(folder), "--runs", "2", "--json"])
     assert tracking_cost.main() == 0
     found = json.loads(capsys.readouterr().out)
@@ -49,7 +50,7 @@ def test_costs_and_shares(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_it_measures_in_a_process_of_its_own(folder: Path) -> None:
-    cost = tracking_cost.measured(folder, "records", 1)
+    cost = costs.measure(folder, "records", 1)
     assert cost.cpu > 0 and cost.wall > 0
 
 
