@@ -230,8 +230,8 @@ def modules_of(text: str) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """The folder within a package that a module lies in; of what lies on top, and of a command, the module."""
-    return module if module.endswith("__main__") else ".".join(module.split(".")[:2])
+    """The folder within a package that a module lies in; of what lies on top, the module."""
+    return ".".join(module.split(".")[:2])
 
 
 @pytest.mark.parametrize("node", [str, room_of], ids=["files", "folders"])

@@ -11,10 +11,10 @@ from fake_runs import edit, write_study
 from fake_search import write_search
 
 from analysis import markup, tables
+from analysis.figures.write_search import write_tables
 from analysis.load import load
 from analysis.markup import Grid
 from analysis.searches import load_search
-from analysis.tuned.writing import write_tables
 
 PDFLATEX = shutil.which("pdflatex")
 NAMES = [

@@ -12,12 +12,12 @@ from fake_search import DEFAULTS, write_search
 from analysis.figures import drawing
 from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
+from analysis.figures.write_search import show_and_write
 from analysis.load import load
 from analysis.searches import Search, load_search
 from analysis.stats import mean_interval_t, paired
 from analysis.tuned import tables as text
 from analysis.tuned.footer import search_footer
-from analysis.tuned.writing import show_and_write
 from core.errors import UserError
 
 ARMS = 8

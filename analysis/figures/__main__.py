@@ -45,11 +45,11 @@ def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
     from analysis.figures.drawing import redraw  # these take seconds: not for --help
+    from analysis.figures.write_search import show_and_write
     from analysis.files import describe_written, writing
     from analysis.load import load
     from analysis.style import read_style
     from analysis.tables import show, tabulate, write
-    from analysis.tuned.writing import show_and_write
 
     style = read_style(options.style) if options.style else {}
     folders = [

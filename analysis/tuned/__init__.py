@@ -1,7 +1,5 @@
-"""Arms at the default beside arms at their own best: what a search (make search) changes about a study's answer.
+"""Arms at the default beside arms at their own best: the tables of what a search changes about a study's answer.
 
-python -m analysis.tuned runs/modules-search --out figures
-
-reads search.json and the two studies it names, prints the tables, and writes them (tuned.md, tuned.tex), what they were
-made from (arms.csv, effects.csv, trials.csv) and the figures, each with its CSV, to figures/modules-search/.
+`python -m analysis.figures runs/modules-search` prints and writes them (tuned.md, tuned.tex), with what they were made
+from (arms.csv, effects.csv, trials.csv) and the figures, each with its CSV.
 """

@@ -72,7 +72,7 @@ def analyse(search: Search, sweep: Sweep, figures: Path, compared: bool) -> None
     for folder in (folder for folder in folders if (folder / STUDY).exists()):
         drawn = [sys.executable, "-m", "analysis.figures", str(folder), "--out", str(figures), "--quiet"]
         subprocess.run(drawn, check=False)
-    line = [sys.executable, "-m", "analysis.tuned", str(search.folder), "--out", str(figures)]
+    line = [sys.executable, "-m", "analysis.figures", str(search.folder), "--out", str(figures)]
     if subprocess.run(line, check=False).returncode:
         print(f"no table; the search is done. Make it by: {shlex.join(line)}", file=sys.stderr)
     elif (sweep.folder / STUDY).exists():
