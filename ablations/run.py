@@ -15,7 +15,6 @@ sweep are told at once.
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
 from typing import Annotated
 
 import tyro
@@ -24,8 +23,8 @@ from ablations import command_line, presets
 from ablations.place import Place
 from core import methods, signals
 from core.checks import check
-from core.config import RunConfig, all_options, belongs_to, check_choice, unread
-from core.errors import UserError, command
+from core.config import RunConfig
+from core.errors import command
 
 
 def _preset_help() -> str:
@@ -44,10 +43,7 @@ class Options:
 
 def parse(arguments: list[str]) -> Options:
     """Preset, place and configuration from a command line; a wrong option ends the program naming the nearest."""
-    given = dict(given_pairs(arguments))
-    preset, method = presets.get(given_preset(arguments)), given.get("method", methods.DEFAULT)
-    config = preset.config_for(method)
-    check_given(given, config)
+    preset, method, config = command_line.start(arguments, methods.DEFAULT)
     return command_line.read(
         Options,
         prog="python -m ablations.run",
@@ -56,30 +52,6 @@ def parse(arguments: list[str]) -> Options:
         args=arguments,
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
     )
-
-
-def check_given(given: Mapping[str, str], config: RunConfig) -> None:
-    """Raises UserError on words that are no choice of their option, and on options that belong to another method."""
-    known = all_options(config)
-    for name, value in given.items():
-        if name in known:
-            check_choice(name, value, config)
-        elif belongs_to(name):
-            raise UserError(unread(name, config.method.name, known))
-
-
-def given_pairs(arguments: list[str]) -> list[tuple[str, str]]:
-    """(name, value) of each '--name value' and '--name=value'."""
-    split = [argument.partition("=") for argument in arguments]
-    following = [*arguments[1:], ""][: len(arguments)]
-    named = [(*part, after) for part, after in zip(split, following, strict=True) if part[0].startswith("--")]
-    return [(name[2:].replace("-", "_"), value if sign else after) for name, sign, value, after in named]
-
-
-def given_preset(arguments: list[str]) -> str:
-    """The preset named on a command line, or the usual one."""
-    given = dict(given_pairs(arguments))
-    return given.get("preset", presets.default_for(given.get("data")))
 
 
 @command

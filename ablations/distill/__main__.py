@@ -18,8 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ablations import command_line, presets, records
-from ablations.run import check_given, given_pairs, given_preset
+from ablations import command_line, records
 from core import methods, run_folder, signals
 from core.checks import check
 from core.config import RunConfig
@@ -48,10 +47,7 @@ class Options:
 
 def parse(arguments: list[str]) -> Options:
     """The options of a command line; a wrong one ends the program naming the nearest."""
-    given = dict(given_pairs(arguments))
-    preset, method = presets.get(given_preset(arguments)), given.get("method", TEACHER)
-    config = preset.config_for(method)
-    check_given(given, config)
+    preset, method, config = command_line.start(arguments, TEACHER)
     return command_line.read(
         Options,
         prog="python -m ablations.distill",
