@@ -26,6 +26,7 @@ from core.evaluator import Evaluator, new_network
 from core.machine import configure
 from core.methods import DEFAULT
 from core.methods.method import Method
+from core.precision import mixed_precision
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
 from core.text import corpus
 from core.text.batches import BatchStream
@@ -94,6 +95,7 @@ class Execution:
     method: Method[Any]
     network: Any
     write: Writer
+    place: Place
 
     @classmethod
     def begin(
@@ -101,7 +103,7 @@ class Execution:
     ) -> "Execution":
         """Bring the text, make the network, and note where this happens."""
         device = ranks.device(device_for(place.device))
-        configure(place.threads)
+        configure(place.threads, place.deterministic)
         materials, write = prepare(config.data), Writer(folder, ranks.lead)
         evaluator = Evaluator(materials, config, device, ranks)
         network = new_network(config, evaluator.method, materials, device)
@@ -109,12 +111,12 @@ class Execution:
             materials.tokenizer.save(folder / TOKENIZER)
         write.update(
             **provenance(device),
-            precision="bfloat16" if training.mixed_precision(config.training, device) else "float32",
+            precision="bfloat16" if mixed_precision(config.training, device) else "float32",
             data=materials.facts(),
             parameters=sum(p.numel() for p in network.parameters()),
             ranks=ranks.size,
         )
-        return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write)
+        return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write, place)
 
     def train(self, stop: Stop = never, elsewhere: bool = False) -> Outcome:
         """Train the network, or take the weights of a run that was trained just so; elsewhere: also of another study.
@@ -132,7 +134,17 @@ class Execution:
                 log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
-            job = Job(self.config, self.method, self.folder, stream, self.evaluator.validate, log, stop, ranks)
+            job = Job(
+                self.config,
+                self.method,
+                self.folder,
+                stream,
+                self.evaluator.validate,
+                log,
+                stop,
+                ranks,
+                self.place.step,
+            )
             outcome = training.train(self.network, job)
         make_decodable(self.network, outcome)
         return outcome

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,3 +17,8 @@ class Place:
     """auto (the GPU if there is one), cpu, cuda, cuda:N."""
     threads: int = 1
     """CPU threads; one per worker is fastest when several runs share a machine."""
+    step: Literal["auto", "eager", "graph", "compiled"] = "auto"
+    """How an update is run: as it is written (eager), captured in CUDA graphs (graph), compiled besides; auto = the
+    fastest for the length of the run (core/step_modes.py)."""
+    deterministic: bool = False
+    """Equal bits each time also on a GPU, where the fastest sums are not (slower)."""

@@ -62,10 +62,6 @@ class Ranks:
         """Which of a batch's rows are this rank's: every size-th; all of them where there are fewer rows than ranks."""
         return slice(None) if count < self.size else slice(self.rank, None, self.size)
 
-    def weight(self, mine: int, whole: int, rows: slice) -> float:
-        """The weight of a mean over `mine` elements in the mean over all ranks' elements."""
-        return mine / (whole * self.size if rows == slice(None) else whole)
-
     def share(self, items: list[T]) -> list[T]:
         """This rank's part of independent pieces of work."""
         return items[self.rank :: self.size]
@@ -82,16 +78,11 @@ class Ranks:
         for p, part in zip(learned, flat.split([p.numel() for p in learned]), strict=True):
             p.grad = part.view_as(p)
 
-    def means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The mean of each vector's elements over all ranks; a scalar is a rank's share of a sum, and is summed."""
-        if self.size == 1:
-            return values
-        sums = torch.stack([value.detach().double().sum() for value in values.values()])
-        totals = torch.stack([sums, sums.new_tensor([value.numel() for value in values.values()])], 1)
-        _safely(lambda: dist.all_reduce(totals))
-        scalar = [v.ndim == 0 for v in values.values()]
-        found = [s if one else s / count for (s, count), one in zip(totals, scalar, strict=True)]
-        return dict(zip(values, found, strict=True))
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks."""
+        if self.size > 1:
+            _safely(lambda: dist.all_reduce(values))
+        return values
 
     def merged(self, found: dict[int, T]) -> dict[int, T]:
         """What all ranks found, on every rank."""

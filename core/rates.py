@@ -69,7 +69,7 @@ def training_rate(size: Size) -> float:
         loop = Loop(network, Job(config, method, Path(folder), stream, lambda network: {}, lambda row: None))
         for step in range(size.updates + WARM):
             started, batch = time.process_time(), stream.at(step)
-            loop.update(batch)
+            loop.step(batch, step)
             loop.state.step += 1
             if step >= WARM:
                 tokens += batch.target_tokens

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from core import checkpoints, model_folder
 from core.config import RunConfig, TrainingConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.errors import UserError
-from core.methods.method import Loss, Method, Reduction
-from core.randomness import mixed
+from core.methods.method import Method
+from core.optimizer import learning_rate, optimizer_for
+from core.precision import autocast
 from core.run_folder import BEST, STATE
+from core.step import Update, shares
+from core.step_modes import Mode, step_for
 from core.text.batches import Batch, BatchStream
 
 Log = Callable[[dict[str, Any]], None]
@@ -41,7 +43,7 @@ class Job:
     validate(network) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
     metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
     the training after a validation. Of several ranks all call validate, log and stop; what the first one's stop says
-    holds for all, and the first one alone writes.
+    holds for all, and the first one alone writes. step: how an update is run (core/step_modes.py).
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class Job:
     log: Log
     stop: Stop = never
     ranks: Ranks = ALONE
+    step: Mode = "auto"
 
 
 @dataclass
@@ -77,31 +80,6 @@ class Outcome:
     averaged: int
     diverged: bool
     stopped: dict[str, float] | None = None
-
-
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Linear from warmup_init_lr to lr over the warm-up, then lr * sqrt(warmup / step); step counts from 1."""
-    if step < config.warmup:
-        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * step / config.warmup
-    return config.lr * math.sqrt(max(config.warmup, 1) / max(step, 1))
-
-
-def optimizer_for(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW over the parameters that learn."""
-    learned = [p for p in network.parameters() if p.requires_grad]
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(learned, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
-
-
-def mixed_precision(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: where asked for, or where 'auto' finds a GPU that has it."""
-    automatic = config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return automatic or config.precision == "bfloat16"
-
-
-def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    """The context in which the network runs."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision(config, device))
 
 
 def train(network: Any, job: Job) -> Outcome:
@@ -131,6 +109,9 @@ class Loop:
         self.stopped: dict[str, float] | None = None
         self.state = self.restore()
         job.ranks.check_same(self.state.step)
+        self.step = step_for(
+            job.step, network, job.method, self.optimizer, job.config, job.ranks, job.stream, self.state.step
+        )
         self.saved_at = time.monotonic()
 
     def restore(self) -> State:
@@ -158,46 +139,34 @@ class Loop:
     def run(self) -> None:
         """All remaining updates."""
         self.network.train()
+        with self.step.apart():
+            self.advance()
+
+    def advance(self) -> None:
+        """One after the other."""
         while self.state.step < self.training.updates and not self.diverged and self.stopped is None:
             started = time.monotonic()
             with in_step():
-                batch = self.job.stream.at(self.state.step).to(self.device)
-                row = self.update(batch)
+                batch = self.job.stream.at(self.state.step)
+                update = self.step(batch, self.state.step)
                 self.state.step += 1
                 self.state.tokens += batch.target_tokens
                 self.state.seconds += time.monotonic() - started
                 due = time.monotonic() - self.saved_at > self.training.checkpoint_seconds
                 saving = self.job.ranks.agreed(due)
-            self.report(row, saving)
+            self.report(update, saving)
 
-    def update(self, batch: Batch) -> Callable[[], dict[str, float]]:
-        """One optimizer step; returns how to make its row of metrics, should it be logged."""
-        ranks, seed, step = self.job.ranks, self.job.config.seed, self.state.step
-        torch.manual_seed(mixed(seed, "dropout", step, *([ranks.rank] if ranks.rank else [])))
-        draws = self.job.method.draw(self.network, batch, seed, step)
-        part, draws, reduction = take_part(ranks, batch, draws)
-        with autocast(self.training, self.device):
-            made = self.job.method.loss(self.network, part, draws)
-            loss = reduction.loss(made.terms)
-        loss.backward()
-        ranks.sum_gradients(self.network.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm, foreach=True)
-        lr = learning_rate(self.training, step + 1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            self.job.method.adapt(self.network, part, draws, made)
-        return lambda: (
-            self.row(ranks.means({"loss": loss} | watched_values(made)) | {"grad_norm": norm}) | {"train/lr": lr}
-        )
-
-    def row(self, values: dict[str, Tensor]) -> dict[str, float]:
+    def row(self, update: Update) -> dict[str, float]:
         """The row of metrics of the update just made."""
-        return {f"train/{name}": float(value.detach().float().mean()) for name, value in values.items()}
+        ranks = self.job.ranks
+        with torch.no_grad():
+            found = {"loss": update.loss, **shares(update.made.watched(), ranks)}
+            totals = ranks.total(torch.stack([value.detach().float() for value in found.values()]))
+        values = dict(zip(found, totals.tolist(), strict=True)) | {"grad_norm": float(update.norm)}
+        lr = learning_rate(self.training, self.state.step)
+        return {f"train/{name}": value for name, value in values.items()} | {"train/lr": lr}
 
-    def report(self, row: Callable[[], dict[str, float]], saving: bool) -> None:
+    def report(self, update: Update, saving: bool) -> None:
         """Log, validate and save when it is time to; never a checkpoint of weights that are no numbers any more."""
         step, config = self.state.step, self.training
         last = step == config.updates
@@ -205,7 +174,7 @@ class Loop:
         logging = step % config.log_every == 0 or last or step == 1
         if not (validating or saving or logging):
             return
-        values = row()
+        values = self.row(update)
         self.diverged = not (math.isfinite(values["train/loss"]) and math.isfinite(values["train/grad_norm"]))
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
@@ -243,21 +212,6 @@ class Loop:
         """Write the weights as one of the best."""
         if self.job.ranks.lead:
             checkpoints.save(best_path(self.job.folder, self.state.step), self.network.state_dict(), scores)
-
-
-@torch.no_grad()
-def watched_values(made: Loss) -> dict[str, Tensor]:
-    """What is logged of a batch."""
-    return made.watched()
-
-
-def take_part(ranks: Ranks, batch: Batch, draws: Any) -> tuple[Batch, Any, Reduction]:
-    """A rank's rows of a batch and of its draws, and how the means of its terms are weighed in those of the whole."""
-    if ranks.size == 1:
-        return batch, draws, Reduction(batch, batch)
-    rows = ranks.rows(len(batch.source))
-    part = Batch.padded(batch.source[rows], batch.target[rows])
-    return part, draws.rows(rows), Reduction(part, batch, lambda mine, whole: ranks.weight(mine, whole, rows))
 
 
 def saved_step(folder: Path) -> int | None:

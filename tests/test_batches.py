@@ -61,7 +61,6 @@ def test_a_batch_is_padded_on_the_right() -> None:
     assert batch.target.tolist() == [[BOS, c, EOS, PAD], [BOS, a, c, EOS]]
     assert batch.source_mask.tolist() == [[True, True, False, False], [True] * 4]
     assert batch.target_mask.tolist() == [[True, True, True, False], [True] * 4]
-    assert batch.sentence.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert batch.target_tokens == 7 and batch.source.dtype == batch.target.dtype == torch.int64
     assert batch.to("cpu").target.equal(batch.target)
 

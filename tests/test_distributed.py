@@ -11,6 +11,7 @@ from typing import Any
 import postgres
 import pytest
 import torch
+from parts import reduced_apart
 
 from ablations import presets, records
 from core import run_folder
@@ -19,8 +20,8 @@ from core.diffusion.draws import Draws
 from core.distributed import Ranks
 from core.evaluator import new_network
 from core.methods import method_for
+from core.step import reduced, take_part
 from core.text.materials import prepare
-from core.training import take_part
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -47,18 +48,15 @@ def test_shares_add_up_to_the_loss_and_gradient_of_the_whole_batch(size: int, ch
     if isinstance(draws, Draws):
         draws = Draws(draws.t, draws.eps, True)
 
-    def loss_of(ranks: Ranks) -> float:
-        """The loss of a rank's part; its gradients are added to those of the model."""
-        part, drawn, reduction = take_part(ranks, batch, draws)
-        loss = reduction.loss(method.loss(model, part, drawn).terms)
-        loss.backward()
-        return float(loss.detach())
-
-    whole = loss_of(Ranks())
+    whole = reduced(method.loss(model, batch, draws))
+    whole.backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    found = [loss_of(Ranks(rank, size)) for rank in range(size)]
-    assert sum(found) == pytest.approx(whole, rel=1e-5)
+    found = torch.stack(
+        reduced_apart([method.loss(model, *take_part(Ranks(rank, size), batch, draws)) for rank in range(size)])
+    ).sum()
+    found.backward()
+    assert found.item() == pytest.approx(whole.item(), rel=1e-5)
     assert wanted
     for name, p in model.named_parameters():
         if name in wanted:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from parts import reduced_apart
 from torch import Tensor, nn
 
 from ablations import presets, records
@@ -19,13 +20,14 @@ from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.diffusion.draws import Draws, training_draws
 from core.distributed import Ranks
 from core.errors import UserError
-from core.methods.method import Loss, Method, OnStep, Reduction, Term, count_sentences
+from core.methods.method import Loss, Method, OnStep, Term
 from core.options import MethodOptions, added
 from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
+from core.step import reduced, take_part
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, Loop, Outcome, Stop, best_path, never, take_part, train
+from core.training import Job, Loop, Outcome, Stop, best_path, never, train
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -83,7 +85,7 @@ class Adaptive(Method[Network]):
         z = nn.functional.embedding(batch.target, network.table)
         error = (z - draws.eps * network.hardness[draws.t, None, None]).square().mean(-1)
         token = batch.real(error)
-        return Loss({"error": Term(token), "sentence": Term(error.mean(1), count_sentences, 0.3)}, lambda: {"e": token})
+        return Loss({"error": Term(token), "sentence": Term(error.mean(1), None, 0.3)}, lambda: {"e": Term(token)})
 
     def adapt(self, network: Network, batch: Batch, draws: Draws, loss: Loss) -> None:
         count = torch.bincount(draws.t, minlength=STEPS)
@@ -288,28 +290,32 @@ def terms(batch: Batch) -> dict[str, Term]:
     lengths = batch.target_mask.sum(1)
     values = torch.randn(100, generator=generator(CPU, "values"), dtype=torch.float64)
     token = torch.cat([values[:n] * n for n in lengths.tolist()])
-    return {"token": Term(token), "sentence": Term(values[lengths], count_sentences, 0.3)}
+    return {"token": Term(token), "sentence": Term(values[lengths], None, 0.3)}
 
 
 def test_the_loss_of_a_whole_batch_is_the_weighted_sum_of_means() -> None:
     batch = rows_of([3, 9, 4])
     made = terms(batch)
     expected = made["token"].values.mean() + 0.3 * made["sentence"].values.mean()
-    torch.testing.assert_close(Reduction(batch, batch).loss(made), expected)
+    torch.testing.assert_close(reduced(loss_of(made)), expected)
+
+
+def loss_of(made: dict[str, Term]) -> Loss:
+    return Loss(made, dict)
 
 
 @pytest.mark.parametrize("name", ["token", "sentence"])
 @pytest.mark.parametrize("size", [2, 3, 7])
 def test_losses_of_parts_add_up_to_that_of_the_whole(name: str, size: int) -> None:
     batch = rows_of([3, 9, 4, 7, 2])
-    whole = Reduction(batch, batch).loss({name: terms(batch)[name]})
+    whole = reduced(loss_of({name: terms(batch)[name]}))
     draws = Draws(torch.arange(5), torch.zeros(5, 9, 1), coin=False)
     found = []
     for rank in range(size):
-        part, drawn, reduction = take_part(Ranks(rank, size), batch, draws)
+        part, drawn = take_part(Ranks(rank, size), batch, draws)
         assert len(drawn.t) == len(part.target)
-        found.append(reduction.loss({name: terms(part)[name]}))
-    torch.testing.assert_close(torch.stack(found).sum(), whole)
+        found.append(loss_of({name: terms(part)[name]}))
+    torch.testing.assert_close(torch.stack(reduced_apart(found)).sum().double(), whole, atol=1e-6, rtol=1e-6)
     means = torch.stack([terms(rows_of([n]))[name].values.mean() for n in (3, 9, 4, 7, 2)])
     if name == "token":
         assert float((means.mean() - whole).abs()) > 0.01, "means of means would be wrong"

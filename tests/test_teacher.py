@@ -13,10 +13,11 @@ from core.config import RunConfig, with_values
 from core.methods import method_for
 from core.methods.autoregressive import token_losses
 from core.methods.autoregressive_options import Options
-from core.methods.method import Loss, NoDraws, Reduction
+from core.methods.method import Loss, NoDraws
 from core.networks import beam
 from core.networks.causal import CausalTransformer
 from core.sections import NetworkConfig
+from core.step import reduced
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.text.tokenizer import BOS, EOS, PAD
@@ -83,14 +84,14 @@ def test_the_loss_is_label_smoothed_cross_entropy_of_the_next_token() -> None:
     method, mean_nll = method_for(Options()), pytest.approx(float(torch.stack(plain).mean().detach()))
     made = method.loss(model, pairs, method.draw(model, pairs, 1, 0))
     torch.testing.assert_close(loss_of(made, pairs), torch.stack(smoothed).mean())
-    assert float(made.watched()["nll"].detach().mean()) == mean_nll
+    assert float(made.watched()["nll"].values.detach().mean()) == mean_nll
     with torch.no_grad():
         assert method.held_out(model, [pairs]) == {"val/nll": mean_nll}
 
 
 def loss_of(made: Loss, pairs: Batch) -> torch.Tensor:
     """The loss of a whole batch."""
-    return Reduction(pairs, pairs).loss(made.terms)
+    return reduced(made)
 
 
 @pytest.mark.parametrize("values", [{}, {"pre_norm": True, "learned_positions": False}], ids=["post-norm", "pre-norm"])

@@ -14,18 +14,20 @@ import pytest
 import torch
 
 from ablations import presets
-from core import checkpoints, run_folder, training
+from core import checkpoints, run_folder
 from core.config import RunConfig, with_values
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import predict, terms
 from core.evaluator import new_network
 from core.methods import method_for
-from core.methods.method import Reduction
+from core.optimizer import learning_rate
+from core.precision import autocast
 from core.sections import ObjectiveConfig, TrainingConfig
+from core.step import reduced
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, learning_rate, train
+from core.training import Job, train
 
 CPU = torch.device("cpu")
 
@@ -68,7 +70,7 @@ def test_learning_rate_warms_up_then_falls_with_the_root() -> None:
 
 def loss_of(chosen: RunConfig, model: Denoiser, batch: Batch, draws: Draws) -> torch.Tensor:
     """The loss of a batch, as a training step makes it."""
-    return Reduction(batch, batch).loss(method_for(chosen.method).loss(model, batch, draws).terms)
+    return reduced(method_for(chosen.method).loss(model, batch, draws))
 
 
 class Stop(Exception):
@@ -134,7 +136,7 @@ def test_every_parameter_learns_also_with_self_conditioning(precision: str, tmp_
     model = fresh(chosen)
     batch = BatchStream(prepare(chosen.data).train, 256, 1).at(0)
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
-    with training.autocast(chosen.training, CPU):
+    with autocast(chosen.training, CPU):
         loss_of(chosen, model, batch, dataclasses.replace(draws, coin=True)).backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert idle == []
@@ -234,10 +236,10 @@ def test_unreduced_terms_keep_their_shapes() -> None:
         chosen = config(token_loss=loss)
         objective = ObjectiveConfig(token_loss=loss, label_smoothing=0.1)
         parts = terms(model, predict(model, batch, draws), batch, objective)
-        assert {len(parts.mse), len(parts.token), len(parts.nll), len(parts.sentence)} == {batch.target_tokens}
+        assert {len(parts.mse), len(parts.token), len(parts.nll)} == {batch.target_tokens}
         assert len(parts.length) == len(batch.source)
         made = method_for(chosen.method).loss(model, batch, draws)
-        assert all(len(term.values) == term.count(batch) for term in made.terms.values())
+        assert all(len(term.values) == int(term.count()) for term in made.terms.values())
         assert made.watched().keys() == {"mse", "token", "nll", "length"}
         assert loss_of(chosen, model, batch, draws).ndim == 0
     assert float(parts.token.abs().sum()) == 0.0

@@ -57,8 +57,8 @@ class WordByWord(Method[Table]):
 
     def loss(self, network: Table, batch: Batch, draws: NoDraws) -> Loss:
         """Mean label-smoothed cross-entropy of all target tokens."""
-        nll = token_losses(network, batch, self.options.label_smoothing)
-        return Loss({"token": Term(nll)}, lambda: {"nll": nll})
+        token = Term(token_losses(network, batch, self.options.label_smoothing), batch.counted(batch.target_mask))
+        return Loss({"token": token}, lambda: {"nll": token})
 
     def held_out(self, network: Table, batches: Iterable[Batch]) -> dict[str, float]:
         """Mean -log p per target token."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.diffusion.time_samplers import TimeSampler, uniform
 from core.randomness import generator
+from core.text.shapes import filled
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Draws:
     def rows(self, rows: slice) -> Self:
         """The draws of some sentences; the coin is the batch's."""
         return type(self)(self.t[rows], self.eps[rows], self.coin)
+
+    def filled(self, rows: int, length: int) -> Self:
+        """The draws of a batch filled up to a shape."""
+        return type(self)(filled(self.t, rows), filled(self.eps, rows, length), self.coin)
 
 
 def training_draws(

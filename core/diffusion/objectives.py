@@ -30,17 +30,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Terms:
-    """Unreduced terms. mse, token, nll: per real target token [N]; length: per sentence [B].
+    """Unreduced terms. mse, token, nll: per target token, as batch.real lists them [N]; length: per sentence [B].
 
     mse is a mean over dimensions; token is label-smoothed and what is trained on; nll is that of the same logits,
-    unsmoothed. sentence [N] tells which sentence (and so which t) a token belongs to.
+    unsmoothed.
     """
 
     mse: Tensor
     token: Tensor
     nll: Tensor
     length: Tensor
-    sentence: Tensor
 
 
 TokenPoint = Callable[[Tensor, Tensor], Tensor | None]
@@ -84,4 +83,4 @@ def terms(model: Denoiser, prediction: Prediction, batch: Batch, config: Objecti
     token, nll = (torch.zeros_like(mse),) * 2 if point is None else token_terms(model, point, y, config.label_smoothing)
     target = model.length_target(batch.source_mask.sum(1), batch.target_mask.sum(1))
     length = functional.cross_entropy(prediction.length_logits.float(), target, reduction="none")
-    return Terms(mse, token, nll, length, batch.sentence)
+    return Terms(mse, token, nll, length)

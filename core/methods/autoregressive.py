@@ -32,7 +32,10 @@ class Autoregressive(Method[CausalTransformer]):
     def loss(self, network: CausalTransformer, batch: Batch, draws: NoDraws) -> Loss:
         """The mean label-smoothed cross-entropy; draws nothing but dropout."""
         token, nll = token_losses(network, batch, self.options.objective.label_smoothing)
-        return Loss({"token": Term(token, count_following)}, lambda: {"token": token, "nll": nll})
+        following = batch.counted(batch.target[:, 1:] != PAD)
+        return Loss(
+            {"token": Term(token, following)}, lambda: {"token": Term(token, following), "nll": Term(nll, following)}
+        )
 
     def held_out(self, network: CausalTransformer, batches: Iterable[Batch]) -> dict[str, float]:
         """-log p per target token (BOS not counted), in nats."""
@@ -64,12 +67,8 @@ def token_losses(network: CausalTransformer, batch: Batch, smoothing: float) -> 
     source = network.encode(batch.source, batch.source_mask)
     given, wanted = batch.target[:, :-1], batch.target[:, 1:]
     real = wanted != PAD
-    return token_terms(network, network.states(given, source)[real], wanted[real], smoothing)
-
-
-def count_following(batch: Batch) -> int:
-    """N - B: target tokens but BOS."""
-    return batch.target_tokens - len(batch.target)
+    states = network.states(given, source)
+    return token_terms(network, batch.pick(states, real), batch.pick(wanted, real), smoothing)
 
 
 METHOD = Autoregressive

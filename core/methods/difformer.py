@@ -22,7 +22,7 @@ from core.diffusion.process import ForwardProcess, Visited
 from core.diffusion.samplers import OnCall
 from core.diffusion.time_samplers import TIME_SAMPLERS
 from core.methods.difformer_options import Options
-from core.methods.method import Loss, Method, OnStep, ProbeText, Term, count_sentences
+from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.sections import DecodingConfig
 from core.text.batches import Batch
 
@@ -49,15 +49,14 @@ class Difformer(Method[Denoiser]):
     def loss(self, network: Denoiser, batch: Batch, draws: Draws) -> Loss:
         """L = mean(mse) + mean(token) + length_loss_factor * mean(length)."""
         config = self.options.objective
-        prediction = predict(network, batch, draws)
+        prediction, real = predict(network, batch, draws), batch.counted(batch.target_mask)
         made = terms(network, prediction, batch, config)
-
-        def watched() -> dict[str, Tensor]:
-            nll = errors(network, prediction, batch)[1]
-            return {"mse": made.mse, "token": made.token, "nll": nll, "length": made.length}
-
-        length = Term(made.length, count_sentences, config.length_loss_factor)
-        return Loss({"mse": Term(made.mse), "token": Term(made.token), "length": length}, watched)
+        found = {
+            "mse": Term(made.mse, real),
+            "token": Term(made.token, real),
+            "length": Term(made.length, batch.rows, config.length_loss_factor),
+        }
+        return Loss(found, lambda: found | {"nll": Term(errors(network, prediction, batch)[1], real)})
 
     def watch(self, network: Denoiser) -> dict[str, float]:
         """How far the types' embeddings stand apart."""

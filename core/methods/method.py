@@ -6,10 +6,11 @@ a buffer of the network, so checkpoints carry it and a resumed run goes on from 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from core.candidates import Candidates, Choice
@@ -29,6 +30,9 @@ class Draws(Protocol):
     def rows(self, rows: slice) -> Self:
         """The draws of some rows alone."""
 
+    def filled(self, rows: int, length: int) -> Self:
+        """The draws of a batch filled up to so many rows, and target positions (core/text/shapes.py)."""
+
 
 @dataclass(frozen=True)
 class NoDraws:
@@ -38,24 +42,33 @@ class NoDraws:
         """The same."""
         return self
 
-
-def count_tokens(batch: Batch) -> int:
-    """N, the elements of a term with one for each target token."""
-    return batch.target_tokens
-
-
-def count_sentences(batch: Batch) -> int:
-    """B, the elements of a term with one for each sentence."""
-    return len(batch.target)
+    def filled(self, rows: int, length: int) -> Self:
+        """The same."""
+        return self
 
 
 @dataclass(frozen=True)
 class Term:
-    """One term of the objective, unreduced. count: how many elements it has for a batch; weight: of its mean."""
+    """One term of the objective, unreduced: values, and which of them count (mask, None = all).
+
+    weight: of its mean in the loss. In a batch of a fixed shape there are elements that do not count.
+    """
 
     values: Tensor
-    count: Callable[[Batch], int] = count_tokens
+    mask: Tensor | None = None
     weight: float = 1.0
+
+    def sum(self) -> Tensor:
+        """The sum of the elements that count."""
+        return (self.values if self.mask is None else torch.where(self.mask, self.values, 0.0)).sum()
+
+    def count(self) -> Tensor:
+        """How many they are."""
+        return self.values.new_full((), self.values.numel()) if self.mask is None else self.mask.sum()
+
+    def mean(self) -> Tensor:
+        """Their mean."""
+        return self.values.mean() if self.mask is None else self.sum() / self.count()
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ class Loss:
     unreduced; called only when a row is due, under no_grad. Drawn over training: mse, token, nll, length."""
 
     terms: Mapping[str, Term]
-    watched: Callable[[], dict[str, Tensor]]
+    watched: Callable[[], dict[str, Term]]
 
 
 OnStep = Callable[[float, Candidates], None]
@@ -118,7 +131,8 @@ class Method(ABC, Generic[N]):
 
     @abstractmethod
     def loss(self, network: N, batch: Batch, draws: Any) -> Loss:
-        """The terms of a batch. Pure: draws nothing but dropout, changes nothing."""
+        """The terms of a batch. Pure: draws nothing but dropout, changes nothing, and waits for no tensor's value (no
+        item, no nonzero), so that it may be captured."""
 
     def adapt(self, network: N, batch: Batch, draws: Any, loss: Loss) -> None:
         """After an update, under no_grad: bring buffers that learn from the terms up to date."""
@@ -179,26 +193,3 @@ class Method(ABC, Generic[N]):
         told each t, and of what the text is at each t of a decoding.
         """
         return {}
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """How the means of a part of a batch's rows are weighed in those of the whole batch. 1 for the whole.
-
-    share(mine, whole): the weight of a mean over `mine` of `whole` elements.
-    """
-
-    part: Batch
-    whole: Batch
-    share: Callable[[int, int], float] = field(default=lambda mine, whole: 1.0)
-
-    def loss(self, terms: Mapping[str, Term]) -> Tensor:
-        """Sum over terms of weight * mean; of several parts these sums add up to that of the whole."""
-        total: Tensor | None = None
-        for term in terms.values():
-            weight = term.weight * self.share(term.count(self.part), term.count(self.whole))
-            mean = term.values.mean()
-            value = mean if weight == 1.0 else weight * mean
-            total = value if total is None else total + value
-        assert total is not None, "a loss has terms"
-        return total

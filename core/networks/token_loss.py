@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.networks.compiling import compilable
 from core.networks.embedding import EmbeddingSpace
 from core.networks.kernels import log_normaliser
 
@@ -17,6 +18,7 @@ class Embeds(Protocol):
     def embedding(self) -> EmbeddingSpace: ...
 
 
+@compilable
 def token_terms(model: Embeds, z: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Label-smoothed cross-entropy and plain -log p(y | z), each [N], for z [N, d_e] and tokens y [N].
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.networks.compiling import compilable
 from core.networks.kernels import Dropout
 from core.sections import NetworkConfig
 
@@ -107,6 +108,7 @@ class Layer(nn.Module):
 class EncoderLayer(Layer):
     """Self-attention, feed-forward."""
 
+    @compilable
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, S, d], mask [B, 1, 1, S] -> [B, S, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
@@ -120,6 +122,7 @@ class DecoderLayer(Layer):
         super().__init__(config)
         self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
 
+    @compilable
     def forward(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
         """All positions, x [B C, L, d], masks for [B C, 1, L, L] and [B, 1, 1, S] -> [B C, L, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))

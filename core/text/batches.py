@@ -4,9 +4,11 @@ A source is its tokens and EOS, a target is BOS, its tokens and EOS. Which sente
 function of (seed, step) alone, so a run can be resumed, or looked at, at any step.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,24 +23,22 @@ from core.text.tokenizer import BOS, EOS, PAD, Tokenizer
 class Batch:
     """B sentence pairs. source [B, S], target [B, L]: int64, padded with PAD on the right.
 
-    positions: indices of the N real target tokens in the flattened [B * L]; sentence: the row of each, [N].
+    target_tokens: N, BOS and EOS included, padding not.
+    positions: indices of the N real target tokens in the flattened [B * L]. None in a batch of a fixed shape (`fill`):
+    nothing is picked out of it, and rows [B] says which of its rows are sentences.
     """
 
     source: Tensor
     target: Tensor
-    positions: Tensor
-    sentence: Tensor
+    target_tokens: int
+    positions: Tensor | None
+    rows: Tensor | None = None
 
     @staticmethod
     def padded(source: Tensor, target: Tensor) -> "Batch":
         """A batch of padded token ids."""
         positions = (target != PAD).flatten().nonzero().squeeze(1)
-        return Batch(source, target, positions, positions // target.shape[1])
-
-    @property
-    def target_tokens(self) -> int:
-        """N: target tokens, BOS and EOS included, padding not."""
-        return len(self.positions)
+        return Batch(source, target, len(positions), positions)
 
     @cached_property
     def source_mask(self) -> Tensor:
@@ -51,17 +51,33 @@ class Batch:
         return self.target != PAD
 
     def real(self, values: Tensor) -> Tensor:
-        """The values [B, L, ...] at real target tokens, [N, ...]; without waiting for the device."""
+        """The values [B, L, ...] at real target tokens, [N, ...]; without waiting for the device.
+
+        In a batch of a fixed shape those at all positions, [B L, ...]; `counted(target_mask)` says which are real.
+        """
         flat = values.flatten(0, 1)
-        return flat if len(flat) == len(self.positions) else flat[self.positions]
+        whole = self.positions is None or len(flat) == len(self.positions)
+        return flat if whole else flat[self.positions]
+
+    def pick(self, values: Tensor, mask: Tensor) -> Tensor:
+        """The values [B, L, ...] where a mask [B, L] is true, [n, ...]; in a batch of a fixed shape all, [B L, ...]."""
+        return values[mask] if self.positions is not None else values.flatten(0, 1)
+
+    def counted(self, mask: Tensor) -> Tensor | None:
+        """Which of the elements that `pick` gives for this mask [B, L] count: None = all; else bool [B L]."""
+        return None if self.rows is None else (mask & self.rows[:, None]).flatten()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device; to a GPU without waiting for it."""
         device = torch.device(device)
-        tensors = [self.source, self.target, self.positions, self.sentence]
-        if device.type == "cuda" and self.source.device.type == "cpu":
-            tensors = [tensor.pin_memory() for tensor in tensors]
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        pinned = device.type == "cuda" and self.source.device.type == "cpu"
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            return (value.pin_memory() if pinned else value).to(device, non_blocking=True)
+
+        return Batch(*(moved(getattr(self, each.name)) for each in dataclasses.fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
