@@ -111,7 +111,7 @@ class Execution:
             materials.tokenizer.save(folder / TOKENIZER)
         write.update(
             **provenance(device),
-            precision="bfloat16" if mixed_precision(config.training, device) else "float32",
+            precision="bfloat16" if mixed_precision(config, device) else "float32",
             data=materials.facts(),
             parameters=sum(p.numel() for p in network.parameters()),
             ranks=ranks.size,

@@ -45,7 +45,7 @@ class Evaluator:
 
     def validate(self, network: Any) -> dict[str, float]:
         """Losses and BLEU on the validation set's first sentences."""
-        losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config.training)
+        losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config)
         return losses | {"val/bleu": self.bleu(network, self.valid, self.method.validation)}
 
     def bleu(self, network: Any, split: Split, decoding: Any) -> float:

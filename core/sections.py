@@ -192,7 +192,10 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
     """Wall-clock seconds between resumable checkpoints (ours)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 autocast; auto = on a GPU that has it (released: 16 bit)."""
+    """Of training: bfloat16 autocast; auto = on a GPU that has it, and on a CPU that has it for models at least 256
+    wide (released: 16 bit)."""
+    decoding_precision: Literal["auto", "float32", "bfloat16"] = added("auto")
+    """The same of decoding, validation included (released: 16 bit)."""
 
 
 @dataclass(frozen=True)

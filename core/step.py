@@ -111,7 +111,7 @@ class Step:
 
     def work(self, batch: Batch, draws: Any) -> Update:
         """The work of the device alone, which can be captured."""
-        with autocast(self.config.training, self.device), compiled(self.compiling):
+        with autocast(self.config, self.device), compiled(self.compiling):
             made = self.method.loss(self.network, batch, draws)
             loss = reduced(made, self.ranks)
         loss.backward()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from core import checkpoints, model_folder
-from core.config import RunConfig, TrainingConfig
+from core.config import RunConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.errors import UserError
 from core.methods.method import Method
@@ -241,7 +241,7 @@ def finish(network: Any, job: Job, state: State) -> int:
     return len(paths)
 
 
-def held_out(network: Any, method: Method[Any], batches: list[Batch], config: TrainingConfig) -> dict[str, float]:
+def held_out(network: Any, method: Method[Any], batches: list[Batch], config: RunConfig) -> dict[str, float]:
     """Losses on held-out text, in the precision of training."""
     device = next(network.parameters()).device
     with torch.no_grad(), autocast(config, device):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.checks import LEAST_PRESERVING
-from core.diffusion.decoding import candidate_lengths, candidates, read_out
+from core.diffusion import decoding as decoding_of
+from core.diffusion.decoding import alike, candidate_lengths, candidates, read_out
 from core.diffusion.denoiser import Denoiser, Memory, timestep_embedding
 from core.diffusion.probes import embedding_spread, nearest_types
 from core.diffusion.process import Visited
@@ -18,6 +19,7 @@ from core.networks.transformer import CrossAttention
 from core.options import replaced
 from core.sections import DecodingConfig, DiffusionConfig
 from core.text.batches import Batch
+from core.text.tokenizer import PAD
 
 SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "encoder_layers": 1, "decoder_layers": 1}
 
@@ -65,6 +67,26 @@ def test_encoder_and_keys_run_once_for_all_steps_and_candidates(monkeypatch: pyt
     decoding = DecodingConfig(length_candidates=3, noise_candidates=2)
     candidates(model(), visited(decoding), batch(), decoding, 1)
     assert calls == {"encode": 1, "memory": 1, "denoise": 15}
+
+
+@pytest.mark.parametrize("decoding", [DecodingConfig(), DecodingConfig(length_candidates=3, noise_candidates=2)])
+def test_parts_of_one_length_decode_as_the_whole_batch(
+    decoding: DecodingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [torch.randint(4, 30, (n,)) for n in (3, 30, 9, 4, 25, 12, 3, 18)]
+    source = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+    many, network = Batch.padded(source, source), model()
+    network.predicted_lengths = lambda memory: memory.lengths  # type: ignore[method-assign]
+    found = {}
+    for tokens in (10**6, 60):
+        monkeypatch.setattr(decoding_of, "PART_TOKENS", tokens)
+        found[tokens] = candidates(network, visited(decoding), many, decoding, 1)
+    memory = network.encode(many.source, many.source_mask)
+    parts = alike(memory, found[60].mask)
+    assert len(parts) >= 3 and sum(len(part.mask) for part in parts) == len(found[60].mask)
+    assert sum(part.mask.numel() for part in parts) < 0.75 * found[60].mask.numel()
+    assert found[60].ids() == found[10**6].ids()
+    torch.testing.assert_close(found[60].score, found[10**6].score)
 
 
 OPTIONS = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.process import ForwardProcess
-from core.networks.kernels import Dropout, log_normaliser, random_int16
+from core.networks.kernels import Dropout, attention, log_normaliser, most_likely, random_int16
 from core.networks.token_loss import token_terms
 from core.networks.transformer import CrossAttention
 from core.sections import DiffusionConfig, LatentConfig, NetworkConfig
@@ -25,6 +25,39 @@ def test_log_normaliser_and_its_gradients(rows: int, types: int, scale: float) -
     torch.testing.assert_close(ours, theirs)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@given(
+    rows=st.integers(1, 3),
+    queries=st.integers(1, 20),
+    keys=st.integers(1, 40),
+    masked=st.sampled_from(["no", "keys", "each"]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_attention_and_its_gradients(rows: int, queries: int, keys: int, masked: str, dtype: torch.dtype) -> None:
+    q, k, v = (torch.randn(rows, 2, n, 8).to(dtype).requires_grad_() for n in (queries, keys, keys))
+    mask = None
+    if masked != "no":
+        mask = torch.rand(rows, 1, queries if masked == "each" else 1, keys) > 0.4
+        mask[..., 0] = True
+    weight = torch.randn(rows, 2, queries, 8)
+    ours = attention(q, k, v, mask)
+    found = torch.autograd.grad((ours.float() * weight).sum(), (q, k, v))
+    wide = [part.detach().float().requires_grad_() for part in (q, k, v)]
+    theirs = torch.nn.functional.scaled_dot_product_attention(wide[0], wide[1], wide[2], attn_mask=mask)
+    expected = torch.autograd.grad((theirs * weight).sum(), wide)
+    rtol, atol = (1e-4, 1e-5) if dtype == torch.float32 else (0.05, 0.06)
+    for one, other in zip((ours, *found), (theirs, *expected), strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 512, 1100])
+def test_the_most_likely_type_and_its_log_probability(rows: int) -> None:
+    z, table = torch.randn(rows, 6), torch.randn(40, 6)
+    tokens, log_p = most_likely(z, table)
+    expected, where = (z @ table.T).log_softmax(-1).max(-1)
+    assert tokens.equal(where)
+    torch.testing.assert_close(log_p, expected)
 
 
 def test_token_terms_are_label_smoothed_cross_entropy() -> None:

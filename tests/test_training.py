@@ -136,7 +136,7 @@ def test_every_parameter_learns_also_with_self_conditioning(precision: str, tmp_
     model = fresh(chosen)
     batch = BatchStream(prepare(chosen.data).train, 256, 1).at(0)
     draws = training_draws(1, 0, (*batch.target.shape, 16), 2000, CPU)
-    with autocast(chosen.training, CPU):
+    with autocast(chosen, CPU):
         loss_of(chosen, model, batch, dataclasses.replace(draws, coin=True)).backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert idle == []

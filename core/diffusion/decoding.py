@@ -1,6 +1,7 @@
 """Decoding by an embedding diffusion: lengths of the candidates, the network as a sampler sees it, reading out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,9 +10,14 @@ from core.candidates import Candidates
 from core.diffusion.denoiser import Denoiser, Memory
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
+from core.networks.kernels import most_likely
 from core.randomness import generator
 from core.sections import DecodingConfig
-from core.text.batches import Batch
+from core.text.batches import Batch, packed
+from core.text.tokenizer import PAD
+
+PART_TOKENS = 512
+"""Target positions of a part of a batch whose sentences have about one length."""
 
 
 def candidate_lengths(model: Denoiser, memory: Memory, config: DecodingConfig) -> Tensor:
@@ -27,22 +33,58 @@ def length_mask(lengths: Tensor, longest: int) -> Tensor:
 
 
 def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConfig) -> Denoise:
-    """The network as the sampler sees it: fixed t and clamping applied."""
+    """The network as the sampler sees it: fixed t and clamping applied. z_0_hat is 0 at padding."""
+    parts = alike(memory, mask)
 
     def denoise(z_t: Tensor, t: int, z_0_prev: Tensor | None) -> Tensor:
         told = t if config.fixed_t is None else config.fixed_t * model.process.steps
         time = torch.full((1,), told * model.time_scale, device=z_t.device, dtype=torch.float32)
-        z_0_hat = model.denoise(z_t, time, mask, memory, z_0_prev)
-        return model.embedding(model.embedding.logits(z_0_hat).argmax(-1)) if config.clamping else z_0_hat
+        z_0_hat = torch.zeros_like(z_t)
+        for part in parts:
+            at = part.rows, slice(part.mask.shape[1])
+            previous = None if z_0_prev is None else z_0_prev[at]
+            found = model.denoise(z_t[at], time, part.mask, part.memory, previous)
+            z_0_hat[at] = model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
+        return z_0_hat
 
     return denoise
 
 
+@dataclass(frozen=True)
+class Part:
+    """Candidates of some sentences of a batch. rows: theirs, [n C] (slice = all); mask: [n C, longest of them]."""
+
+    rows: Tensor | slice
+    mask: Tensor
+    memory: Memory
+
+
+def alike(memory: Memory, mask: Tensor) -> list[Part]:
+    """The sentences of a batch in parts of about one length, so that little is computed at padding; mask: [B C, L].
+
+    On a CPU alone: a GPU has enough room for the padding, and would wait for each part.
+    """
+    B = len(memory.lengths)
+    C = len(mask) // B
+    longest = mask.view(B, C, -1).sum(-1).amax(1)
+    if mask.device.type != "cpu":
+        return [Part(slice(None), mask, memory)]
+    order = torch.argsort(longest, stable=True)
+    cuts = packed([C * longest[order].numpy()], PART_TOKENS)
+    if len(cuts) == 1:
+        return [Part(slice(None), mask, memory)]
+    parts = []
+    for sentences in torch.tensor_split(order, cuts[1:]):
+        rows = (sentences[:, None] * C + torch.arange(C)).flatten()
+        parts.append(Part(rows, mask[rows, : int(longest[sentences].max())], memory.rows(sentences)))
+    return parts
+
+
 def read_out(model: Denoiser, z_0_hat: Tensor, mask: Tensor) -> Candidates:
-    """Most likely tokens of z_0_hat [B C, L, d_e] and their mean log-probability."""
-    logits = model.embedding.logits(z_0_hat).float()
-    best, tokens = logits.max(-1)
-    log_p = (best - logits.logsumexp(-1)) * mask
+    """Most likely tokens of z_0_hat [B C, L, d_e] and their mean log-probability; PAD at padding."""
+    tokens = torch.full(mask.shape, PAD, device=mask.device)
+    log_p = torch.zeros(mask.shape, device=mask.device)
+    tokens[mask], log_p[mask] = most_likely(z_0_hat[mask].float(), model.embedding.output())
     return Candidates(tokens, mask, log_p.sum(1) / mask.sum(1))
 
 

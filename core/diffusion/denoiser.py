@@ -31,6 +31,13 @@ class Memory:
     length_logits: Tensor
     encoded: Tensor
 
+    def rows(self, rows: Tensor) -> Self:
+        """The memory of some sentences alone, no longer than they are."""
+        longest = int(self.lengths[rows].max())
+        layers = tuple((k[rows, :, :longest], v[rows, :, :longest]) for k, v in self.layers)
+        mask, encoded = self.mask[rows, :, :, :longest], self.encoded[rows, :longest]
+        return type(self)(layers, mask, self.lengths[rows], self.length_logits[rows], encoded)
+
     def detach(self) -> Self:
         """The same, cut off from the graph."""
         layers = tuple((k.detach(), v.detach()) for k, v in self.layers)
@@ -93,6 +100,8 @@ class Denoiser(EncoderDecoder):
             return self.decoder_in(z_t)
         if self.latent.self_conditioning_before_projection:
             return self.decoder_in(self.dropout(_join(self.self_condition, z_t, z_0_prev)))
+        if z_0_prev is not None and isinstance(self.decoder_in, nn.Linear) and not torch.is_grad_enabled():
+            return self.dropout(_join_projected(self.self_condition, self.decoder_in, z_t, z_0_prev))
         previous = None if z_0_prev is None else self.decoder_in(z_0_prev)
         return self.dropout(_join(self.self_condition, self.decoder_in(z_t), previous))
 
@@ -117,6 +126,17 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
 
 def _projection(dim: int, out: int) -> nn.Module:
     return nn.Identity() if dim == out else nn.Linear(dim, out, bias=False)
+
+
+def _join_projected(mlp: nn.Sequential, projection: nn.Linear, a: Tensor, b: Tensor) -> Tensor:
+    """mlp([W a; W b]) with the projection W multiplied into the first matrix: one product of d_e instead of d columns.
+
+    For decoding alone, where it is a tenth less to compute; gradients of W are cheaper the other way.
+    """
+    first, W = mlp[0], projection.weight
+    assert isinstance(first, nn.Linear)
+    joined = torch.cat([part @ W for part in first.weight.split(len(W), 1)], 1)
+    return mlp[2](mlp[1](functional.linear(torch.cat([a, b], -1), joined, first.bias)))
 
 
 def _join(mlp: nn.Sequential, a: Tensor, b: Tensor | None) -> Tensor:

@@ -51,12 +51,14 @@ class Difformer(Method[Denoiser]):
         config = self.options.objective
         prediction, real = predict(network, batch, draws), batch.counted(batch.target_mask)
         made = terms(network, prediction, batch, config)
-        found = {
-            "mse": Term(made.mse, real),
-            "token": Term(made.token, real),
-            "length": Term(made.length, batch.rows, config.length_loss_factor),
-        }
-        return Loss(found, lambda: found | {"nll": Term(errors(network, prediction, batch)[1], real)})
+        mse, token = Term(made.mse, real), Term(made.token, real)
+        length = Term(made.length, batch.rows, config.length_loss_factor)
+
+        def watched() -> dict[str, Term]:
+            nll = Term(errors(network, prediction, batch)[1], real)
+            return {"mse": mse, "token": token, "nll": nll, "length": length}
+
+        return Loss({"mse": mse, "token": token, "length": length}, watched)
 
     def watch(self, network: Denoiser) -> dict[str, float]:
         """How far the types' embeddings stand apart."""

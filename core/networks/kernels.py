@@ -1,14 +1,21 @@
-"""Two operations written out because torch's general ones take several times longer on a CPU.
+"""Operations written out because torch's general ones take several times longer on a CPU.
 
-`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `Dropout` draws 16 random
-bits an element. Both are checked against torch's own in the tests; on a GPU dropout is torch's.
+`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `attention` pads keys to a
+multiple of what the processor takes at a time: over fewer numbers torch's softmax goes one by one. `Dropout` draws 16
+random bits an element. All are checked against torch's own in the tests; on a GPU attention and dropout are torch's.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+VECTOR = 16
+"""Numbers that the processor takes at a time (AVX-512: 16 float32)."""
+PIECE = 512
+"""Rows of logits made at a time."""
 
 
 class _LogNormaliser(torch.autograd.Function):
@@ -35,6 +42,41 @@ class _LogNormaliser(torch.autograd.Function):
 def log_normaliser(z: Tensor, table: Tensor) -> Tensor:
     """log sum_v exp(z E_v), [N], for z [N, d_e] and table [V, d_e]; can be differentiated once."""
     return _LogNormaliser.apply(z, table)
+
+
+def most_likely(z: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """The type of the highest logit z E^T and its log-probability, both [N], for z [N, d_e]; not to be differentiated.
+
+    In pieces, so that the logits of one stay in the processor's cache.
+    """
+    found = []
+    for piece in z.split(PIECE if z.device.type == "cpu" else max(len(z), 1)):
+        top, tokens = (logits := piece @ table.T).max(-1)
+        found.append((tokens, -logits.sub_(top[:, None]).exp_().sum(-1).log()))
+    tokens, log_p = zip(*found, strict=True)
+    return torch.cat(tokens), torch.cat(log_p)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v over the keys where the mask is true, [B, heads, L, d].
+
+    q: [B, heads, L, d]; k, v: [B, heads, S, d]; mask: broadcastable to [B, heads, L, S], None = all keys.
+    """
+    S = k.shape[2]
+    if q.device.type != "cpu" or q.shape[2] == 1 or (S >= VECTOR and q.dtype == torch.float32):
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    missing = -S % VECTOR
+    k, v = functional.pad(k, (0, 0, 0, missing)), functional.pad(v, (0, 0, 0, missing))
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None or missing:
+        shape = (1, 1, 1, S) if mask is None else mask.shape
+        bias = scores.new_full((*shape[:-1], S + missing), -math.inf)
+        if mask is None:
+            bias[..., :S] = 0.0
+        else:
+            bias[..., :S].masked_fill_(mask, 0.0)
+        scores = scores + bias
+    return scores.softmax(-1) @ v
 
 
 class Dropout(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks.compiling import compilable
-from core.networks.kernels import Dropout
+from core.networks.kernels import Dropout, attention
 from core.sections import NetworkConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """What queries [B, heads, L, d / heads] find among keys and values [B, heads, S, d / heads], [B, L, d]."""
-        found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        found = attention(q, k, v, mask)
         return self.out(found.transpose(1, 2).flatten(2))
 
 
@@ -83,7 +83,7 @@ class CrossAttention(nn.Module):
         BC, L, d = x.shape
         B = len(memory[0])
         q = self.q(x).view(B, BC // B * L, self.heads, d // self.heads).transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(q, *memory, attn_mask=mask)
+        mixed = attention(q, *memory, mask)
         return self.out(mixed.transpose(1, 2).reshape(BC, L, d))
 
 
