@@ -40,7 +40,8 @@ READS_dashboard := $(READS_report) STORAGE
 READS_test := JOBS ARGS
 READS_test-slow := $(READS_test)
 READS_bench := ARGS
-COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test test-slow lint bench clean
+READS_bench-gpu := ARGS
+COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test test-slow lint bench bench-gpu clean
 SETTINGS := $(sort $(foreach command,$(COMMANDS),$(READS_$(command)))) PYTHON VENV PY TORCH_INDEX PIP_ARGS
 ELSEWHERE := OMP_% WANDB_% CUDA_% PIP_INDEX_URL PYTHON% SWEEP_STORAGE %_PROXY %_proxy MPLBACKEND MAKE% SHELL -%
 
@@ -88,6 +89,7 @@ help:
 ##   make test-slow  run those
 ##   make lint       check style and types (ruff, mypy, shellcheck where it is installed)
 ##   make bench      measure training tokens and decoding sentences per second, and what records and tracking cost
+##   make bench-gpu  measure what a GPU makes of them: eager, captured, compiled; several runs at once; eight minutes
 ##   make setup      install into .venv what the others need (they call it themselves; nothing to do takes no time)
 ##   make clean      remove figures/, caches and build leftovers; runs/, results/, wandb/ and .venv are never touched
 ##   make help       print this
@@ -188,7 +190,10 @@ lint: setup
 
 bench: setup
 	"$(PY)" -m core.bench $(ARGS)
-	"$(PY)" -m sweeps.tracking_cost $(filter --json,$(ARGS))
+	"$(PY)" -m sweeps.tracking_cost
+
+bench-gpu: setup
+	"$(PY)" -m core.bench --device cuda $(ARGS)
 
 clean:
 	rm -rf figures .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

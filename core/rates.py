@@ -13,18 +13,20 @@ import torch
 
 from core.config import RunConfig, with_values
 from core.methods import method_for
+from core.precision import autocast
 from core.text.batches import Batch, BatchStream, Encoded, Ragged, decode_batches
 from core.text.tokenizer import BOS, EOS
 from core.training import Job, Loop
 
 MEAN_LENGTH = 14
+PRECISIONS = ("float32", "bfloat16")
 WARM = 2
 """Updates before the clock starts."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A size to measure. released: target tokens and sentences per CPU-second of the released implementation."""
+    """A size to measure."""
 
     name: str
     options: Mapping[str, Any]
@@ -32,11 +34,10 @@ class Size:
     batch_tokens: int
     updates: int
     sentences: int
-    released: tuple[float, float]
 
 
 SIZES = (
-    Size("128-wide, 2+2", {}, 8000, 1024, 10, 200, (2650, 50)),
+    Size("128-wide, 2+2", {}, 8000, 1024, 10, 200),
     Size(
         "512-wide, 6+6 (IWSLT14)",
         dict(model_dim=512, latent_dim=128, ffn_dim=1024, encoder_layers=6, decoder_layers=6),
@@ -44,7 +45,19 @@ SIZES = (
         1024,
         2,
         24,
-        (240, 4.1),
+    ),
+)
+
+
+GPU_SIZES = (
+    Size("512-wide, 6+6 (IWSLT14)", {**SIZES[1].options, "dropout": 0.3}, 10000, 8192, 0, 0),
+    Size(
+        "512-wide, 4+4 (preset gpu)",
+        {**SIZES[1].options, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3},
+        8000,
+        8192,
+        0,
+        0,
     ),
 )
 
@@ -58,9 +71,9 @@ def random_text(vocab: int, sentences: int) -> Encoded:
     return Encoded(Ragged.of(sources), Ragged.of(targets), np.arange(sentences))
 
 
-def training_rate(size: Size) -> float:
+def training_rate(size: Size, precision: str = "float32") -> float:
     """Target tokens (padding not counted) per CPU-second, through the very loop that trains."""
-    config = with_values(RunConfig(), size.options)
+    config = with_values(RunConfig(), {**size.options, "precision": precision})
     method = method_for(config.method)
     network = method.build(size.vocab, 128).train()
     stream = BatchStream(random_text(size.vocab, 4000), size.batch_tokens, 1)
@@ -77,15 +90,18 @@ def training_rate(size: Size) -> float:
     return tokens / spent
 
 
-def decoding_rate(size: Size, early_stop: int) -> float:
+@torch.no_grad()
+def decoding_rate(size: Size, precision: str = "float32", early_stop: int = 0) -> float:
     """Sentences per CPU-second, 20 steps, one candidate, lengths as of the references."""
-    method = method_for(with_values(RunConfig(), {**size.options, "early_stop": early_stop}).method)
+    config = with_values(RunConfig(), {**size.options, "early_stop": early_stop, "decoding_precision": precision})
+    method = method_for(config.method)
     network = method.build(size.vocab, 128).eval()
     batches = [batch for _, batch in decode_batches(random_text(size.vocab, size.sentences), 2048)]
     started = time.process_time()
-    for batch in batches:
-        write_true_lengths(network, batch)
-        method.decode(network, batch, method.options.decoding, 1)
+    with autocast(config, torch.device("cpu"), decoding=True):
+        for batch in batches:
+            write_true_lengths(network, batch)
+            method.decode(network, batch, method.options.decoding, 1)
     return size.sentences / (time.process_time() - started)
 
 
@@ -94,9 +110,9 @@ def write_true_lengths(network: Any, batch: Batch) -> None:
     network.predicted_lengths = lambda source: batch.target_mask.sum(1)
 
 
-def matrix_speed() -> float:
-    """GFLOP/s of a float32 matrix product on one thread."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+def matrix_speed(precision: str = "float32") -> float:
+    """GFLOP/s of a matrix product on one thread."""
+    a, b = (torch.randn(1024, 1024).to(getattr(torch, precision)) for _ in range(2))
     times = []
     for _ in range(12):
         started = time.process_time()

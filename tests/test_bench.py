@@ -1,8 +1,14 @@
-"""What `make bench` decodes is as long as it says."""
+"""What `make bench` decodes is as long as it says; the measurements on a GPU run through, here on a CPU."""
 
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 
-from core import rates
+from ablations import presets
+from core import gpu_bench, rates
 from core.config import RunConfig, with_values
 from core.methods import method_for
 from core.text.batches import decode_batches
@@ -21,3 +27,26 @@ def test_an_untrained_network_writes_as_many_tokens_as_the_references_have() -> 
         assert torch.equal(found.mask.sum(1), batch.target_mask.sum(1))
         lengths += found.mask.sum(1).tolist()
     assert len(lengths) == 40 and 12 < sum(lengths) / 40 < 16
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_a_gpu_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = rates.Size("small", {**SIZE, "model_dim": 32, "ffn_dim": 32}, 100, 64, 0, 0)
+    gpu_bench.run(torch.device("cpu"), tmp_path / "found.json", (size,), quick=True)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert not [row for row in found["rows"] if "failed" in row]
+    by = {
+        what: [row for row in found["rows"] if row["what"] == what] for what in {row["what"] for row in found["rows"]}
+    }
+    assert by.keys() == {"equal to eager", "training", "resumed", "decoding", "workers"}
+    assert by["equal to eager"][0]["largest_relative_difference"] == 0 and by["resumed"][0]["same_bits"]
+    assert {row["mode"] for row in by["training"]} == {"eager", "graph"}
+    assert all(row["tflops"] > 0 and row["share_of_peak"] > 0 for row in by["training"])
+    assert len(capsys.readouterr().out.splitlines()) == len(found["rows"]) + 1
+
+
+def test_the_sizes_measured_are_those_of_the_presets() -> None:
+    for size, preset in zip(rates.GPU_SIZES, ("iwslt14", "gpu"), strict=True):
+        values = presets.get(preset).values
+        assert size.options.items() <= values.items() | {("encoder_layers", 4)}, preset
+        assert size.batch_tokens == values["batch_tokens"]

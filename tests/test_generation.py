@@ -129,6 +129,16 @@ def test_every_option_of_the_sampler_decodes(decoding: DecodingConfig) -> None:
     assert bool(torch.isfinite(found.score).all())
 
 
+@pytest.mark.parametrize("decoding", [DecodingConfig(clamping=True), DecodingConfig(noise_candidates=2)], ids=str)
+def test_a_decoding_in_bfloat16_is_near_that_in_float32(decoding: DecodingConfig) -> None:
+    network = model()
+    plain = candidates(network, visited(decoding), batch(), decoding, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = candidates(network, visited(decoding), batch(), decoding, 1)
+    assert found.score.dtype == torch.float32
+    torch.testing.assert_close(found.score, plain.score, rtol=0.05, atol=0.05)
+
+
 def test_clamped_predictions_are_embeddings() -> None:
     network, decoding = model(), DecodingConfig(clamping=True, decoding_steps=3, early_stop=0)
     seen: list[torch.Tensor] = []

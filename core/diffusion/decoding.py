@@ -44,7 +44,9 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
             at = part.rows, slice(part.mask.shape[1])
             previous = None if z_0_prev is None else z_0_prev[at]
             found = model.denoise(z_t[at], time, part.mask, part.memory, previous)
-            z_0_hat[at] = model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
+            if config.clamping:
+                found = model.embedding(model.embedding.logits(found).argmax(-1))
+            z_0_hat[at] = found.to(z_0_hat.dtype)
         return z_0_hat
 
     return denoise
@@ -84,7 +86,7 @@ def read_out(model: Denoiser, z_0_hat: Tensor, mask: Tensor) -> Candidates:
     """Most likely tokens of z_0_hat [B C, L, d_e] and their mean log-probability; PAD at padding."""
     tokens = torch.full(mask.shape, PAD, device=mask.device)
     log_p = torch.zeros(mask.shape, device=mask.device)
-    tokens[mask], log_p[mask] = most_likely(z_0_hat[mask].float(), model.embedding.output())
+    tokens[mask], log_p[mask] = most_likely(z_0_hat[mask], model.embedding.output())
     return Candidates(tokens, mask, log_p.sum(1) / mask.sum(1))
 
 

@@ -47,12 +47,13 @@ def log_normaliser(z: Tensor, table: Tensor) -> Tensor:
 def most_likely(z: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """The type of the highest logit z E^T and its log-probability, both [N], for z [N, d_e]; not to be differentiated.
 
-    In pieces, so that the logits of one stay in the processor's cache.
+    In float32, and in pieces, so that the logits of one stay in the processor's cache.
     """
     found = []
-    for piece in z.split(PIECE if z.device.type == "cpu" else max(len(z), 1)):
-        top, tokens = (logits := piece @ table.T).max(-1)
-        found.append((tokens, -logits.sub_(top[:, None]).exp_().sum(-1).log()))
+    with torch.autocast(z.device.type, enabled=False):
+        for piece in z.float().split(PIECE if z.device.type == "cpu" else max(len(z), 1)):
+            top, tokens = (logits := piece @ table.T).max(-1)
+            found.append((tokens, -logits.sub_(top[:, None]).exp_().sum(-1).log()))
     tokens, log_p = zip(*found, strict=True)
     return torch.cat(tokens), torch.cat(log_p)
 

@@ -1,0 +1,65 @@
+"""The measurements on a GPU, one after the other, each printed as it comes: `python -m core.bench --device cuda`."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import gpu_rates
+from core.gpu_rates import Row
+from core.rates import GPU_SIZES, Size
+from core.step_modes import Mode
+
+MODES: tuple[Mode, ...] = ("eager", "graph", "compiled")
+
+
+def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """What is measured, by its heading; what matters most comes first."""
+    tokens = (64,) if quick else (8192, 1024, 32768)
+    updates, sentences = (2, 8) if quick else (40, 8192)
+    modes = MODES[:2] if quick else MODES
+    for size in sizes:
+        yield from (("equal to eager", partial(gpu_rates.equality, size, mode, device)) for mode in modes[1:])
+        for count in tokens:
+            yield from (("training", partial(gpu_rates.training, size, count, mode, device, updates)) for mode in modes)
+        yield "resumed", partial(gpu_rates.resuming, size, "graph", device)
+    for count in (64,) if quick else (4096, 32768):
+        for precision in ("bfloat16", "float32"):
+            yield "decoding", partial(gpu_rates.decoding, sizes[0], count, precision, device, sentences)
+    for workers in (1, 2) if quick else (1, 4, 8):
+        yield "workers", partial(gpu_rates.together, sizes[-1], workers, device, 2 if quick else 10)
+
+
+def run(device: torch.device, path: Path | None, sizes: tuple[Size, ...] = GPU_SIZES, quick: bool = False) -> None:
+    """Measure everything and print it; path: a JSON file, written again after each measurement."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    found: dict[str, Any] = {"device": name, "torch": torch.__version__, "rows": []}
+    found["peak_tflops"] = limit = gpu_rates.peak(device, 256 if quick else 8192)
+    print(f"{name}, torch {torch.__version__}: bfloat16 product {limit:.1f} TFLOP/s", flush=True)
+    per_token: dict[str, float] = {}
+    for what, measure in plan(device, sizes, quick):
+        started = time.monotonic()
+        try:
+            row = measure()
+        except (RuntimeError, OSError) as error:  # the others are still worth having
+            row = {"failed": str(error).strip().partition("\n")[0]}
+        if "mflop_per_token" in row:
+            per_token[row["size"]] = row["mflop_per_token"]
+        if "tokens_per_s" in row and row["size"] in per_token:
+            row["tflops"] = row["tokens_per_s"] * per_token[row["size"]] / 1e6
+            row["share_of_peak"] = row["tflops"] / limit
+        found["rows"].append({"what": what, **row, "measured_in_s": time.monotonic() - started})
+        print(f"{what:15} " + "  ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
+        if path:
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def shown(value: Any) -> str:
+    """A number with four digits, or what it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
