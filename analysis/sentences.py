@@ -10,8 +10,8 @@ sets each) in 49, 83, 90, 92, 92% with 2, 5, 10, 20, 30 sentences, and in 94 to 
 is no verdict.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,25 +30,39 @@ ENOUGH = 50
 """Sentences from which on the intervals hold their level; with fewer they are given, and decide nothing."""
 
 
-def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """sacreBLEU's counts of each sentence [sentences, 10]: both lengths, 4 numbers of matches, 4 of n-grams."""
-    counts = BLEU(force=True)._extract_corpus_statistics(hypotheses, [references])
+def statistics(
+    hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]], tokenizer: str = "13a"
+) -> np.ndarray:
+    """sacreBLEU's counts of each sentence [sentences, 10]: both lengths, 4 numbers of matches, 4 of n-grams.
+
+    references: one a sentence, or several. Raises RuntimeError where the tokenizer's packages are missing.
+    """
+    groups = [[group] if isinstance(group, str) else list(group) for group in references]
+    streams = [[group[i] if i < len(group) else None for group in groups] for i in range(max(map(len, groups)))]
+    counts = BLEU(force=True, tokenize=tokenizer)._extract_corpus_statistics(hypotheses, streams)  # type: ignore[arg-type]
     return np.array(counts, dtype=float).reshape(-1, 2 + 2 * ORDERS)
 
 
-def bleu(sums: np.ndarray) -> np.ndarray:
+def tokenizer_in(signature: str) -> str:
+    """The name of the tokenizer in a signature of BLEU, which may go on with its version; 13a if there is none."""
+    said = next((part[4:] for part in signature.split("|") if part.startswith("tok:")), "13a")
+    return max((name for name in BLEU.TOKENIZERS if said.startswith(name)), key=len, default="13a")
+
+
+def bleu(sums: np.ndarray, effective_order: bool = False) -> np.ndarray:
     """Corpus BLEU [...], 0..100, of summed counts [..., 10], as sacreBLEU's default: exponential smoothing.
 
     The k-th order without a match counts as 1 / 2^k matches; without any match at all, or without n-grams of some
-    order, BLEU is 0.
+    order, BLEU is 0. effective_order: orders without n-grams are left out instead.
     """
     length, reference = sums[..., 0], sums[..., 1]
     matched, total = sums[..., 2 : 2 + ORDERS], sums[..., 2 + ORDERS :]
     halving = 0.5 ** np.cumsum(matched == 0, axis=-1)
     share = np.where(matched > 0, matched, halving) / np.maximum(total, 1)
     penalty = np.exp(np.minimum(0.0, 1 - reference / np.maximum(length, 1e-9)))
-    score = 100 * penalty * np.exp(np.log(share).mean(axis=-1))
-    return np.where((matched.sum(axis=-1) > 0) & (total > 0).all(axis=-1), score, 0.0)
+    orders = np.maximum((total > 0).sum(axis=-1), 1) if effective_order else ORDERS
+    score = 100 * penalty * np.exp(np.where((total > 0) | (not effective_order), np.log(share), 0).sum(axis=-1) / orders)
+    return np.where((matched.sum(axis=-1) > 0) & ((total > 0).all(axis=-1) | effective_order), score, 0.0)
 
 
 def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -56,23 +70,44 @@ def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
     found: dict[str, np.ndarray] = {}
     left_out: dict[str, list[str]] = {}
     common: list[tuple[object, object]] | None = None
-    for run, expected in zip(study.scores["run"], study.scores["bleu"], strict=True):
+    signatures = study.scores.get("signature", pd.Series("", index=study.scores.index)).astype(str)
+    for run, expected, signature in zip(study.scores["run"], study.scores["bleu"], signatures, strict=True):
         rows, complaint = try_read(study.path / run / SAMPLES)
         whole = all(isinstance(row.get(key), str) for row in rows or () for key in ("hypothesis", "reference"))
         if complaint or not rows or not whole:
             left_out.setdefault(f"{SAMPLES} is missing or incomplete", []).append(run)
             continue
-        keys = [(row.get("id"), row["reference"]) for row in rows]
+        references = [_references(row) for row in rows]
+        keys = [(row.get("id"), own) for row, own in zip(rows, references, strict=True)]
         common = common or keys
         if keys != common:
             left_out.setdefault(f"{SAMPLES} has other sentences than the first run's", []).append(run)
             continue
-        table = statistics([row["hypothesis"] for row in rows], [row["reference"] for row in rows])
-        if not abs(float(bleu(table.sum(axis=0))) - expected) < SAME:
+        if _scored_as(signature) != _scored_as(signatures.iloc[0]):
+            left_out.setdefault("BLEU has another tokenizer than the first run's; make rescore", []).append(run)
+            continue
+        try:
+            table = statistics([row["hypothesis"] for row in rows], references, tokenizer_in(signature))
+        except RuntimeError:
+            left_out.setdefault(f"{tokenizer_in(signature)} is not installed here", []).append(run)
+            continue
+        if not abs(float(bleu(table.sum(axis=0), "eff:yes" in signature)) - expected) < SAME:
             left_out.setdefault(f"BLEU of {SAMPLES} is not the one in {SCORES}", []).append(run)
             continue
         found[run] = table
     return found, [f"{reason} ({_named(runs)})" for reason, runs in left_out.items()]
+
+
+def _references(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """All references of a sentence."""
+    several = row.get("references")
+    known = isinstance(several, list) and several and all(isinstance(one, str) for one in several)
+    return tuple(several) if several and known else (str(row["reference"]),)
+
+
+def _scored_as(signature: str) -> tuple[str, bool]:
+    """What of a signature decides how the counts are made and added up."""
+    return tokenizer_in(signature), "eff:yes" in signature
 
 
 def _named(runs: list[str]) -> str:
@@ -100,7 +135,11 @@ def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
     if sentences < 2:
         return pd.DataFrame(), [*notes, "one sentence cannot be resampled"]
     weights = resampling(sentences, RESAMPLES)  # [resamples, sentences], shared: the comparisons are paired
-    scores = {run: Scored(bleu(table.sum(axis=0)), bleu(weights @ table)) for run, table in tables.items()}
+    effective = "signature" in study.scores and "eff:yes" in str(study.scores["signature"].iloc[0])
+    scores = {
+        run: Scored(bleu(table.sum(axis=0), effective), bleu(weights @ table, effective))
+        for run, table in tables.items()
+    }
     frames = [_seed(study, int(seed), rows, scores, sentences) for seed, rows in study.scores.groupby("seed")]
     frames = [frame for frame in frames if len(frame)]
     return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes

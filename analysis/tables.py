@@ -14,7 +14,7 @@ from analysis.footer import arm_rows, footer
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.power_note import power_curve, power_note, seeds_seen
-from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
+from analysis.results import ablation, comparison_name, comparisons, metric_name, other_scores, toggle_text
 from analysis.sentences import compare, sentence_note
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
@@ -53,7 +53,8 @@ def p_text(p: float) -> str:
 def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
-    scores = [column for column in OTHER_SCORES if frame[column].notna().any()]
+    names = other_scores(study)
+    scores = [column for column in names if frame[column].notna().any()]
     difference = ["difference to control"] if study.control else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric_name(study)} [95% interval]"]
     rows = []
@@ -66,7 +67,7 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
             cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
         rows.append(tuple(cells))
     return Grid(
-        f"Ablation: {study.name}", (*heads, *(OTHER_SCORES[column] for column in scores), *difference), tuple(rows)
+        f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows)
     )
 
 

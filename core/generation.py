@@ -20,9 +20,10 @@ def translate(
     decoding: Any,
     decode: Callable[[list[int]], str],
     seed: int,
+    bleu_tokenizer: str,
 ) -> dict[int, str]:
-    """{index: text} of each sentence; its index comes with its batch."""
-    count, choose = method.count(decoding), method.choice(decoding)
+    """{index: text} of each sentence; its index comes with its batch. bleu_tokenizer: for a choice by BLEU-MBR."""
+    count, choose = method.count(decoding), method.choice(decoding, bleu_tokenizer)
     texts: dict[int, str] = {}
     for indices, batch in batches:
         found = method.decode(model, batch, decoding, seed)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class Corpus:
 
     digest: names the content. dropped: {why: number of pairs} left out in reading. word_level: words are separated by
     spaces and few, so the tokenizer need not split them. lineage: what corpus.json says of where the text comes from.
+    references: {split: all references of each pair}, the target among them, of held-out splits that have more than it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Corpus:
     dropped: dict[str, int] = field(default_factory=dict)
     word_level: bool = False
     lineage: Lineage | None = None
+    references: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 def load(config: DataConfig) -> Corpus:
@@ -56,9 +59,14 @@ def read_folder(config: DataConfig) -> Corpus:
     files, dropped = split_files(config), dict[str, int]()
     train, valid, test = (read_split(split, *files[split], dropped) for split in SPLITS)
     name = f"{folder_of(config).resolve().name} {config.src}-{config.tgt}"
-    text = {path.name.removesuffix(".gz"): read_bytes(path) for pair in files.values() for path in pair}
+    more = {split: found for split in SPLITS[1:] if (found := reference_files(files[split][1], config.tgt))}
+    references = {split: read_references(more[split], files[split][1]) for split in more}
+    text = {
+        path.name.removesuffix(".gz"): read_bytes(path) for pair in (*files.values(), *more.values()) for path in pair
+    }
     made = read_lineage(folder_of(config), text)
-    return Corpus(name, train[: config.train_limit or None], valid, test, digest(config), dropped, lineage=made)
+    train = train[: config.train_limit or None]
+    return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, references=references)
 
 
 def digest(config: DataConfig) -> str:
@@ -68,10 +76,14 @@ def digest(config: DataConfig) -> str:
     """
     if config.data is None:
         return f"embedded-{synthetic.VERSION}"
-    seen = hashlib.sha256()
-    for pair in split_files(config).values():
+    seen, files = hashlib.sha256(), split_files(config)
+    for pair in files.values():
         for path in pair:
             seen.update(hashlib.sha256(read_bytes(path)).digest())
+    for split in SPLITS[1:]:
+        for path in reference_files(files[split][1], config.tgt):
+            name = path.name.removesuffix(".gz").rpartition(".")[2]
+            seen.update(hashlib.sha256(f"{split}.{name}\n".encode() + read_bytes(path)).digest())
     return seen.hexdigest()[:16]
 
 
@@ -157,3 +169,28 @@ def read_split(split: str, source: Path, target: Path, dropped: dict[str, int]) 
     if not kept:
         raise UserError(f"{source} and {target.name} hold no sentence pair")
     return kept
+
+
+def reference_files(target: Path, suffix: str) -> list[Path]:
+    """More references of a held-out split: NAME.ref0, NAME.ref1, ... (or .gz) beside its target file NAME.suffix.
+
+    Raises UserError if one of them is there twice.
+    """
+    name = target.name.removesuffix(".gz").removesuffix(f".{suffix}")
+    there = (path.name.removesuffix(".gz") for path in target.parent.iterdir() if path.is_file())
+    found = {each.rpartition(".")[2] for each in there if re.fullmatch(rf"{re.escape(name)}\.ref\d+", each)} - {suffix}
+    return [find(target.parent, name, each) for each in sorted(found, key=lambda each: (int(each[3:]), each))]
+
+
+def read_references(files: list[Path], target: Path) -> list[list[str]]:
+    """All references of each line of a split: those of the files that are not blank, and its target, unless it is
+    among them. Raises UserError on unequal line counts."""
+    targets, streams = read_lines(target), [read_lines(path) for path in files]
+    for path, lines in zip(files, streams, strict=True):
+        if len(lines) != len(targets):
+            raise UserError(
+                f"{path} has {len(lines)} lines, {target.name} has {len(targets)}; line n of one must be another "
+                "reference for line n of the other, or empty"
+            )
+    groups = [[text for text in group if text.strip()] for group in zip(*streams, strict=True)]
+    return [group if one in group else [one, *group] for one, group in zip(targets, groups, strict=True)]
