@@ -39,8 +39,9 @@ OTHER_SCORES = {
     "cost/decode_sentences_per_cpu_s": "sentences per CPU-s",
 }
 """Columns of `StudyResults.scores` that stand beside the study's metric, with their names in the table."""
-OWN = "own/"
-"""Begins the names of scores that `make rescore` made by a function of the user's: they stand there too."""
+OWN, OWN_SIGNATURE = "own/", "own_signature/"
+"""Begin the names of scores that `make rescore` made by functions of the user's, which stand there too, and of those
+functions."""
 INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"}
 """An interaction neither helps nor hurts: above zero the factors do more together, below zero less."""
 

@@ -61,7 +61,9 @@ def bleu(sums: np.ndarray, effective_order: bool = False) -> np.ndarray:
     share = np.where(matched > 0, matched, halving) / np.maximum(total, 1)
     penalty = np.exp(np.minimum(0.0, 1 - reference / np.maximum(length, 1e-9)))
     orders = np.maximum((total > 0).sum(axis=-1), 1) if effective_order else ORDERS
-    score = 100 * penalty * np.exp(np.where((total > 0) | (not effective_order), np.log(share), 0).sum(axis=-1) / orders)
+    score = (
+        100 * penalty * np.exp(np.where((total > 0) | (not effective_order), np.log(share), 0).sum(axis=-1) / orders)
+    )
     return np.where((matched.sum(axis=-1) > 0) & ((total > 0).all(axis=-1) | effective_order), score, 0.0)
 
 

@@ -14,7 +14,15 @@ from analysis.footer import arm_rows, footer
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.power_note import power_curve, power_note, seeds_seen
-from analysis.results import ablation, comparison_name, comparisons, metric_name, other_scores, toggle_text
+from analysis.results import (
+    OTHER_SCORES,
+    ablation,
+    comparison_name,
+    comparisons,
+    metric_name,
+    other_scores,
+    toggle_text,
+)
 from analysis.sentences import compare, sentence_note
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
@@ -66,9 +74,7 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
         if difference:
             cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
         rows.append(tuple(cells))
-    return Grid(
-        f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows)
-    )
+    return Grid(f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows))
 
 
 def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:

@@ -91,13 +91,19 @@ def check_name(name: str) -> None:
         raise UserError(f"option metric: there is no score {name!r}.{nearest(name, names())}")
 
 
+def tokenizer_for(references: References, tokenizer: str = AUTO) -> str:
+    """The name of sacreBLEU's tokenizer that `score` takes for these references."""
+    texts = [[group] if isinstance(group, str) else group for group in references]
+    return tokenizers.choose(tokenizer, list(chain.from_iterable(texts))).name
+
+
 def _bleu_for(grouped: list[list[str]], tokenizer: str) -> BLEU:
     """BLEU with a tokenizer. Where no reference has four tokens, what is right would score 0: there orders count only
     as far as hypotheses have them (sacreBLEU's effective order; the signature says so)."""
-    texts = list(chain.from_iterable(grouped))
-    name = tokenizers.choose(tokenizer, texts).name
+    name = tokenizer_for(grouped, tokenizer)
     split = tokenizers.tokenize(name)
-    return tokenizers.metric(name, not any(len(split(text).split()) >= ORDERS for text in texts))
+    long = any(len(split(text).split()) >= ORDERS for text in chain.from_iterable(grouped))
+    return tokenizers.metric(name, effective_order=not long)
 
 
 def _grouped(hypotheses: Sequence[str], references: References) -> list[list[str]]:

@@ -41,10 +41,10 @@ def metric(name: str, effective_order: bool = False) -> BLEU:
     try:
         return BLEU(force=True, tokenize=name, effective_order=effective_order)
     except Exception as error:  # sacreBLEU's are of many kinds: no package, no dictionary, no network
-        extra = {"ja-mecab": "pip install 'sacrebleu[ja]'", "ko-mecab": "pip install 'sacrebleu[ko]'"}.get(name)
-        way = extra or "pip install sentencepiece, and a network to fetch its model once"
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-        raise UserError(f"option bleu_tokenizer: {name} cannot be used here ({reason}); {way}, or char") from error
+        needs = {"ja-mecab": "pip install 'sacrebleu[ja]'", "ko-mecab": "pip install 'sacrebleu[ko]'"}
+        way = needs.get(name, "pip install sentencepiece, and a network that its model is fetched from once")
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:80]
+        raise UserError(f"option bleu_tokenizer: {name} needs {way}; or take auto or char ({reason})") from error
 
 
 def tokenize(name: str) -> Tokenize:
