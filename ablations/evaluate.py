@@ -59,6 +59,8 @@ def samples(evaluator: Evaluator, network: Any, hypotheses: list[str]) -> str:
         row |= {"references": test.several[index]} if test.several else {}
         own = hypotheses[index], test.references[index], evaluator.bleu_tokenizer
         row["sentence_bleu"] = scores.sentence_bleu(*own)
+        if evaluator.metric not in ("bleu", "chrf"):  # those of a test set are made of counts
+            row[f"sentence_{evaluator.metric}"] = scores.of_sentence(evaluator.metric, *own)
         if trajectory := [{"t": t, "text": texts[index]} for t, texts in steps.items() if index in texts]:
             row["trajectory"] = trajectory
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")

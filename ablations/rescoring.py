@@ -18,6 +18,7 @@ from core.scoring.tokenizers import AUTO
 OWN, OWN_SIGNATURE, CURVES = "own/", "own_signature/", "curves_signature"
 """In scores.json: the score of a user's function, the function, and the signature of the BLEUs that only decoding could
 make anew (by decoding steps, in validation, in probes), where it is not that of the others."""
+OF_SENTENCE = "sentence_"
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     made = scores.score(hypotheses, references, wanted)
     found = {name: value for name, value in before.items() if name != CURVES} | made
     chosen = scores.tokenizer_for(references, wanted)
-    rows = [
-        row | {"sentence_bleu": scores.sentence_bleu(row["hypothesis"], group, chosen)}
-        for row, group in zip(rows, references, strict=True)
-    ]
+    rows = [row | by_sentence(row, group, chosen) for row, group in zip(rows, references, strict=True)]
     for metric in own:
         try:
             value, each = metric.score(hypotheses, references, sources)
@@ -85,6 +83,16 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
         rows = [row | {f"{OWN}{metric.name}": one} for row, one in zip(rows, each, strict=True)] if each else rows
     curves = before.get(CURVES, before.get("signature"))
     return Rescored(folder, before, found | ({CURVES: curves} if curves not in (None, made["signature"]) else {}), rows)
+
+
+def by_sentence(row: dict[str, Any], references: Sequence[str], tokenizer: str) -> dict[str, Any]:
+    """The scores of a sentence that its row of samples.jsonl has, made anew."""
+    names = [
+        key.removeprefix(OF_SENTENCE) for key in row if key.startswith(OF_SENTENCE) and key != f"{OF_SENTENCE}bleu"
+    ]
+    found = {name: scores.of_sentence(name, row["hypothesis"], references, tokenizer) for name in names}
+    found |= {"bleu": scores.sentence_bleu(row["hypothesis"], references, tokenizer)}
+    return {f"{OF_SENTENCE}{name}": value for name, value in found.items()}
 
 
 def replace(folder: Path, made: Sequence[Rescored]) -> None:

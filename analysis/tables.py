@@ -159,7 +159,12 @@ def tabulate(study: StudyResults) -> Tables:
     arms, tested = ablation(study).merge(arm_rows(study), on="arm"), comparisons(study)
     tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
     sentences, left_out = compare(study)
-    lines = how_to_read(study, tested) + power_note(study) + sentence_note(sentences, left_out) + footer(study)
+    lines = (
+        how_to_read(study, tested)
+        + power_note(study)
+        + sentence_note(sentences, left_out, metric_name(study))
+        + footer(study)
+    )
     frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power_curve(study)}
     return Tables(tables, lines, frames)
 

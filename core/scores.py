@@ -79,6 +79,12 @@ def value(name: str, hypotheses: Sequence[str], references: References, tokenize
     return float(found)
 
 
+def of_sentence(name: str, hypothesis: str, references: Sequence[str], tokenizer: str = AUTO) -> float | None:
+    """One of the scores for one sentence; None where it is n/a."""
+    found: float | None = score([hypothesis], [references], tokenizer)[name]
+    return found
+
+
 @cache
 def names() -> tuple[str, ...]:
     """The scores that a run can be judged by."""

@@ -8,9 +8,11 @@ import pytest
 from fake_runs import edit, write_study
 
 from ablations import search_run, studies
+from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
 from ablations.presets import get
 from ablations.records import NullTracker, claim, release
+from ablations.rescoring import rescored
 from ablations.studies import Study
 from analysis import tables
 from analysis.load import load
@@ -102,8 +104,6 @@ def test_a_validation_has_bleu_and_the_metric() -> None:
 
 
 def test_a_run_of_a_search_that_is_stopped_has_it(tmp_path: Path) -> None:
-    from ablations.execute import folder_of, single_arm
-
     for name, stop in (("stopped", True), ("whole", False)):
         config = smoke(metric="rougeL", keep_best=2)
         folder = folder_of(config, single_arm(config), name, tmp_path)
@@ -111,6 +111,19 @@ def test_a_run_of_a_search_that_is_stopped_has_it(tmp_path: Path) -> None:
         found = search_run.execute(config, folder, NullTracker(), Place(), lambda step, scored, stop=stop: stop)
         release(folder)
         assert "val/rougeL" in found and ("val_mean" in found) is not stop
+
+
+def test_a_run_keeps_the_metric_of_each_sentence(tmp_path: Path) -> None:
+    """So that arms can be compared by it sentence by sentence; their mean is the run's score."""
+    config = smoke(metric="rougeL")
+    folder = folder_of(config, single_arm(config), "single", tmp_path)
+    assert claim(folder)
+    found = execute(config, folder, NullTracker(), Place())
+    release(folder)
+    rows = read(folder / "samples.jsonl")
+    assert found["rougeL"] == pytest.approx(sum(row["sentence_rougeL"] for row in rows) / len(rows))
+    again = rescored(folder, None, [])
+    assert again.rows == rows and again.found == read(folder / "scores.json")
 
 
 def test_tables_and_differences_are_of_it(tmp_path: Path) -> None:
