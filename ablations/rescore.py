@@ -52,7 +52,11 @@ def main() -> int:
     own = metrics_of(options.metric, options.name)
     from ablations.rescoring import finished, replace, rescored
 
-    made = [rescored(folder, options.bleu_tokenizer, own) for folder in finished(options.folder)]
+    made, folders = [], finished(options.folder)
+    for number, folder in enumerate(folders, start=1):
+        if sys.stderr.isatty():
+            print(f"scoring {number} of {len(folders)}: {folder.name}", file=sys.stderr)
+        made.append(rescored(folder, options.bleu_tokenizer, own))
     replace(options.folder, made)
     for run in made:
         print(run.line)

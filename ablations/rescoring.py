@@ -19,6 +19,7 @@ OWN, OWN_SIGNATURE, CURVES = "own/", "own_signature/", "curves_signature"
 """In scores.json: the score of a user's function, the function, and the signature of the BLEUs that only decoding could
 make anew (by decoding steps, in validation, in probes), where it is not that of the others."""
 OF_SENTENCE = "sentence_"
+TEXTS = ("source", "reference", "hypothesis")
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,11 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     Raises UserError for files that cannot be used, naming them, and for a function that fails.
     """
     before, rows = read(folder / SCORES), read(folder / SAMPLES)
-    texts = ("source", "reference", "hypothesis")
-    whole = [isinstance(row, dict) and all(isinstance(row.get(name), str) for name in texts) for row in rows]
+    whole = [is_whole(row) for row in rows]
     if not isinstance(before, dict) or not rows or not all(whole):
         where = f"line {whole.index(False) + 1}" if False in whole else "as it is"
         raise UserError(f"{folder / SAMPLES}: cannot be scored ({where} is incomplete); nothing was changed")
-    wanted = tokenizer or records.read(folder)["config"].get("bleu_tokenizer", AUTO)
+    wanted = tokenizer or (records.read(folder).get("config") or {}).get("bleu_tokenizer", AUTO)
     hypotheses, sources = ([row[name] for row in rows] for name in ("hypothesis", "source"))
     references = [row.get("references") or [row["reference"]] for row in rows]
     made = scores.score(hypotheses, references, wanted)
@@ -83,6 +83,14 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
         rows = [row | {f"{OWN}{metric.name}": one} for row, one in zip(rows, each, strict=True)] if each else rows
     curves = before.get(CURVES, before.get("signature"))
     return Rescored(folder, before, found | ({CURVES: curves} if curves not in (None, made["signature"]) else {}), rows)
+
+
+def is_whole(row: Any) -> bool:
+    """Whether a row of samples.jsonl has what scores take."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in TEXTS):
+        return False
+    several = row.get("references", [""])
+    return isinstance(several, list) and bool(several) and all(isinstance(text, str) for text in several)
 
 
 def by_sentence(row: dict[str, Any], references: Sequence[str], tokenizer: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
         if complaint or not rows or not whole:
             left_out.setdefault(f"{SAMPLES} is missing or incomplete", []).append(run)
             continue
-        keys = [(row.get("id"), references(row)) for row in rows]
+        keys: list[tuple[object, object]] = [(row.get("id"), references(row)) for row in rows]
         common = common or keys
         if keys != common:
             left_out.setdefault(f"{SAMPLES} has other sentences than the first run's", []).append(run)

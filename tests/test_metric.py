@@ -25,6 +25,7 @@ from core.evaluator import Evaluator, new_network
 from core.run_folder import read
 from core.scoring.scripts import words
 from core.text.materials import device_for, prepare
+from core.training import never
 from sweeps.running import prepare as sweeps
 from sweeps.running.options import SweepOptions
 from sweeps.running.point_runs import run_of
@@ -104,13 +105,13 @@ def test_a_validation_has_bleu_and_the_metric() -> None:
 
 
 def test_a_run_of_a_search_that_is_stopped_has_it(tmp_path: Path) -> None:
-    for name, stop in (("stopped", True), ("whole", False)):
+    for name, stop in (("stopped", lambda step, scored: True), ("whole", never)):
         config = smoke(metric="rougeL", keep_best=2)
         folder = folder_of(config, single_arm(config), name, tmp_path)
         assert claim(folder)
-        found = search_run.execute(config, folder, NullTracker(), Place(), lambda step, scored, stop=stop: stop)
+        found = search_run.execute(config, folder, NullTracker(), Place(), stop)
         release(folder)
-        assert "val/rougeL" in found and ("val_mean" in found) is not stop
+        assert "val/rougeL" in found and ("val_mean" in found) is (name == "whole")
 
 
 def test_a_run_keeps_the_metric_of_each_sentence(tmp_path: Path) -> None:

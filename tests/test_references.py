@@ -20,6 +20,7 @@ from core.run_folder import read
 from core.sections import DataConfig
 from core.text import corpus
 from core.text.materials import prepare
+from core.text.references import of_pairs
 
 SOURCES = [f"a{i} b{i} c{i} d{i} e{i}" for i in range(12)]
 
@@ -55,6 +56,14 @@ def test_a_target_that_is_none_of_them_is_one_more(tmp_path: Path) -> None:
     config = written(tmp_path / "text", valid_ref0=["a", "b", "", "d"])
     wanted = [[targets()[0], "a"], [targets()[1], "b"], [targets()[2]], [targets()[3], "d"]]
     assert corpus.load(config).references == {"valid": wanted}
+
+
+def test_pairs_that_were_left_out_take_their_references_with_them() -> None:
+    targets, groups = ["a", "b", "a", "c"], [["a", "1"], ["b"], ["a", "2"], ["c", "3"]]
+    assert of_pairs(groups, targets, ["a", "a", "c"]) == [["a", "1"], ["a", "2"], ["c", "3"]]
+    assert of_pairs(groups, targets, ["b", "c"]) == [["b"], ["c", "3"]]
+    with pytest.raises(UserError, match="the target 'x' was changed in reading"):
+        of_pairs(groups, targets, ["a", "x"])
 
 
 def test_the_target_side_may_be_one_of_them_and_files_may_be_packed(tmp_path: Path) -> None:

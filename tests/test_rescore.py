@@ -178,6 +178,10 @@ def test_what_cannot_be_scored_is_named(study: Path, capsys: pytest.CaptureFixtu
         UserError, match=r"samples\.jsonl: cannot be scored \(line 2 is incomplete\); nothing was changed"
     ):
         rescored(folders[2], None, [])
+    edited = '{"id": 0, "source": "a", "reference": "b", "references": "b", "hypothesis": "c"}\n'
+    (folders[2] / "samples.jsonl").write_text(edited)
+    with pytest.raises(UserError, match=r"cannot be scored \(line 1 is incomplete\)"):
+        rescored(folders[2], None, [])
     with pytest.raises(UserError, match="no such folder; name that of a study"):
         finished(study / "nowhere")
     (study / "empty").mkdir()
@@ -196,10 +200,10 @@ def test_what_cannot_be_scored_is_named(study: Path, capsys: pytest.CaptureFixtu
 
 @needs_make
 def test_make_rescore_scores_a_study(study: Path) -> None:
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(study.parent.parent)])}
+    where = os.pathsep.join([str(ROOT), str(study.parent.parent)])
     arguments = "ARGS=--metric own_metrics:exact --name right --bleu_tokenizer intl"
     done = make(
-        "rescore", f"PY={sys.executable}", "STUDY=noise_factor", f"RUNS={study.parent}", arguments, **environment
+        "rescore", f"PY={sys.executable}", "STUDY=noise_factor", f"RUNS={study.parent}", arguments, PYTHONPATH=where
     )
     assert done.returncode == 0, done.stderr
     assert "12 runs scored anew" in done.stdout and "right " in done.stdout and "tok:intl" in done.stdout

@@ -2,8 +2,8 @@
 
 import gzip
 import hashlib
-import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from core.sections import DataConfig
 from core.text import synthetic
 from core.text.origin import Lineage
 from core.text.origin import read as read_lineage
+from core.text.references import files_of, grouped, of_pairs
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
@@ -59,8 +60,8 @@ def read_folder(config: DataConfig) -> Corpus:
     files, dropped = split_files(config), dict[str, int]()
     train, valid, test = (read_split(split, *files[split], dropped) for split in SPLITS)
     name = f"{folder_of(config).resolve().name} {config.src}-{config.tgt}"
-    more = {split: found for split in SPLITS[1:] if (found := reference_files(files[split][1], config.tgt))}
-    references = {split: read_references(more[split], files[split][1]) for split in more}
+    more, held_out = reference_files(files, config.tgt), {"valid": valid, "test": test}
+    references = {split: read_references(files[split][1], paths, held_out[split]) for split, paths in more.items()}
     text = {
         path.name.removesuffix(".gz"): read_bytes(path) for pair in (*files.values(), *more.values()) for path in pair
     }
@@ -80,11 +81,24 @@ def digest(config: DataConfig) -> str:
     for pair in files.values():
         for path in pair:
             seen.update(hashlib.sha256(read_bytes(path)).digest())
-    for split in SPLITS[1:]:
-        for path in reference_files(files[split][1], config.tgt):
+    for split, found in reference_files(files, config.tgt).items():
+        for path in found:
             name = path.name.removesuffix(".gz").rpartition(".")[2]
             seen.update(hashlib.sha256(f"{split}.{name}\n".encode() + read_bytes(path)).digest())
     return seen.hexdigest()[:16]
+
+
+def reference_files(files: Mapping[str, tuple[Path, Path]], suffix: str) -> dict[str, list[Path]]:
+    """{held-out split: its files of more references}, of splits that have some."""
+    found = {split: files_of(files[split][1], suffix) for split in SPLITS[1:]}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def read_references(target: Path, files: list[Path], pairs: Pairs) -> list[list[str]]:
+    """All references of each pair of a held-out split, the target among them."""
+    targets = read_lines(target)
+    groups = grouped(target, targets, {path: read_lines(path) for path in files})
+    return of_pairs(groups, targets, [two for _, two in pairs])
 
 
 def folder_of(config: DataConfig) -> Path:
@@ -169,28 +183,3 @@ def read_split(split: str, source: Path, target: Path, dropped: dict[str, int]) 
     if not kept:
         raise UserError(f"{source} and {target.name} hold no sentence pair")
     return kept
-
-
-def reference_files(target: Path, suffix: str) -> list[Path]:
-    """More references of a held-out split: NAME.ref0, NAME.ref1, ... (or .gz) beside its target file NAME.suffix.
-
-    Raises UserError if one of them is there twice.
-    """
-    name = target.name.removesuffix(".gz").removesuffix(f".{suffix}")
-    there = (path.name.removesuffix(".gz") for path in target.parent.iterdir() if path.is_file())
-    found = {each.rpartition(".")[2] for each in there if re.fullmatch(rf"{re.escape(name)}\.ref\d+", each)} - {suffix}
-    return [find(target.parent, name, each) for each in sorted(found, key=lambda each: (int(each[3:]), each))]
-
-
-def read_references(files: list[Path], target: Path) -> list[list[str]]:
-    """All references of each line of a split: those of the files that are not blank, and its target, unless it is
-    among them. Raises UserError on unequal line counts."""
-    targets, streams = read_lines(target), [read_lines(path) for path in files]
-    for path, lines in zip(files, streams, strict=True):
-        if len(lines) != len(targets):
-            raise UserError(
-                f"{path} has {len(lines)} lines, {target.name} has {len(targets)}; line n of one must be another "
-                "reference for line n of the other, or empty"
-            )
-    groups = [[text for text in group if text.strip()] for group in zip(*streams, strict=True)]
-    return [group if one in group else [one, *group] for one, group in zip(targets, groups, strict=True)]

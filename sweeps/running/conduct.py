@@ -89,7 +89,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
     loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
-        lines = [sweep.heading, *(sweep.facts.get(said) or "" for said in ("banner", "scoring"))]
+        lines = [sweep.heading, "; ".join(sweep.facts[name] for name in ("banner", "scoring") if sweep.facts.get(name))]
         with shown or display(lines, sweep.workers, sweep.metric) as screen:
             views = loop.run(screen)
             workers.wait(CLOSE_SECONDS)
