@@ -53,6 +53,10 @@ def check(config: Any) -> None:
     for name, (fits, rule) in RULES.items():
         if values.get(name) is not None and not fits(values[name]):
             raise UserError(f"option {name}: {values[name]} {rule}")
+    if values["metric"] != "bleu":
+        from core.scores import check_name  # on demand: brings in sacreBLEU
+
+        check_name(values["metric"])
     config.method.check()
 
 

@@ -20,18 +20,21 @@ from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
 from core.options import values_of
 from core.run_folder import TOKENIZER, WEIGHTS
+from core.scoring.tokenizers import USUAL
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode with what it takes to use it. decoding: as its own options say."""
+    """A network in evaluation mode with what it takes to use it. decoding: as its own options say. bleu_tokenizer: for
+    the choice among candidates by BLEU-MBR, as in training."""
 
     method: Method[Any]
     network: Any
     config: RunConfig
     tokenizer: Tokenizer
+    bleu_tokenizer: str = USUAL
 
     @property
     def decoding(self) -> Any:
@@ -55,7 +58,7 @@ class Model:
         device = next(self.network.parameters()).device
         made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
         batches = ((indices, batch.to(device)) for indices, batch in made)
-        texts = translate(self.method, self.network, batches, decoding, decode, seed)
+        texts = translate(self.method, self.network, batches, decoding, decode, seed, self.bleu_tokenizer)
         return [texts[index] for index in sorted(texts)]
 
 
@@ -81,7 +84,8 @@ def load(folder: Path, device: torch.device) -> Model:
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
-    return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+    words = Tokenizer.load(folder / TOKENIZER)
+    return Model(method, network.to(device).eval(), config, words, facts.get("bleu_tokenizer", USUAL))
 
 
 def config_of(facts: dict[str, Any]) -> RunConfig:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from core.sections import DataConfig
 from core.text import synthetic
 from core.text.origin import Lineage
 from core.text.origin import read as read_lineage
+from core.text.references import files_of, grouped, of_pairs
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
@@ -22,6 +24,7 @@ class Corpus:
 
     digest: names the content. dropped: {why: number of pairs} left out in reading. word_level: words are separated by
     spaces and few, so the tokenizer need not split them. lineage: what corpus.json says of where the text comes from.
+    references: {split: all references of each pair}, the target among them, of held-out splits that have more than it.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Corpus:
     dropped: dict[str, int] = field(default_factory=dict)
     word_level: bool = False
     lineage: Lineage | None = None
+    references: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 def load(config: DataConfig) -> Corpus:
@@ -56,9 +60,14 @@ def read_folder(config: DataConfig) -> Corpus:
     files, dropped = split_files(config), dict[str, int]()
     train, valid, test = (read_split(split, *files[split], dropped) for split in SPLITS)
     name = f"{folder_of(config).resolve().name} {config.src}-{config.tgt}"
-    text = {path.name.removesuffix(".gz"): read_bytes(path) for pair in files.values() for path in pair}
+    more, held_out = reference_files(files, config.tgt), {"valid": valid, "test": test}
+    references = {split: read_references(files[split][1], paths, held_out[split]) for split, paths in more.items()}
+    text = {
+        path.name.removesuffix(".gz"): read_bytes(path) for pair in (*files.values(), *more.values()) for path in pair
+    }
     made = read_lineage(folder_of(config), text)
-    return Corpus(name, train[: config.train_limit or None], valid, test, digest(config), dropped, lineage=made)
+    train = train[: config.train_limit or None]
+    return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, references=references)
 
 
 def digest(config: DataConfig) -> str:
@@ -68,11 +77,28 @@ def digest(config: DataConfig) -> str:
     """
     if config.data is None:
         return f"embedded-{synthetic.VERSION}"
-    seen = hashlib.sha256()
-    for pair in split_files(config).values():
+    seen, files = hashlib.sha256(), split_files(config)
+    for pair in files.values():
         for path in pair:
             seen.update(hashlib.sha256(read_bytes(path)).digest())
+    for split, found in reference_files(files, config.tgt).items():
+        for path in found:
+            name = path.name.removesuffix(".gz").rpartition(".")[2]
+            seen.update(hashlib.sha256(f"{split}.{name}\n".encode() + read_bytes(path)).digest())
     return seen.hexdigest()[:16]
+
+
+def reference_files(files: Mapping[str, tuple[Path, Path]], suffix: str) -> dict[str, list[Path]]:
+    """{held-out split: its files of more references}, of splits that have some."""
+    found = {split: files_of(files[split][1], suffix) for split in SPLITS[1:]}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def read_references(target: Path, files: list[Path], pairs: Pairs) -> list[list[str]]:
+    """All references of each pair of a held-out split, the target among them."""
+    targets = read_lines(target)
+    groups = grouped(target, targets, {path: read_lines(path) for path in files})
+    return of_pairs(groups, targets, [two for _, two in pairs])
 
 
 def folder_of(config: DataConfig) -> Path:
