@@ -53,8 +53,8 @@ class Materials:
         return found
 
     def facts(self) -> dict[str, object]:
-        """What run.json says of the data; lineage only for a corpus that was made from another."""
-        made = {"lineage": self.corpus.lineage} if self.corpus.lineage else {}
+        """What run.json says of the data; lineage only for a corpus that was made from another, found only of a folder."""
+        made = {name: value for name in ("lineage", "found") if (value := getattr(self.corpus, name))}
         return {
             "name": self.corpus.name,
             "digest": self.corpus.digest,
@@ -70,11 +70,12 @@ class Materials:
 
 @lru_cache(maxsize=2)
 def prepare(config: DataConfig) -> Materials:
-    """Read, tokenize and encode; says on stderr what was left out.
+    """Read, tokenize and encode; says on stderr what stands out in the text, and what was left out.
 
     Raises UserError for whatever is wrong with the text.
     """
     text = corpus.load(config)
+    corpus.say(text)
     words = tokenizer.build(text, config.vocab_size)
     train = batches.encode(text.train, words, config.max_length, "train")
     valid, test = (_held_out(name, getattr(text, name), words, config) for name in ("valid", "test"))

@@ -24,8 +24,8 @@ BANNER = "Embedded corpus: a test bench, not natural language"
 
 @lru_cache
 def corpus_digest(config: DataConfig) -> str:
-    """The digest of the text, read once. Raises UserError for whatever is wrong with it."""
-    corpus.load(config)
+    """The digest of the text, read once; says what stands out in it. Raises UserError for whatever is wrong with it."""
+    corpus.say(corpus.load(config))
     return corpus.digest(config)
 
 
