@@ -55,7 +55,16 @@ def load(config: DataConfig) -> Corpus:
         raise UserError(f"option train_limit: {config.train_limit} is negative; 0 = all pairs")
     if config.undo_bpe and config.data is None:
         raise UserError("option undo_bpe: joins the pieces of a text in a folder; name it by the option data")
-    return embedded(config) if config.data is None else read_folder(config)
+    text = embedded(config) if config.data is None else read_folder(config)
+    for split in SPLITS:
+        check_fits(split, getattr(text, split), config.max_length)
+    return text
+
+
+def check_fits(split: str, pairs: Pairs, max_length: int) -> None:
+    """Raises UserError if no pair can fit into max_length tokens, of which each word is one at the least."""
+    if not any(len(one.split()) < max_length and len(two.split()) < max_length - 1 for one, two in pairs):
+        raise UserError(f"{split}: none of the {len(pairs)} pairs fits into {max_length} tokens; raise max_length")
 
 
 def say(text: Corpus) -> None:
@@ -203,21 +212,23 @@ def read_split(split: str, source: Lines, target: Lines, dropped: dict[str, int]
 
     Raises UserError on an empty side of a held-out pair, and if no pair is left.
     """
-    kept, empty, long = Pairs(), list[str](), list[str]()
-    for index, (one, two) in enumerate(zip(source.text, target.text, strict=True)):
-        if not (one.strip() and two.strip()):
-            empty.append((target if one.strip() else source).where(index))
-        elif len(one) + len(two) > LONGEST_WORD and (LONG.search(one) or LONG.search(two)):
-            long.append((source if LONG.search(one) else target).where(index))
-        else:
-            kept.append((one, two))
+    pairs = list(zip(source.text, target.text, strict=True))
+    empty = [i for i, (one, two) in enumerate(pairs) if not one or not two or one.isspace() or two.isspace()]
+    long = [i for i, (one, two) in enumerate(pairs) if len(one) > LONGEST_WORD or len(two) > LONGEST_WORD]
+    long = [i for i in long if i not in empty and any(map(LONG.search, pairs[i]))]
     if empty and split != "train":
-        raise UserError(f"{empty[0]} is empty; fill it, or remove it from both files")
-    for why, where in (("a side is empty", empty), (f"a word has more than {LONGEST_WORD:,} characters", long)):
+        side = target if pairs[empty[0]][0].strip() else source
+        raise UserError(f"{side.where(empty[0])} is empty; fill it, or remove it from both files")
+    empty_side = [target if pairs[index][0].strip() else source for index in empty[:1]]
+    long_side = [source if LONG.search(pairs[index][0]) else target for index in long[:1]]
+    too_long = f"a word has more than {LONGEST_WORD:,} characters"
+    for why, where, side in (("a side is empty", empty, empty_side), (too_long, long, long_side)):
         if where:
-            first = where[0].rpartition("/")[2].replace(", line", " line")
+            first = f"{side[0].file.name} line {side[0].numbers[where[0]]}"
             dropped[f"{split}: {why} (first: {first})"] = len(where)
+    left_out = {*empty, *long}
+    kept = [pair for index, pair in enumerate(pairs) if index not in left_out] if left_out else pairs
     if not kept:
-        left_out = "".join(f"; {why}: {number}" for why, number in dropped.items() if why.startswith(split))
-        raise UserError(f"{source.file} and {target.file.name} hold no sentence pair{left_out}")
+        reasons = "".join(f"; {why}: {number}" for why, number in dropped.items() if why.startswith(split))
+        raise UserError(f"{source.file} and {target.file.name} hold no sentence pair{reasons}")
     return kept

@@ -4,6 +4,7 @@ tokenised, escaped or cut words. Counted for run.json, and said where it is much
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import eq
 from typing import Any
 
 from core.text.lines import Lines
@@ -25,25 +26,26 @@ SPLIT_WORDS = re.compile(r"\w (?:n't|' s|'(?:ll|re|ve))(?= |$)|\S @-@ \S")
 """What Moses and the Penn Treebank's tokenizer leave behind, apart from punctuation."""
 
 
-def overlap(held: Pairs, other: Pairs) -> dict[str, int]:
-    """How many of the held-out pairs, of their sources and of their targets the other split has too."""
-    pairs = set(other)
-    sources, targets = ({pair[side] for pair in other} for side in (0, 1))
-    return {
-        "pairs": sum(pair in pairs for pair in held),
-        "sources": sum(source in sources for source, _ in held),
-        "targets": sum(target in targets for _, target in held),
-    }
+def shared(held: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the held-out texts the other split has too."""
+    both = set(held).intersection(other)
+    return sum(each in both for each in held)
 
 
 def counted(splits: Mapping[str, Pairs]) -> Findings:
     """All counts. A sentence is the same whatever white space stands around it."""
-    bare = {name: [(one.strip(), two.strip()) for one, two in pairs] for name, pairs in splits.items()}
-    return {
-        "overlap": {f"{held} in {other}": overlap(bare[held], bare[other]) for held, other in HELD_OUT},
-        "repeated": {name: len(pairs) - len(set(pairs)) for name, pairs in bare.items()},
-        "copied": {name: sum(one == two for one, two in pairs) for name, pairs in bare.items()},
-    }
+    found: Findings = {"overlap": {}, "repeated": {}, "copied": {}}
+    bare: dict[str, dict[str, list[str]]] = {}
+    for name, pairs in splits.items():
+        sources, targets = (list(map(str.strip, side)) for side in zip(*pairs, strict=True))
+        both = list(map("\n".join, zip(sources, targets, strict=True)))
+        bare[name] = {"pairs": both, "sources": sources, "targets": targets}
+        found["repeated"][name] = len(pairs) - len(set(both))
+        found["copied"][name] = sum(map(eq, sources, targets))
+    for held, other in HELD_OUT:
+        counts = {kind: shared(each, bare[other][kind]) for kind, each in bare[held].items()}
+        found["overlap"][f"{held} in {other}"] = counts
+    return found
 
 
 def tokenised(lines: Sequence[str]) -> bool:
@@ -56,7 +58,7 @@ def tokenised(lines: Sequence[str]) -> bool:
 
 def escaped(lines: Sequence[str]) -> bool:
     """Whether characters are written as entities."""
-    return common(lines, ESCAPED, NOTABLE) is not None
+    return common(lines, ESCAPED, NOTABLE, sign="&") is not None
 
 
 def forms(sides: Iterable[tuple[Lines, Lines]]) -> dict[str, list[str]]:

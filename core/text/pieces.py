@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.text.lines import Lines
 
-LOOKED_AT = 20_000
+LOOKED_AT = 10_000
 """Lines of a file that are looked at, evenly spread."""
 FEWEST = 3
 """Lines with a mark that make a finding (or all lines, where there are fewer)."""
@@ -18,8 +18,8 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Cut:
-    """A way of cutting words. mark: found in a line with a piece of a word; share: of a file's lines with one from which
-    on it is one; join: a line with its words whole."""
+    """A way of cutting words. name: its sign; mark: found in a line with a piece of a word; share: of a file's lines from
+    which on it is no chance; join: a line with its words whole."""
 
     name: str
     mark: re.Pattern[str]
@@ -47,10 +47,15 @@ def spread(lines: Sequence[str]) -> range:
     return range(0, len(lines), max(1, len(lines) // LOOKED_AT))
 
 
-def common(lines: Sequence[str], mark: re.Pattern[str], share: float, fewest: int = FEWEST) -> int | None:
-    """The index of the first line with a mark, if a share of the lines looked at, and at least `fewest`, have it."""
+def common(
+    lines: Sequence[str], mark: re.Pattern[str], share: float, fewest: int = FEWEST, sign: str = ""
+) -> int | None:
+    """The index of the first line with a mark, if a share of the lines looked at, and at least `fewest`, have it.
+
+    sign: what every mark holds, which is quick to look for.
+    """
     looked = spread(lines)
-    found = [index for index in looked if mark.search(lines[index])]
+    found = [index for index in looked if sign in lines[index] and mark.search(lines[index])]
     return found[0] if found and len(found) >= max(share * len(looked), min(fewest, len(looked))) else None
 
 
@@ -59,10 +64,10 @@ def cut_of(files: Sequence[Lines], at_all: bool = False) -> tuple[Cut | None, st
 
     at_all: a single mark in any of the files is enough, where none has the share that makes it plain.
     """
-    for least in (None, 0.0) if at_all else (None,):
+    for plain in (True, False) if at_all else (True,):
         for cut in CUTS:
-            share = cut.share if least is None else least
+            share, fewest = (cut.share, FEWEST) if plain else (0.0, 1)
             for lines in files:
-                if (index := common(lines.text, cut.mark, share, FEWEST if least is None else 1)) is not None:
+                if (index := common(lines.text, cut.mark, share, fewest, cut.name)) is not None:
                     return cut, lines.where(index)
     return None, ""

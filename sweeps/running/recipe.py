@@ -70,6 +70,7 @@ class Recipe:
     def job(self, arm: Arm, seed: int) -> Job:
         """One run."""
         config = with_values(self.config, {**arm.values, "seed": seed})
+        plan.check_arm(arm, config)
         return plan.job_for(arm, self.folder, config, identify(config))
 
     def jobs(self, seeds: int) -> list[Job]:
