@@ -83,7 +83,9 @@ def check_memory(config: RunConfig, types: int | None = None) -> None:
         return
     most = max(found, key=lambda need: need.bytes)
     usual = all_options(RunConfig(methods.options(config.method.name)))
-    blamed = max((name for name in most.options if options.get(name)), key=lambda n: options[n] / (usual[n] or options[n]))
+    blamed = max(
+        (name for name in most.options if options.get(name)), key=lambda n: options[n] / (usual[n] or options[n])
+    )
     raise UserError(
         f"option {blamed}: {options[blamed]:,} asks for {shown(most.bytes)} of memory at the least ({most.what}), "
         f"and this machine has {shown(there)}"

@@ -40,7 +40,9 @@ def sides_of(path: Path, text: str, split: str, src: str, tgt: str) -> tuple[Lin
         keys = keys or keys_of(row, src, tgt)
         if keys is None:
             known = ", ".join(map(str, row)) or "none"
-            raise UserError(f"{here}: has no keys {src!r} and {tgt!r}; choose with the options src and tgt among: {known}")
+            raise UserError(
+                f"{here}: has no keys {src!r} and {tgt!r}; choose with the options src and tgt among: {known}"
+            )
         for key, side in zip(keys, sides, strict=True):
             if not isinstance(row.get(key), str):
                 raise UserError(f"{here}: {key!r} must be text, and is {_shown(row.get(key))}")

@@ -71,3 +71,10 @@ def cut_of(files: Sequence[Lines], at_all: bool = False) -> tuple[Cut | None, st
                 if (index := common(lines.text, cut.mark, share, fewest, cut.name)) is not None:
                     return cut, lines.where(index)
     return None, ""
+
+
+def whole(line: str) -> str:
+    """A line with its words whole, however they are cut; as it is where they are whole."""
+    for cut in CUTS:
+        line = cut.join(line) if cut.name in line and cut.mark.search(line) else line
+    return line

@@ -67,7 +67,11 @@ def positive(name: str, value: int, most: int | None = None) -> int:
 
 def workers_for(options: SweepOptions, devices: Sequence[str]) -> int:
     """How many workers: as asked for, else one a GPU or one a core."""
-    return (len(devices) or pool.cores()) if options.workers is None else positive("workers", options.workers, MOST_WORKERS)
+    return (
+        (len(devices) or pool.cores())
+        if options.workers is None
+        else positive("workers", options.workers, MOST_WORKERS)
+    )
 
 
 def typed(program: str) -> str:
