@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.errors import UserError
 
 WINDOW = 1000
-"""Lines that are translated together: sorted by length they waste little, and noise is drawn for what stands together."""
+"""Lines that are translated together: sorted by length they waste little. Noise is drawn for what stands together."""
 PAUSE = 1.0
 """Seconds without input after which the lines that are there are translated."""
 PROMPT = "> "
@@ -61,7 +61,8 @@ def windows(source: int, size: int = WINDOW) -> Iterator[list[Line]]:
             if came and len(waiting) < size:
                 continue
         taken, waiting = waiting[:size], waiting[size:]
-        yield [decoded(number + index, raw) for index, raw in enumerate(taken, 1)]
+        if taken:
+            yield [decoded(number + index, raw) for index, raw in enumerate(taken, 1)]
         number += len(taken)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,11 @@ class Need:
 def memory() -> int | None:
     """Bytes of memory that this process may have; None where the system does not say."""
     found = []
-    try:
+    with suppress(ValueError, OSError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError):
-        pass
     for path in LIMITS:
-        try:
+        with suppress(ValueError, OSError):
             found.append(int(path.read_text()))
-        except (OSError, ValueError):
-            pass
     return min(found, default=None)
 
 
@@ -73,7 +70,7 @@ def needs(options: Mapping[str, Any], types: int) -> list[Need]:
 
 
 def check_memory(config: RunConfig, types: int | None = None) -> None:
-    """Raises UserError, naming the option, if a run cannot fit into the machine's memory. types: where they are known."""
+    """Raises UserError, naming the option, if a run cannot fit into the machine's memory. types: if they are known."""
     options, there = all_options(config), memory()
     if types is None:
         fewest = 3 * config.data.corpus_lexicon if config.data.data is None else USUAL_TYPES

@@ -4,8 +4,8 @@
     python -m core.translate runs/systems/autoregressive-s1-xxxxxxxx --beam 1 < source.txt
     python -m core.translate RUN --noises 5 --n_best 3 < source.txt > candidates.jsonl
 
-One line of output for each line of input (only LF ends one), blank for a blank one. From a terminal each line is answered
-at once, else 1,000 lines are translated together, or what is there when the input pauses for a second.
+One line of output for each line of input (only LF ends one), blank for a blank one. From a terminal each line is
+answered at once, else 1,000 lines are translated together, or what is there when the input pauses for a second.
 
 Beside the options below, any option of the decoding of the model's method can be set by its name (python -m
 ablations.run --method NAME --help lists them); what is not set is as the model's own options say.
@@ -46,8 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "--long",
         choices=("cut", "split", "refuse"),
         default="cut",
-        help="what becomes of a line with more tokens than the model takes: cut there (the default), translated in parts, "
-        "or refused",
+        help="a line with more tokens than the model takes: cut there (the default), translated in parts, or refused",
     )
     many = made.add_mutually_exclusive_group()
     many.add_argument(

@@ -26,7 +26,7 @@ def read_dictionary(path: Path) -> list[str]:
         word = parts[0]
         if word in seen and not overwrite:
             raise UserError(
-                f"{path}, line {number}: {word!r} stands there already; a line that is to replace it ends with {OVERWRITE}"
+                f"{path}, line {number}: {word!r} stands there already; a line that replaces it ends with {OVERWRITE}"
             )
         types.append(word)
         seen.add(word)

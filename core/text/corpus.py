@@ -93,7 +93,8 @@ def read_folder(config: DataConfig) -> Corpus:
     made = read_lineage(folder_of(config), text)
     found = findings.counted(splits) | findings.forms(sides.values()) | cuts | {"read_from": unusual_names(files)}
     found["said"] = findings.sentences(found, {split: len(pairs) for split, pairs in splits.items()})
-    return Corpus(name, **splits, digest=digest(config), dropped=dropped, lineage=made, found=found)
+    train, valid, test = splits.values()
+    return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, found=found)
 
 
 def digest(config: DataConfig) -> str:
@@ -195,8 +196,8 @@ def whole_words(
             continue
         if not undo and side == "target":
             raise UserError(
-                f"{where}: the words of the targets are cut into pieces ({cut.name}), and scores of pieces are no scores "
-                "of words; undo_bpe joins them in reading (--undo_bpe True, make: ARGS='--set undo_bpe=true')"
+                f"{where}: the words of the targets are cut into pieces ({cut.name}), whose scores are no scores of "
+                "words; undo_bpe joins them in reading (--undo_bpe True, make: ARGS='--set undo_bpe=true')"
             )
         found["joined" if undo else "cut"][side] = cut.name
         for pair in made.values() if undo else ():
@@ -217,18 +218,20 @@ def read_split(split: str, source: Lines, target: Lines, dropped: dict[str, int]
     long = [i for i, (one, two) in enumerate(pairs) if len(one) > LONGEST_WORD or len(two) > LONGEST_WORD]
     long = [i for i in long if i not in empty and any(map(LONG.search, pairs[i]))]
     if empty and split != "train":
-        side = target if pairs[empty[0]][0].strip() else source
+        side = source if _is_empty(source.text[empty[0]]) else target
         raise UserError(f"{side.where(empty[0])} is empty; fill it, or remove it from both files")
-    empty_side = [target if pairs[index][0].strip() else source for index in empty[:1]]
-    long_side = [source if LONG.search(pairs[index][0]) else target for index in long[:1]]
     too_long = f"a word has more than {LONGEST_WORD:,} characters"
-    for why, where, side in (("a side is empty", empty, empty_side), (too_long, long, long_side)):
-        if where:
-            first = f"{side[0].file.name} line {side[0].numbers[where[0]]}"
-            dropped[f"{split}: {why} (first: {first})"] = len(where)
+    for why, where, wrong in (("a side is empty", empty, _is_empty), (too_long, long, LONG.search)):
+        for index in where[:1]:
+            side = source if wrong(source.text[index]) else target
+            dropped[f"{split}: {why} (first: {side.file.name} line {side.numbers[index]})"] = len(where)
     left_out = {*empty, *long}
     kept = [pair for index, pair in enumerate(pairs) if index not in left_out] if left_out else pairs
     if not kept:
         reasons = "".join(f"; {why}: {number}" for why, number in dropped.items() if why.startswith(split))
         raise UserError(f"{source.file} and {target.file.name} hold no sentence pair{reasons}")
     return kept
+
+
+def _is_empty(text: str) -> bool:
+    return not text.strip()

@@ -1,5 +1,5 @@
-"""What stands out in a text before anything is trained on it: held-out sentences that training has, repetitions, copies,
-tokenised, escaped or cut words. Counted for run.json, and said where it is much.
+"""What stands out in a text before anything is trained on it: held-out sentences that training has, repetitions,
+copies, tokenised, escaped or cut words. Counted for run.json, and said where it is much.
 """
 
 import re

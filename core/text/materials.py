@@ -53,7 +53,7 @@ class Materials:
         return found
 
     def facts(self) -> dict[str, object]:
-        """What run.json says of the data; lineage only for a corpus that was made from another, found only of a folder."""
+        """What run.json says of the data; lineage of a corpus that was made from another, found of a folder."""
         made = {name: value for name in ("lineage", "found") if (value := getattr(self.corpus, name))}
         return {
             "name": self.corpus.name,

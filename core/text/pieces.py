@@ -18,8 +18,8 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Cut:
-    """A way of cutting words. name: its sign; mark: found in a line with a piece of a word; share: of a file's lines from
-    which on it is no chance; join: a line with its words whole."""
+    """A way of cutting words. name: its sign; mark: found in a line with a piece of a word; share: of a file's lines
+    from which on it is no chance; join: a line with its words whole."""
 
     name: str
     mark: re.Pattern[str]
