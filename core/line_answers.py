@@ -16,15 +16,14 @@ from core.text.lines import LINE_ENDS, on_one_line
 from core.text.pieces import whole
 
 Long = Literal["cut", "split", "refuse"]
-ALL = sys.maxsize
-"""So many candidates are all, equal ones too."""
 NAMED = 10
 """So many lines that are too long are named each by itself."""
 
 
 @dataclass
 class Answers:
-    """The answers of a model. best: rows of JSON with so many candidates of each line; none: the chosen text alone.
+    """The answers of a model. best: rows of JSON with so many different candidates of each line (sys.maxsize: all, equal
+    ones too); none: the chosen text alone.
 
     long: what becomes of a line with too many tokens: its beginning is translated, or its parts one by one, or the
     program ends.
@@ -74,7 +73,7 @@ class Answers:
         """A row of JSON: the line's number, its text, and its candidates with their scores, the chosen one first."""
         made = [{"text": on_one_line(one.text), "score": one.score} for each in found for one in each]
         first = {one["text"]: one for one in reversed(made)}
-        kept = made if self.best == ALL else [one for one in made if first[one["text"]] is one][: self.best]
+        kept = made if self.best == sys.maxsize else [one for one in made if first[one["text"]] is one][: self.best]
         row = json.dumps({"line": line.number, "source": line.text, "candidates": kept}, ensure_ascii=False)
         return LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", row)
 

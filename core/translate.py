@@ -74,9 +74,11 @@ def named(arguments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def decoding_for(model: "Model", options: argparse.Namespace, values: dict[str, Any]) -> Any:
-    """The model's own decoding with what the command line changes. Raises UserError on what its method has not,
-    and on a decoding that no run can have."""
+def decoding_for(model: "Model", options: argparse.Namespace, values: dict[str, Any], best: int | None) -> Any:
+    """The model's own decoding with what the command line changes, and `best` candidates if it has them.
+
+    Raises UserError on what its method has not, and on a decoding that no run can have.
+    """
     decoding, method = model.decoding, model.config.method.name
     given = {long: getattr(options, short) for short, long in SHORT.items() if getattr(options, short) is not None}
     known = {} if decoding is None else values_of(decoding, all_of_them=True)
@@ -91,32 +93,29 @@ def decoding_for(model: "Model", options: argparse.Namespace, values: dict[str, 
             raise UserError(f"option steps: method {method} has no {options.steps} decoding steps")
         decoding = stepped
     decoding = replaced(decoding, values) if values else decoding
-    if decoding is not None:
-        check(with_values(model.config, values_of(decoding, all_of_them=True)))
-    return decoding
+    if decoding is None:
+        return None
+    check(with_values(model.config, values_of(decoding, all_of_them=True)))
+    return decoding if best is None else model.method.with_candidates(decoding, best)
 
 
-def best_of(model: "Model", decoding: Any, options: argparse.Namespace) -> int | None:
-    """How many candidates to show of each line; None for the chosen text alone.
+def best_of(options: argparse.Namespace) -> int | None:
+    """How many candidates to show of each line; None for the chosen text alone. Raises UserError for what cannot be."""
+    best = sys.maxsize if options.all else options.n_best
+    if best is not None and best < 1:
+        raise UserError(f"option n_best: {best} must be at least 1")
+    if best is not None and options.long == "split":
+        raise UserError("option long: parts of a line have no candidates in common; with --n_best and --all, use cut")
+    return best
 
-    Raises UserError for more than the decoding writes.
-    """
-    from core.line_answers import ALL
 
-    wanted = ALL if options.all else options.n_best
-    if wanted is not None and options.long == "split":
-        raise UserError(
-            "option long: parts of a line have no candidates in common; use --long cut with --n_best and --all"
-        )
-    if wanted is None or options.all:
-        return wanted
+def check_best(best: int | None, model: "Model", decoding: Any) -> None:
+    """Raises UserError for more candidates than the decoding writes."""
     count = model.method.count(decoding)
-    if wanted < 1:
-        raise UserError(f"option n_best: {wanted} must be at least 1")
-    if wanted > count:
+    if best is not None and count < best < sys.maxsize:
         more = "; --lengths and --noises make more" if hasattr(decoding, "noise_candidates") else ""
-        raise UserError(f"option n_best: {wanted}, and this decoding writes {count} for a sentence{more}")
-    return int(wanted)
+        more = "; a larger --beam makes more" if hasattr(decoding, "beam") else more
+        raise UserError(f"option n_best: {best}, and this decoding writes {count} for a sentence{more}")
 
 
 def answer(answers: "Answers") -> None:
@@ -136,7 +135,7 @@ def answer(answers: "Answers") -> None:
 def main() -> int:
     """Read, translate, print."""
     options, rest = parser().parse_known_args()
-    values = named(rest)
+    values, best = named(rest), best_of(options)
     check_threads(options.threads)
     import torch  # takes seconds: not for --help
 
@@ -147,10 +146,10 @@ def main() -> int:
     configure(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model_folder.load(options.model, device)
-    decoding = decoding_for(model, options, values)
+    decoding = decoding_for(model, options, values, best)
+    check_best(best, model, decoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
-    best = best_of(model, decoding, options)
     answer(Answers(model, decoding, options.seed, options.long, best, Progress().add))
     return 0
 

@@ -36,7 +36,7 @@ def load_text(data: str | None = None, **options: Any) -> Materials:
 
     Raises UserError for whatever is wrong with options or text.
     """
-    known = values_of(DataConfig())
+    known = values_of(DataConfig(), all_of_them=True)
     for name in options:
         if name not in known:
             raise UserError(f"unknown option {name!r} of text.{nearest(name, known)}")

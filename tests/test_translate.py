@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from core import line_answers, line_input, methods, model_folder, run_folder
 from core.config import RunConfig, with_values
 from core.errors import UserError
-from core.line_answers import ALL, Answers, Progress
+from core.line_answers import Answers, Progress
 from core.line_input import Line, windows
 from core.model_folder import Model
 from core.text.fitting import parts_of
@@ -83,7 +83,12 @@ def test_blank_in_blank_out(model: Model) -> None:
 def read(content: bytes, **how: Any) -> list[list[Line]]:
     """What is made of a pipe that holds this."""
     out, into = os.pipe()
-    writer = threading.Thread(target=lambda: (os.write(into, content) if content else None, os.close(into)))
+
+    def write() -> None:
+        with open(into, "wb") as file:
+            file.write(content)
+
+    writer = threading.Thread(target=write)
     writer.start()
     try:
         return list(windows(out, **how))
@@ -185,7 +190,7 @@ def test_pieces_are_joined_for_a_model_of_joined_text(model: Model) -> None:
 
 def test_candidates_are_rows_of_json_with_the_chosen_one_first(model: Model) -> None:
     decoding = with_values(model.config, {"noise_candidates": 4, "length_candidates": 2}).method.decoding  # type: ignore[attr-defined]
-    rows = answers(model, "x y", "", "z\u2028", decoding=decoding, best=ALL)
+    rows = answers(model, "x y", "", "z\u2028", decoding=decoding, best=sys.maxsize)
     assert all(len(row.splitlines()) == 1 for row in rows)
     first, blank, last = map(json.loads, rows)
     assert (first["line"], first["source"], last["source"]) == (1, "x y", "z\u2028")
@@ -197,6 +202,18 @@ def test_candidates_are_rows_of_json_with_the_chosen_one_first(model: Model) -> 
     few = [json.loads(row) for row in answers(model, "x y", "", "z\u2028", decoding=decoding, best=3)]
     texts = [row["text"] for row in few[0]["candidates"]]
     assert len(texts) == len(set(texts)) <= 3 and texts[0] == first["candidates"][0]["text"]
+
+
+def test_a_beam_has_candidates_of_its_own() -> None:
+    model = model_of(Tokenizer(Words(["a", "b", "c"])), method="autoregressive")
+    decoding = model.method.with_candidates(model.decoding, 3)
+    assert model.method.count(decoding) == 3
+    for row, best in zip(
+        answers(model, "a b", "c", decoding=decoding, best=sys.maxsize), model.translate(["a b", "c"]), strict=True
+    ):
+        found = json.loads(row)["candidates"]
+        assert len(found) == 3 and found[0]["text"] == best
+        assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
 
 
 def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ablations import records, studies
 from ablations.factors import FACTORS, Factor, Level, options_of
 from ablations.studies import Arm, Study
-from core.config import RunConfig, flat
+from core.config import RunConfig, all_options
 from core.errors import UserError
 from core.options import nearest
 from core.run_folder import RUN
@@ -80,7 +80,7 @@ def level(factor: Factor, value: Any) -> Level:
 
 def _overrides(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
     """Options, and levels of factors that the study leaves alone, as options."""
-    options, found = flat(RunConfig()), dict[str, Any]()
+    options, found = all_options(RunConfig()), dict[str, Any]()
     for name, value in values.items():
         if name in options:
             found[name] = value
