@@ -16,14 +16,15 @@ from core.text.lines import LINE_ENDS, on_one_line
 from core.text.pieces import whole
 
 Long = Literal["cut", "split", "refuse"]
+PROGRESS_SECONDS = 5.0
 NAMED = 10
 """So many lines that are too long are named each by itself."""
 
 
 @dataclass
 class Answers:
-    """The answers of a model. best: rows of JSON with so many different candidates of each line (sys.maxsize: all, equal
-    ones too); none: the chosen text alone.
+    """The answers of a model. best: rows of JSON with so many different candidates of each line (sys.maxsize: all,
+    equal ones too); none: the chosen text alone.
 
     long: what becomes of a line with too many tokens: its beginning is translated, or its parts one by one, or the
     program ends.
@@ -82,7 +83,7 @@ class Answers:
 class Progress:
     """Says on stderr how far a long input has come."""
 
-    seconds: float = 5.0
+    seconds: float = PROGRESS_SECONDS
     lines: int = 0
     started: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)

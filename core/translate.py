@@ -13,6 +13,7 @@ ablations.run --method NAME --help lists them); what is not set is as the model'
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ def main() -> int:
     import torch  # takes seconds: not for --help
 
     from core import model_folder
-    from core.line_answers import Answers, Progress
+    from core.line_answers import PROGRESS_SECONDS, Answers, Progress
     from core.machine import configure
 
     configure(options.threads)
@@ -150,7 +151,8 @@ def main() -> int:
     check_best(best, model, decoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
-    answer(Answers(model, decoding, options.seed, options.long, best, Progress().add))
+    progress = Progress(math.inf if sys.stdin.isatty() else PROGRESS_SECONDS)
+    answer(Answers(model, decoding, options.seed, options.long, best, progress.add))
     return 0
 
 
