@@ -15,6 +15,8 @@ from analysis import footer, load
 from core.config import DataConfig
 from core.errors import UserError
 from core.text import corpus, findings, materials, pieces
+from core.use import load_text
+from sweeps.running.point_runs import run_of
 
 WORDS = ["ein", "kleines", "Haus", "steht", "im", "alten", "Garten", "und"]
 
@@ -95,6 +97,13 @@ def test_sources_in_pieces_are_said_and_joined(tmp_path: Path) -> None:
 def test_marks_in_ordinary_text_are_no_pieces(lines: list[str], tmp_path: Path) -> None:
     targets = [*lines, *text(40 - len(lines), str.upper)]
     assert corpus.load(write(tmp_path, train=(text(40), targets))).train == list(zip(text(40), targets, strict=True))
+
+
+def test_notebooks_and_sweep_files_know_the_option(tmp_path: Path) -> None:
+    config = write(tmp_path, train=(text(40), [FORMS["@@"](line) for line in text(40, str.upper)]))
+    assert load_text(config.data, undo_bpe=True, vocab_size=300).corpus.found["joined"] == {"target": "@@"}
+    point = {"study": "norm", "preset": "smoke", "norm_placement": "none", "data": config.data, "undo_bpe": True}
+    assert run_of(point).job.config["undo_bpe"] is True
 
 
 def test_undo_bpe_without_pieces_is_refused(tmp_path: Path) -> None:

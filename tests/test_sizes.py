@@ -145,6 +145,14 @@ def test_a_sweep_of_a_folder_refuses_a_vocabulary_that_no_tokenizer_has(tmp_path
         prepare(SweepOptions(data=str(tmp_path), overrides=("vocab_size=100",)), "sweeps.study")
 
 
+def test_a_folder_of_runs_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"--runs .*/file/runs: .*/file is no folder"):
+        prepare(SweepOptions(runs=tmp_path / "file" / "runs"), "sweeps.study")
+    prepare(SweepOptions(runs=tmp_path / "new" / "runs"), "sweeps.study")
+    assert not (tmp_path / "new").exists()
+
+
 def test_absurd_numbers_of_runs_are_refused() -> None:
     recipe, seeds = recipe_of(StudyOptions(seeds=10**9))
     with pytest.raises(UserError, match="--seeds 1000000000: these are 8,000,000,000 runs"):

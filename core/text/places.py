@@ -85,9 +85,11 @@ def what_is_there(folder: Path, split: str) -> str:
     """A sentence on the suffixes that a folder has for a split, or else on its files."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     plain = [name.removesuffix(".gz") for name in names]
-    suffixes = {name.removeprefix(f"{each}.") for each in NAMES[split] for name in plain if name.startswith(f"{each}.")}
-    if suffixes:
-        return f"Suffixes of {split} there: {', '.join(sorted(suffixes))}; choose with the options src and tgt."
+    for each in NAMES[split]:
+        suffixes = {name.removeprefix(f"{each}.") for name in plain if name.startswith(f"{each}.")}
+        if not suffixes:
+            continue
+        return f"Suffixes of {each} there: {', '.join(sorted(suffixes))}; choose with the options src and tgt."
     said = f"The folder has no {split} files; it should hold train.SRC, train.TGT, valid.SRC, ... (or .gz)"
     said += f", or {split}.jsonl."
     if not names:
