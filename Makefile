@@ -35,12 +35,13 @@ READS_search := $(READS_sweep) BUDGET
 READS_worker := STORAGE RUNS DATA ARGS
 READS_wandb-sweep := STUDY RUNS $(TEXT) SEEDS ARGS
 READS_figures := STUDY RUNS FROM FIGURES ARGS
+READS_rescore := STUDY RUNS ARGS
 READS_report := STUDY RUNS FROM REPORT ARGS
 READS_dashboard := $(READS_report) STORAGE
 READS_test := JOBS ARGS
 READS_test-slow := $(READS_test)
 READS_bench := ARGS
-COMMANDS := help setup sweep distill search worker wandb-sweep figures report dashboard test test-slow lint bench clean
+COMMANDS := help setup sweep distill search worker wandb-sweep figures rescore report dashboard test test-slow lint bench clean
 SETTINGS := $(sort $(foreach command,$(COMMANDS),$(READS_$(command)))) PYTHON VENV PY TORCH_INDEX PIP_ARGS
 ELSEWHERE := OMP_% WANDB_% CUDA_% PIP_INDEX_URL PYTHON% SWEEP_STORAGE %_PROXY %_proxy MPLBACKEND MAKE% SHELL -%
 
@@ -82,6 +83,8 @@ help:
 ##   make worker     help with a sweep that another machine began: STORAGE= is its Optuna storage, DATA= the text here
 ##   make wandb-sweep  write a study as a W&B sweep file to sweeps/wandb/, and register it where there is a server
 ##   make figures    redraw table and figures of a study from its run folders, or from W&B (FROM=)
+##   make rescore    score the finished runs of a study anew, nothing trained: another tokenizer, a metric of your own
+##                   (ARGS="--metric my_metrics:comet", a function in my_metrics.py)
 ##   make report     write report/index.html: verdicts, tables, figures, samples of a study, in one file
 ##   make dashboard  W&B workspace and report as code; without a server JSON, optuna-dashboard and our own report
 ##   make test       run the tests, those that take longest aside
@@ -166,6 +169,9 @@ GIVEN_FROM = $(filter command environment,$(origin FROM))
 
 figures: setup
 	"$(PY)" $(if $(GIVEN_FROM),$(FETCH),-m analysis.figures "$(FROM)") --out "$(FIGURES)" $(ARGS)
+
+rescore: setup
+	$(strip "$(PY)" -m ablations.rescore "$(RUNS)/$(STUDY)" $(ARGS))
 
 report: setup
 	"$(PY)" $(if $(GIVEN_FROM),$(FETCH) --draw report,-m analysis.report "$(FROM)") --out "$(REPORT)" $(ARGS)

@@ -25,7 +25,7 @@ def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list
     wall, cpu = time.monotonic(), time.process_time()
     hypotheses = evaluator.texts(network, test, decoding)
     seconds, cpu = time.monotonic() - wall, time.process_time() - cpu
-    found = scores.score(hypotheses, test.references) | evaluator.method.facts(decoding)
+    found = scores.score(hypotheses, test.references, evaluator.bleu_tokenizer) | evaluator.method.facts(decoding)
     if curve := score_steps(evaluator, network):
         found["by_steps"] = curve
     return found, hypotheses, {"decode_s": seconds, "decode_sentences_per_cpu_s": len(hypotheses) / max(cpu, 1e-9)}
@@ -48,13 +48,19 @@ def score_steps(evaluator: Evaluator, network: Any) -> list[dict[str, float | in
 
 
 def samples(evaluator: Evaluator, network: Any, hypotheses: list[str]) -> str:
-    """samples.jsonl: source, reference, hypothesis of each test sentence, the first few with their decoding."""
+    """samples.jsonl: source, reference (all of them where there are several), hypothesis of each test sentence, the
+    first few with their decoding."""
     first = decode_batches(evaluator.test_head.head(TRAJECTORIES).encoded, DECODE_TOKENS)
     steps = evaluator.texts_by_step(network, first, evaluator.decoding)
     lines = []
-    for index, ((source, reference), hypothesis) in enumerate(zip(evaluator.test.pairs, hypotheses, strict=True)):
-        row: dict[str, Any] = {"id": index, "source": source, "reference": reference, "hypothesis": hypothesis}
-        row["sentence_bleu"] = scores.sentence_bleu(hypothesis, reference)
+    test = evaluator.test
+    for index, (source, reference) in enumerate(test.pairs):
+        row: dict[str, Any] = {"id": index, "source": source, "reference": reference, "hypothesis": hypotheses[index]}
+        row |= {"references": test.several[index]} if test.several else {}
+        own = hypotheses[index], test.references[index], evaluator.bleu_tokenizer
+        row["sentence_bleu"] = scores.sentence_bleu(*own)
+        if evaluator.metric not in ("bleu", "chrf"):  # those of a test set are made of counts
+            row[f"sentence_{evaluator.metric}"] = scores.of_sentence(evaluator.metric, *own)
         if trajectory := [{"t": t, "text": texts[index]} for t, texts in steps.items() if index in texts]:
             row["trajectory"] = trajectory
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -96,7 +102,8 @@ class ProbedText:
         """{t: BLEU of what the text is at t} of one decoding with one candidate."""
         head = self.evaluator.test_head
         steps = self.evaluator.texts_by_step(self.network, self.evaluator.batched(head), decoding)
-        return {t: scores.bleu([texts[i] for i in sorted(texts)], head.references) for t, texts in steps.items()}
+        score = self.evaluator.value
+        return {t: score("bleu", head.references, [texts[i] for i in sorted(texts)]) for t, texts in steps.items()}
 
 
 def probe(evaluator: Evaluator, network: Any) -> Mapping[str, np.ndarray]:

@@ -132,7 +132,9 @@ class Execution:
                 log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
-            job = Job(self.config, self.method, self.folder, stream, self.evaluator.validate, log, stop, ranks)
+            evaluator = self.evaluator
+            parts = self.config, self.method, self.folder, stream, evaluator.validate, log, stop, ranks
+            job = Job(*parts, evaluator.bleu_tokenizer)
             outcome = training.train(self.network, job)
         make_decodable(self.network, outcome)
         return outcome
@@ -143,7 +145,7 @@ class Execution:
         A diverged arm is decoded like any other: what it scores is its result.
         """
         found, hypotheses, cost = evaluate.score_test(self.evaluator, self.network)
-        found |= {"checkpoints_averaged": outcome.averaged}
+        found |= {"checkpoints_averaged": outcome.averaged, **outcome.validated}
         self.write.write_text(SAMPLES, evaluate.samples(self.evaluator, self.network, hypotheses))
         self.write.write_arrays(PROBES, evaluate.probe(self.evaluator, self.network))
         self.write.write_json(SCORES, found)

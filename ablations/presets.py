@@ -98,6 +98,7 @@ IWSLT = {
     "warmup": 10000,
     "valid_every": 5000,
     "valid_sentences": 1000,
+    "averaging": "mean",
     "log_every": 100,
     "length_candidates": 7,
     "noise_candidates": 3,

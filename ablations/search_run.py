@@ -34,7 +34,8 @@ def execute(
         found, cost = score_validation(run, outcome)
         ended = "diverged" if outcome.diverged else "ok"
     else:
-        found = {"split": SPLIT, "val/bleu": outcome.stopped["val/bleu"], "pruned_at": outcome.steps}
+        score = f"val/{config.training.metric}"
+        found = {"split": SPLIT, score: outcome.stopped[score], "pruned_at": outcome.steps}
         cost, ended = {"updates": outcome.steps}, "pruned"
     taken_over = bool(records.read(folder).get("trained_by"))
     cost |= {"updates": 0} if taken_over else {}
@@ -57,7 +58,8 @@ def score_validation(run: Execution, outcome: Outcome) -> tuple[dict[str, Any], 
     cpu = time.process_time()
     texts = run.evaluator.texts(run.network, valid, run.evaluator.decoding)
     spent = (time.process_time() - cpu) / max(len(texts), 1)
-    found = scores.score(texts, valid.references)
-    values = {f"val/{name}" if name in METRICS else name: value for name, value in found.items()}
+    found = scores.score(texts, valid.references, run.evaluator.bleu_tokenizer)
+    judged = {*METRICS, run.config.training.metric}
+    values = {f"val/{name}" if name in judged else name: value for name, value in found.items()}
     cost = {"updates": outcome.steps, "train_s": outcome.seconds, "decode_ms": 1000 * spent}
-    return {"split": SPLIT, **values}, cost
+    return {"split": SPLIT, **values, **outcome.validated}, cost

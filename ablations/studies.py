@@ -29,7 +29,9 @@ class Arm:
 class Study:
     """A question: scientific factors crossed with each other; all that runs and analyses need is derived from this.
 
-    control: the arm that others are compared with. nuisance: what a search tunes for each arm, with equal budget.
+    control: the arm that others are compared with. metric: the score (core/scores.py) that chooses checkpoints, prunes
+    and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
+    arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
     in analysis/questions/. Every other option is fixed: the same for all arms.
     """

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.load import StudyResults
 from analysis.questions import unknown_claims
-from analysis.results import factorial_cells, is_factorial
+from analysis.results import OWN_SIGNATURE, factorial_cells, is_factorial
 
 INTERVALS = (
     "Intervals: 95%, Student's t over seeds (n/a with one seed, or where all are equal): right if seeds scatter "
@@ -27,7 +27,7 @@ def footer(study: StudyResults) -> list[str]:
     """The lines below a table, the banner first."""
     lines = [study.banner] if study.banner else []
     lines += [
-        f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}.",
+        f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}{_more_scores(study)}.",
         f"Test set: {_scores(study, 'sentences')} sentences{_decoding(study)}.",
         f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
         *_text(study),
@@ -75,6 +75,19 @@ def _decoding(study: StudyResults) -> str:
         only = f" ({', '.join(whose)})" if len(whose) < len(study.arms) else ""
         facts += [f"{name}: {_scores(study, column)}{only}"] if whose else []
     return "".join(facts)
+
+
+def _more_scores(study: StudyResults) -> str:
+    """ROUGE's signature, the functions of own scores, and what the curves of BLEU stand on if it is something else."""
+    columns = (
+        "rouge_signature",
+        "curves_signature",
+        *(name for name in study.scores if name.startswith(OWN_SIGNATURE)),
+    )
+    names = {"rouge_signature": "ROUGE", "curves_signature": "BLEU in curves, which was not scored anew:"}
+    known = [column for column in columns if column in study.scores]
+    said = [f"{names.get(column, column.removeprefix(OWN_SIGNATURE))} {_scores(study, column)}" for column in known]
+    return "".join(f"; {each}" for each in said)
 
 
 def _command(study: StudyResults) -> str:

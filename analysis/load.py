@@ -89,8 +89,11 @@ class StudyResults:
         return {int(seed): float(value) for seed, value in pairs if math.isfinite(value)}
 
 
-def load(study_dir: str | Path) -> StudyResults:
-    """Read runs/<study>. Raises UserError when there is no folder, no run in it, or no result."""
+def load(study_dir: str | Path, metric: str | None = None) -> StudyResults:
+    """Read runs/<study>. metric: a score to judge it by instead of its own, of those that its results have.
+
+    Raises UserError when there is no folder, no run in it, no result, or no such score.
+    """
     path = Path(study_dir)
     if not path.is_dir():
         raise UserError(no_folder(path))
@@ -99,6 +102,8 @@ def load(study_dir: str | Path) -> StudyResults:
     if not records and not failures:
         raise UserError(no_runs(path))
     scores = {name: read for name, read in read_each(path, records, SCORES)[0].items() if isinstance(read, dict)}
+    if metric:
+        described = (described or _infer(records, path.name)) | {"metric": _score_named(metric, scores)}
     chosen, left, notes = _results(records, scores, described)
     failures += left
     if not chosen:
@@ -122,8 +127,30 @@ def load(study_dir: str | Path) -> StudyResults:
         failed=pd.DataFrame(failures, columns=["run", "arm", "label", "seed", "state", "reason"]),
         probes=probes,
         records={name: records[name] for name in kept},
-        notes=tuple(notes + probe_notes + metric_notes + mixed_options([records[n] for n in kept], info)),
+        notes=tuple(
+            notes
+            + probe_notes
+            + metric_notes
+            + mixed_options([records[n] for n in kept], info)
+            + mixed_scoring(scores[n] for n in kept)
+        ),
     )
+
+
+def _score_named(name: str, scores: Mapping[str, dict[str, Any]]) -> str:
+    """The score of that name in scores.json, own ones (`make rescore`) also without what their names begin with."""
+    known = {key for found in scores.values() for key, value in found.items() if isinstance(value, int | float)}
+    for key in (name, f"own/{name}"):
+        if key in known:
+            return key
+    raise UserError(f"--metric {name}: no result has this score; there are {', '.join(sorted(known)) or 'none'}")
+
+
+def mixed_scoring(scores: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say that results were not scored alike, versions aside."""
+    signatures = {str(found["signature"]).rpartition("|version:")[0] for found in scores if found.get("signature")}
+    some = " against ".join(sorted(signatures))
+    return [f"the BLEUs are not comparable ({some}): make rescore scores all alike"] if len(signatures) > 1 else []
 
 
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
@@ -214,7 +241,9 @@ def _infer(records: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
             levels = factors.setdefault(factor, [])
             if level not in levels:
                 levels.append(level)
-    return {"study": name, "metric": "bleu", "arms": arms, "factors": factors, "control": None, "banner": None}
+    metrics = {(record.get("config") or {}).get("metric", "bleu") for record in by_arm.values()}
+    metric = metrics.pop() if len(metrics) == 1 else "bleu"
+    return {"study": name, "metric": metric, "arms": arms, "factors": factors, "control": None, "banner": None}
 
 
 def _arms(info: Mapping[str, Any], present: Iterable[str]) -> tuple[ArmResults, ...]:

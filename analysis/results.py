@@ -31,6 +31,7 @@ from analysis.stats import (
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 
 OTHER_SCORES = {
+    "bleu": "BLEU",
     "chrf": "chrF",
     "rougeL": "ROUGE-L",
     "brevity_penalty": "BP",
@@ -38,6 +39,9 @@ OTHER_SCORES = {
     "cost/decode_sentences_per_cpu_s": "sentences per CPU-s",
 }
 """Columns of `StudyResults.scores` that stand beside the study's metric, with their names in the table."""
+OWN, OWN_SIGNATURE = "own/", "own_signature/"
+"""Begin the names of scores that `make rescore` made by functions of the user's, which stand there too, and of those
+functions."""
 INTERACTION = {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"}
 """An interaction neither helps nor hurts: above zero the factors do more together, below zero less."""
 
@@ -47,7 +51,14 @@ SHORT = {"anchor_loss": "anchor", "embedding_norm": "norm", "noise_factor": "F",
 
 def metric_name(study: StudyResults) -> str:
     """The study's metric as it is written."""
-    return NAMES.get(study.metric, study.metric)
+    return NAMES.get(study.metric, study.metric.removeprefix(OWN))
+
+
+def other_scores(study: StudyResults) -> dict[str, str]:
+    """The columns beside the study's metric, and their names."""
+    own = [str(column) for column in study.scores.columns if str(column).startswith(OWN)]
+    shown = OTHER_SCORES | {name: name.removeprefix(OWN) for name in own}
+    return {column: name for column, name in shown.items() if column != study.metric}
 
 
 def short(factor: str) -> str:
@@ -103,7 +114,7 @@ def ablation(study: StudyResults) -> pd.DataFrame:
         row |= {"n_seeds": len(values), "seeds": " ".join(str(seed) for seed in values)}
         row |= interval_columns(study.metric, mean_interval_t(scores))
         row |= _bootstraps(scores)
-        row |= {column: _mean(study, column, arm.name) for column in OTHER_SCORES}
+        row |= {column: _mean(study, column, arm.name) for column in other_scores(study)}
         row["outcomes"] = _outcomes(study, arm.name)
         rows.append(row | (_difference(study, arm.name, study.control) if study.control else {}))
     return pd.DataFrame(rows)

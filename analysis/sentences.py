@@ -1,8 +1,8 @@
 """Arms compared sentence by sentence within each seed: the paired bootstrap over the test set (Koehn, EMNLP 2004).
 
-Corpus BLEU is computed anew from sacreBLEU's counts of each sentence of samples.jsonl; where it is not the BLEU of
-scores.json, the run is left out and named. What comes out speaks of this test set and of this seed's two trained
-models; it says nothing about other seeds: that is what the intervals over seeds are for.
+The study's score is computed anew from what each sentence of samples.jsonl adds to it (sentence_counts.py); where it is
+not the one in scores.json, the run is left out and named. What comes out speaks of this test set and of this seed's two
+trained models; it says nothing about other seeds: that is what the intervals over seeds are for.
 
 p is two-sided; that of sacreBLEU's own paired bootstrap (`sacrebleu --paired-bs`) is of one tail, half of it or less.
 Nominal 95% intervals of a BLEU difference covered the true one (that on 20,000 sentences of simulated text; 600 test
@@ -10,45 +10,24 @@ sets each) in 49, 83, 90, 92, 92% with 2, 5, 10, 20, 30 sentences, and in 94 to 
 is no verdict.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sacrebleu.metrics import BLEU
 
 from analysis.load import StudyResults
-from analysis.results import interval_columns
+from analysis.results import interval_columns, metric_name
+from analysis.sentence_counts import Measure, measure_of, references, tokenizer_in
+from analysis.sentence_counts import bleu as bleu
+from analysis.sentence_counts import statistics as statistics
 from analysis.stats import from_resamples, holm, resampling, verdict
 from core.run_folder import SAMPLES, SCORES, try_read
 
-ORDERS = 4
 SAME = 1e-6
-"""How far BLEU computed anew may be from the one in scores.json."""
+"""How far a score computed anew may be from the one in scores.json."""
 RESAMPLES = 2000
 ENOUGH = 50
 """Sentences from which on the intervals hold their level; with fewer they are given, and decide nothing."""
-
-
-def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """sacreBLEU's counts of each sentence [sentences, 10]: both lengths, 4 numbers of matches, 4 of n-grams."""
-    counts = BLEU(force=True)._extract_corpus_statistics(hypotheses, [references])
-    return np.array(counts, dtype=float).reshape(-1, 2 + 2 * ORDERS)
-
-
-def bleu(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU [...], 0..100, of summed counts [..., 10], as sacreBLEU's default: exponential smoothing.
-
-    The k-th order without a match counts as 1 / 2^k matches; without any match at all, or without n-grams of some
-    order, BLEU is 0.
-    """
-    length, reference = sums[..., 0], sums[..., 1]
-    matched, total = sums[..., 2 : 2 + ORDERS], sums[..., 2 + ORDERS :]
-    halving = 0.5 ** np.cumsum(matched == 0, axis=-1)
-    share = np.where(matched > 0, matched, halving) / np.maximum(total, 1)
-    penalty = np.exp(np.minimum(0.0, 1 - reference / np.maximum(length, 1e-9)))
-    score = 100 * penalty * np.exp(np.log(share).mean(axis=-1))
-    return np.where((matched.sum(axis=-1) > 0) & (total > 0).all(axis=-1), score, 0.0)
 
 
 def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -56,23 +35,49 @@ def counts(study: StudyResults) -> tuple[dict[str, np.ndarray], list[str]]:
     found: dict[str, np.ndarray] = {}
     left_out: dict[str, list[str]] = {}
     common: list[tuple[object, object]] | None = None
-    for run, expected in zip(study.scores["run"], study.scores["bleu"], strict=True):
+    signatures, own = _signatures(study), measure(study)
+    for run, expected, signature in zip(study.scores["run"], study.scores[study.metric], signatures, strict=True):
         rows, complaint = try_read(study.path / run / SAMPLES)
         whole = all(isinstance(row.get(key), str) for row in rows or () for key in ("hypothesis", "reference"))
         if complaint or not rows or not whole:
             left_out.setdefault(f"{SAMPLES} is missing or incomplete", []).append(run)
             continue
-        keys = [(row.get("id"), row["reference"]) for row in rows]
+        keys: list[tuple[object, object]] = [(row.get("id"), references(row)) for row in rows]
         common = common or keys
         if keys != common:
             left_out.setdefault(f"{SAMPLES} has other sentences than the first run's", []).append(run)
             continue
-        table = statistics([row["hypothesis"] for row in rows], [row["reference"] for row in rows])
-        if not abs(float(bleu(table.sum(axis=0))) - expected) < SAME:
-            left_out.setdefault(f"BLEU of {SAMPLES} is not the one in {SCORES}", []).append(run)
+        if study.metric == "bleu" and _how(signature) != _how(signatures.iloc[0]):
+            left_out.setdefault("BLEU has another tokenizer than the first run's; make rescore", []).append(run)
+            continue
+        try:
+            table = own.table(rows)
+        except RuntimeError:
+            left_out.setdefault(f"{tokenizer_in(signature)} is not installed here", []).append(run)
+            continue
+        except KeyError:
+            left_out.setdefault(f"{SAMPLES} has no {metric_name(study)} of each sentence", []).append(run)
+            continue
+        if not abs(float(own.total(table.sum(axis=0))) - expected) < SAME:
+            left_out.setdefault(f"{metric_name(study)} of {SAMPLES} is not the one in {SCORES}", []).append(run)
             continue
         found[run] = table
     return found, [f"{reason} ({_named(runs)})" for reason, runs in left_out.items()]
+
+
+def measure(study: StudyResults) -> Measure:
+    """The study's score, as its first run was scored."""
+    return measure_of(study.metric, _signatures(study).iloc[0])
+
+
+def _signatures(study: StudyResults) -> "pd.Series[str]":
+    """BLEU's signature of each result; '' where it is not known."""
+    return study.scores.get("signature", pd.Series("", index=study.scores.index)).fillna("").astype(str)
+
+
+def _how(signature: str) -> tuple[str, bool]:
+    """What of a signature decides how the counts are made and added up."""
+    return tokenizer_in(signature), "eff:yes" in signature
 
 
 def _named(runs: list[str]) -> str:
@@ -80,19 +85,19 @@ def _named(runs: list[str]) -> str:
 
 
 class Scored(NamedTuple):
-    """BLEU of a run on the test set, and on each resample of it [resamples]."""
+    """The score of a run on the test set, and on each resample of it [resamples]."""
 
-    bleu: np.ndarray
+    score: np.ndarray
     resampled: np.ndarray
 
 
 def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
-    """A row per arm but the control and seed: BLEU of both, difference, interval, p, Holm's p, verdict; and notes.
+    """A row per arm but the control and seed: score of both, difference, interval, p, Holm's p, verdict; and notes.
 
     All comparisons of a seed share their resamples. Holm's correction is over the arms, within each seed.
     """
-    if study.control is None or "bleu" not in study.scores:
-        return pd.DataFrame(), ["there is no control arm with BLEU"]
+    if study.control is None or study.metric not in study.scores:
+        return pd.DataFrame(), [f"there is no control arm with {metric_name(study)}"]
     tables, notes = counts(study)
     if not tables:
         return pd.DataFrame(), notes
@@ -100,7 +105,8 @@ def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
     if sentences < 2:
         return pd.DataFrame(), [*notes, "one sentence cannot be resampled"]
     weights = resampling(sentences, RESAMPLES)  # [resamples, sentences], shared: the comparisons are paired
-    scores = {run: Scored(bleu(table.sum(axis=0)), bleu(weights @ table)) for run, table in tables.items()}
+    total = measure(study).total
+    scores = {run: Scored(total(table.sum(axis=0)), total(weights @ table)) for run, table in tables.items()}
     frames = [_seed(study, int(seed), rows, scores, sentences) for seed, rows in study.scores.groupby("seed")]
     frames = [frame for frame in frames if len(frame)]
     return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes
@@ -117,29 +123,30 @@ def _seed(
     base = scores[control]
     others = [arm for arm in study.arms if arm.name in runs and arm.name != study.control]
     own = [scores[runs[arm.name]] for arm in others]
-    found = [from_resamples(float(s.bleu - base.bleu), s.resampled - base.resampled, sentences) for s in own]
+    found = [from_resamples(float(s.score - base.score), s.resampled - base.resampled, sentences) for s in own]
     adjusted = holm([comparison.p for comparison in found])
     table = []
     for arm, scored, comparison, p in zip(others, own, found, adjusted, strict=True):
-        row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences, "bleu": float(scored.bleu)}
-        row |= {"control_bleu": float(base.bleu)} | interval_columns("difference", comparison.interval)
+        row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences}
+        row |= {study.metric: float(scored.score), f"control_{study.metric}": float(base.score)}
+        row |= interval_columns("difference", comparison.interval)
         said = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
         table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
     return pd.DataFrame(table)
 
 
-def sentence_note(frame: pd.DataFrame, notes: list[str]) -> list[str]:
-    """What `compare` found, in a sentence or two, and what it left out."""
+def sentence_note(frame: pd.DataFrame, notes: list[str], name: str = "BLEU") -> list[str]:
+    """What `compare` found of a score of that name, in a sentence or two, and what it left out."""
     left_out = [f"Not compared sentence by sentence: {note}." for note in notes]
     if frame.empty:
         return left_out
     groups: dict[str, list[str]] = {}
     for label, rows in frame.groupby("label", sort=False):
-        for word, name in (("hurts", "below"), ("helps", "above")):
+        for word, side in (("hurts", "below"), ("helps", "above")):
             times = int((rows["verdict"] == word).sum())
             if times:
                 every = _every(len(rows)) if times == len(rows) else f"{times} of {len(rows)} seeds"
-                groups.setdefault(f"{name} the control in {every}", []).append(str(label))
+                groups.setdefault(f"{side} the control in {every}", []).append(str(label))
     said = (
         "; ".join(f"{head}: {', '.join(labels)}" for head, labels in groups.items())
         or "undecided in every arm and seed"
@@ -149,7 +156,7 @@ def sentence_note(frame: pd.DataFrame, notes: list[str]) -> list[str]:
         said = f"undecided, for with fewer than {ENOUGH} sentences the intervals are too narrow to decide"
     width = float((frame["difference_high"] - frame["difference_low"]).median()) / 2
     return [
-        f"Sentences: BLEU by paired bootstrap over the {sentences} test sentences within each seed "
+        f"Sentences: {name} by paired bootstrap over the {sentences} test sentences within each seed "
         f"({RESAMPLES:,} resamples, Holm over the arms of a seed; half width {width:.1f} in the median): {said}. "
         "This speaks of the trained models at hand, not of other seeds.",
         *left_out,

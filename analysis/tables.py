@@ -14,7 +14,15 @@ from analysis.footer import arm_rows, footer
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.power_note import power_curve, power_note, seeds_seen
-from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
+from analysis.results import (
+    OTHER_SCORES,
+    ablation,
+    comparison_name,
+    comparisons,
+    metric_name,
+    other_scores,
+    toggle_text,
+)
 from analysis.sentences import compare, sentence_note
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
@@ -53,7 +61,8 @@ def p_text(p: float) -> str:
 def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
     factors = list(study.factors) if len(study.factors) > 1 else []
-    scores = [column for column in OTHER_SCORES if frame[column].notna().any()]
+    names = other_scores(study)
+    scores = [column for column in names if frame[column].notna().any()]
     difference = ["difference to control"] if study.control else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric_name(study)} [95% interval]"]
     rows = []
@@ -65,9 +74,7 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
         if difference:
             cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
         rows.append(tuple(cells))
-    return Grid(
-        f"Ablation: {study.name}", (*heads, *(OTHER_SCORES[column] for column in scores), *difference), tuple(rows)
-    )
+    return Grid(f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows))
 
 
 def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
@@ -152,7 +159,12 @@ def tabulate(study: StudyResults) -> Tables:
     arms, tested = ablation(study).merge(arm_rows(study), on="arm"), comparisons(study)
     tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
     sentences, left_out = compare(study)
-    lines = how_to_read(study, tested) + power_note(study) + sentence_note(sentences, left_out) + footer(study)
+    lines = (
+        how_to_read(study, tested)
+        + power_note(study)
+        + sentence_note(sentences, left_out, metric_name(study))
+        + footer(study)
+    )
     frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power_curve(study)}
     return Tables(tables, lines, frames)
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from core.scores import mbr_choice
+from core.scoring.bleu import mbr_choice
 from core.text.tokenizer import PAD
 
 
@@ -39,8 +39,8 @@ Choice = Callable[[list[str], list[float]], int]
 """(texts of a sentence's candidates, their scores) -> index of the chosen one."""
 
 
-def chooser(selection: Literal["mbr", "model"]) -> Choice:
-    """mbr: the highest mean sentence BLEU against the others; model: the highest score."""
+def chooser(selection: Literal["mbr", "model"], bleu_tokenizer: str) -> Choice:
+    """mbr: the highest mean sentence BLEU, with that tokenizer, against the others; model: the highest score."""
     if selection == "mbr":
-        return lambda texts, scores: mbr_choice(texts)
+        return lambda texts, scores: mbr_choice(texts, bleu_tokenizer)
     return lambda texts, scores: scores.index(max(scores))

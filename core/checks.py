@@ -73,6 +73,10 @@ def check(config: Any) -> None:
             raise UserError(f"option {name}: {values[name]:,} is too large; at most {most:,}")
     if config.data.data is not None and config.data.vocab_size < LEAST_TYPES:
         raise UserError(f"option vocab_size: {config.data.vocab_size} is too small; at least {LEAST_TYPES}")
+    if values["metric"] != "bleu":
+        from core.scores import check_name  # on demand: brings in sacreBLEU
+
+        check_name(values["metric"])
     config.method.check()
 
 

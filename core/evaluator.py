@@ -1,6 +1,7 @@
 """A model and the splits of its text: validation while it trains, translations, and what they look like on the way."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,11 @@ PROBE_SENTENCES = 100
 
 
 class Evaluator:
-    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work."""
+    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work.
+
+    Says on stderr which tokenizer BLEU has, unless it is the usual one. Raises UserError where that cannot be used, or
+    the metric is n/a for the text.
+    """
 
     def __init__(self, materials: Materials, config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.materials, self.config, self.device, self.ranks = materials, config, device, ranks
@@ -30,6 +35,12 @@ class Evaluator:
         self.test, self.valid = materials.test, materials.valid.head(config.training.valid_sentences)
         self.test_head = materials.test.head(PROBE_SENTENCES)
         self.batches: dict[int, list[tuple[list[int], Batch]]] = {}
+        chosen = materials.bleu_tokenizer(config.training.bleu_tokenizer)
+        self.metric, self.bleu_tokenizer = config.training.metric, chosen.name
+        if chosen.sentence and ranks.lead:
+            print(f"{materials.corpus.name}: {chosen.sentence}", file=sys.stderr)
+        if self.metric != "bleu":  # it may have no value for this text
+            self.value(self.metric, self.valid.references)
 
     def batched(self, split: Split) -> list[tuple[list[int], Batch]]:
         """Decoding batches of a split that this evaluator holds."""
@@ -41,17 +52,25 @@ class Evaluator:
     def texts(self, network: Any, split: Split, decoding: Any) -> list[str]:
         """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
         batched, decode = self.ranks.share(self.batched(split)), self.materials.tokenizer.decode
-        found = self.ranks.merged(translate(self.method, network, batched, decoding, decode, self.config.seed))
+        seed, words = self.config.seed, self.bleu_tokenizer
+        found = self.ranks.merged(translate(self.method, network, batched, decoding, decode, seed, words))
         return [found[index] for index in sorted(found)]
 
     def validate(self, network: Any) -> dict[str, float]:
-        """Losses and BLEU on the validation set's first sentences."""
+        """Losses, BLEU and the metric on the validation set's first sentences."""
         losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config.training)
-        return losses | {"val/bleu": self.bleu(network, self.valid, self.method.validation)}
+        texts, references = self.texts(network, self.valid, self.method.validation), self.valid.references
+        names = dict.fromkeys(("bleu", self.metric))
+        return losses | {f"val/{name}": self.value(name, references, texts) for name in names}
+
+    def value(self, name: str, references: Sequence[Sequence[str]], texts: Sequence[str] | None = None) -> float:
+        """A score of texts (none: of the first references)."""
+        given = [group[0] for group in references] if texts is None else texts
+        return scores.value(name, given, references, self.bleu_tokenizer)
 
     def bleu(self, network: Any, split: Split, decoding: Any) -> float:
         """BLEU of a split."""
-        return scores.bleu(self.texts(network, split, decoding), split.references)
+        return self.value("bleu", split.references, self.texts(network, split, decoding))
 
     @torch.no_grad()
     def texts_by_step(

@@ -27,10 +27,11 @@ def candidates(
     decoding: Any,
     decode: Callable[[list[int]], str],
     seed: int,
+    bleu_tokenizer: str,
 ) -> Iterator[dict[int, list[Written]]]:
     """For each batch {index: candidates} of its sentences, the chosen one first, the others by their score; the index
-    comes with the batch."""
-    count, choose = method.count(decoding), method.choice(decoding)
+    comes with the batch. bleu_tokenizer: for a choice by BLEU-MBR."""
+    count, choose = method.count(decoding), method.choice(decoding, bleu_tokenizer)
     for indices, batch in batches:
         found = method.decode(model, batch, decoding, seed)
         scores, decoded = found.score.tolist(), [decode(ids) for ids in found.ids()]
@@ -51,7 +52,8 @@ def translate(
     decoding: Any,
     decode: Callable[[list[int]], str],
     seed: int,
+    bleu_tokenizer: str,
 ) -> dict[int, str]:
-    """{index: text} of each sentence; its index comes with its batch."""
-    made = candidates(method, model, batches, decoding, decode, seed)
+    """{index: text} of each sentence; its index comes with its batch. bleu_tokenizer: for a choice by BLEU-MBR."""
+    made = candidates(method, model, batches, decoding, decode, seed, bleu_tokenizer)
     return {index: found[0].text for batch in made for index, found in batch.items()}

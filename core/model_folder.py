@@ -20,18 +20,21 @@ from core.generation import DECODE_TOKENS, Written, candidates
 from core.methods.method import Method
 from core.options import values_of
 from core.run_folder import TOKENIZER, WEIGHTS
+from core.scoring.tokenizers import USUAL
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode with what it takes to use it. decoding: as its own options say."""
+    """A network in evaluation mode with what it takes to use it. decoding: as its own options say. bleu_tokenizer: for
+    the choice among candidates by BLEU-MBR, as in training."""
 
     method: Method[Any]
     network: Any
     config: RunConfig
     tokenizer: Tokenizer
+    bleu_tokenizer: str = USUAL
 
     @property
     def decoding(self) -> Any:
@@ -69,7 +72,8 @@ class Model:
         made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
         batches = ((indices, batch.to(device)) for indices, batch in made)
         found: dict[int, list[Written]] = {}
-        for part in candidates(self.method, self.network, batches, decoding, self.tokenizer.decode, seed):
+        decode, words = self.tokenizer.decode, self.bleu_tokenizer
+        for part in candidates(self.method, self.network, batches, decoding, decode, seed, words):
             found |= part
             done(len(part))
         return [found[index] for index in range(len(lines))]
@@ -106,7 +110,8 @@ def load(folder: Path, device: torch.device) -> Model:
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
-    return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+    words = Tokenizer.load(folder / TOKENIZER)
+    return Model(method, network.to(device).eval(), config, words, facts.get("bleu_tokenizer", USUAL))
 
 
 def config_of(facts: dict[str, Any]) -> RunConfig:

@@ -1,43 +1,55 @@
-"""Scores of a set of hypotheses (BLEU, chrF, ROUGE, with what makes them comparable) and the choice by BLEU-MBR.
+"""Scores of hypotheses, with what makes them comparable; as a command, those of files:
 
-All scores are 0..100 and are taken on the text as given: BLEU tokenises it again (sacreBLEU's 13a), so text that was
-tokenised before, such as IWSLT14 as distributed, yields a tokenised BLEU. The signatures belong beside the numbers.
+    python -m core.scores HYPOTHESES --reference REFERENCES [--reference ...] [--bleu_tokenizer zh] [--json]
+
+A sentence a line, UTF-8 (.gz too); of several references an empty line says that there is none.
+
+All scores are 0..100 and are taken on the text as given: BLEU tokenises it again, so text that was tokenised before,
+such as IWSLT14 as distributed, yields a tokenised BLEU. The signatures belong beside the numbers.
 """
 
-import math
-from collections import Counter
+import argparse
+import json
+import sys
 from collections.abc import Sequence
 from functools import cache
-from itertools import combinations
-from typing import Any, NamedTuple
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
-from sacrebleu.metrics.helpers import extract_all_word_ngrams
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from core.errors import UserError
-
-ORDERS = 4
-"""Longest n-gram of BLEU."""
-ROUGES = ("rouge1", "rouge2", "rougeL")
+from core.errors import UserError, command
+from core.options import nearest
+from core.scoring import tokenizers
+from core.scoring.bleu import ORDERS as ORDERS
+from core.scoring.bleu import bleu_of as bleu_of
+from core.scoring.bleu import mbr_choice as mbr_choice
+from core.scoring.bleu import sentence_bleu as sentence_bleu
+from core.scoring.rouge import rouge
+from core.scoring.rouge import signature as rouge_signature
+from core.scoring.tokenizers import AUTO
 
 References = Sequence[str] | Sequence[Sequence[str]]
 """One reference a sentence, or several."""
 
 
-def score(hypotheses: Sequence[str], references: References) -> dict[str, Any]:
+def score(hypotheses: Sequence[str], references: References, tokenizer: str = AUTO) -> dict[str, Any]:
     """The fields of scores.json that texts alone decide.
 
-    bleu, chrf: corpus scores by sacreBLEU with its defaults; signature, chrf_signature: sacreBLEU's own.
+    bleu, chrf: corpus scores by sacreBLEU with its defaults, BLEU's tokenizer aside; signature, chrf_signature:
+    sacreBLEU's own. tokenizer: one of sacreBLEU's; auto: by the script of the references.
     rouge1, rouge2, rougeL: mean over sentences of the F-measure, without stemming (Porter's is English only; texts may
-    be in any language), by rouge-score, which sees the letters a-z and digits only; several references: the best.
-    brevity_penalty: BLEU's, 0..1. length_ratio: hypothesis over reference length in BLEU tokens. sentences: number.
+    be in any language), by rouge-score over Unicode words; several references: the best; None: n/a, the references
+    have no words. brevity_penalty: BLEU's, 0..1. length_ratio: hypothesis over reference length in BLEU tokens.
+    sentences: number.
     Empty hypotheses are scored like any other. Raises UserError for no sentences, unequal numbers, no reference.
     """
     grouped = _grouped(hypotheses, references)
     streams = _streams(grouped)
-    bleu, chrf = BLEU(force=True), CHRF()
+    bleu, chrf = _bleu_for(grouped, tokenizer), CHRF()
     found = bleu.corpus_score(hypotheses, streams)
+    counts = {len(group) for group in grouped}
     return {
         "bleu": found.score,
         "chrf": chrf.corpus_score(hypotheses, streams).score,
@@ -46,13 +58,58 @@ def score(hypotheses: Sequence[str], references: References) -> dict[str, Any]:
         "length_ratio": found.ratio,
         "signature": str(bleu.get_signature()),
         "chrf_signature": str(chrf.get_signature()),
+        "rouge_signature": rouge_signature(counts.pop() if len(counts) == 1 else -1),
         "sentences": len(hypotheses),
     }
 
 
-def bleu(hypotheses: Sequence[str], references: References) -> float:
+def bleu(hypotheses: Sequence[str], references: References, tokenizer: str = AUTO) -> float:
     """Corpus BLEU alone, as in `score`."""
-    return float(BLEU(force=True).corpus_score(hypotheses, _streams(_grouped(hypotheses, references))).score)
+    grouped = _grouped(hypotheses, references)
+    return float(_bleu_for(grouped, tokenizer).corpus_score(hypotheses, _streams(grouped)).score)
+
+
+def value(name: str, hypotheses: Sequence[str], references: References, tokenizer: str = AUTO) -> float:
+    """One of the scores. Raises UserError where it is n/a."""
+    if name == "bleu":
+        return bleu(hypotheses, references, tokenizer)
+    found = score(hypotheses, references, tokenizer)[name]
+    if found is None:
+        raise UserError(f"option metric: {name} is n/a for this text: its references have no words; use bleu or chrf")
+    return float(found)
+
+
+def of_sentence(name: str, hypothesis: str, references: Sequence[str], tokenizer: str = AUTO) -> float | None:
+    """One of the scores for one sentence; None where it is n/a."""
+    found: float | None = score([hypothesis], [references], tokenizer)[name]
+    return found
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The scores that a run can be judged by."""
+    return tuple(name for name, found in score(["a b c d"], ["a b c d"]).items() if isinstance(found, float))
+
+
+def check_name(name: str) -> None:
+    """Raises UserError, naming the nearest, on a name that no score has."""
+    if name not in names():
+        raise UserError(f"option metric: there is no score {name!r}.{nearest(name, names())}")
+
+
+def tokenizer_for(references: References, tokenizer: str = AUTO) -> str:
+    """The name of sacreBLEU's tokenizer that `score` takes for these references."""
+    texts = [[group] if isinstance(group, str) else group for group in references]
+    return tokenizers.choose(tokenizer, list(chain.from_iterable(texts))).name
+
+
+def _bleu_for(grouped: list[list[str]], tokenizer: str) -> BLEU:
+    """BLEU with a tokenizer. Where no reference has four tokens, what is right would score 0: there orders count only
+    as far as hypotheses have them (sacreBLEU's effective order; the signature says so)."""
+    name = tokenizer_for(grouped, tokenizer)
+    split = tokenizers.tokenize(name)
+    long = any(len(split(text).split()) >= ORDERS for text in chain.from_iterable(grouped))
+    return tokenizers.metric(name, effective_order=not long)
 
 
 def _grouped(hypotheses: Sequence[str], references: References) -> list[list[str]]:
@@ -75,79 +132,55 @@ def _streams(grouped: list[list[str]]) -> list[list[Any]]:
     return [[group[i] if i < len(group) else None for group in grouped] for i in range(most)]
 
 
-def rouge(hypotheses: Sequence[str], grouped: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Mean ROUGE F-measures x 100 over sentences, the best reference of each."""
-    from rouge_score.rouge_scorer import RougeScorer  # here: its import of nltk takes two seconds
-    from rouge_score.tokenizers import DefaultTokenizer
-
-    scorer = RougeScorer(ROUGES, tokenizer=DefaultTokenizer(use_stemmer=False))
-    rows = [scorer.score_multi(group, text) for group, text in zip(grouped, hypotheses, strict=True)]
-    return {name: 100 * math.fsum(row[name].fmeasure for row in rows) / len(rows) for name in ROUGES}
-
-
-class NGrams(NamedTuple):
-    """A sentence as BLEU counts it: n-grams of orders 1 to 4, and its length in tokens."""
-
-    counts: Counter[tuple[str, ...]]
-    length: int
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m core.scores", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("hypotheses", type=Path, help="file of hypotheses")
+    made.add_argument(
+        "--reference", type=Path, action="append", required=True, help="file of references; may be given again"
+    )
+    choices = [AUTO, *tokenizers.NAMES]
+    made.add_argument("--bleu_tokenizer", default=AUTO, choices=choices, help="BLEU's tokenizer (default: auto)")
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    return made
 
 
-@cache
-def _tokenizer() -> Tokenizer13a:
-    return Tokenizer13a()
+def of_files(hypotheses: Path, references: Sequence[Path], tokenizer: str = AUTO) -> dict[str, Any]:
+    """The scores of files. Raises UserError naming file and line for whatever is wrong with them."""
+    from core.text.corpus import read_lines
+
+    texts, streams = read_lines(hypotheses), [read_lines(path) for path in references]
+    for path, lines in zip(references, streams, strict=True):
+        if len(lines) != len(texts):
+            raise UserError(f"{path} has {len(lines)} lines, {hypotheses} has {len(texts)}: one for each, line by line")
+    grouped = [[text for text in group if text.strip()] for group in zip(*streams, strict=True)]
+    if [] in grouped:
+        raise UserError(f"{references[0]}, line {grouped.index([]) + 1} is empty, and no other reference has that line")
+    return score(texts, grouped, tokenizer)
 
 
-def ngrams(text: str) -> NGrams:
-    """N-grams of a text after sacreBLEU's 13a tokenisation."""
-    return NGrams(*extract_all_word_ngrams(_tokenizer()(text.rstrip()), 1, ORDERS))
+def table(found: dict[str, Any]) -> str:
+    """Scores and signatures for people, a line each."""
+    shown = [("BLEU", "bleu", "signature"), ("chrF", "chrf", "chrf_signature")]
+    shown += [(f"ROUGE-{name[-1]}", name, "rouge_signature") for name in ("rouge1", "rouge2", "rougeL")]
+    lines = [
+        f"{title:8} {'n/a' if found[name] is None else format(found[name], '.2f'):>6}  {found[signature]}"
+        for title, name, signature in shown
+    ]
+    rest = f"{found['sentences']:,} sentences, brevity penalty {found['brevity_penalty']:.3f}, "
+    return "\n".join([*lines, f"{rest}length ratio {found['length_ratio']:.3f}"])
 
 
-def matches(a: NGrams, b: NGrams) -> list[int]:
-    """Clipped n-gram matches of each order; the same whichever of the two is the hypothesis."""
-    found = [0] * ORDERS
-    other = b.counts
-    for gram, count in a.counts.items():
-        if gram in other:
-            found[len(gram) - 1] += min(count, other[gram])
-    return found
+@command
+def main() -> int:
+    """Score files."""
+    options = parser().parse_args()
+    found = of_files(options.hypotheses, options.reference, options.bleu_tokenizer)
+    print(json.dumps(found, indent=1) if options.json else table(found))
+    return 0
 
 
-def bleu_of(matched: Sequence[int], length: int, reference_length: int) -> float:
-    """Sentence BLEU, 0..100, from the matches: sacreBLEU's exponential smoothing and effective order.
-
-    An order without matches counts as 1 / 2^k matches, k being how many such orders came so far; orders longer than
-    the hypothesis are left out (Chen & Cherry 2014, smoothing 3).
-    """
-    if not any(matched):
-        return 0.0
-    log_sum, halving, orders = 0.0, 1.0, min(ORDERS, length)
-    for n in range(orders):
-        if not matched[n]:
-            halving *= 2
-        log_sum += math.log(100 * (matched[n] or 1 / halving) / (length - n))
-    return min(1.0, math.exp(1 - reference_length / length)) * math.exp(log_sum / orders)
-
-
-def sentence_bleu(hypothesis: str, reference: str) -> float:
-    """Sentence BLEU, 0..100; equal to sacrebleu.sentence_bleu. 0 if either side is empty."""
-    a, b = ngrams(hypothesis), ngrams(reference)
-    return bleu_of(matches(a, b), a.length, b.length)
-
-
-def mbr_choice(candidates: Sequence[str]) -> int:
-    """Index of the candidate with the highest mean sentence BLEU of the others against it; the first of equals.
-
-    As in the released code each other candidate is the hypothesis, the judged one the reference. Equal texts are
-    counted once and weighted: late in training most candidates are equal. Raises UserError without candidates.
-    """
-    if not candidates:
-        raise UserError("no candidates to choose from")
-    texts = Counter(candidates)
-    grams = {text: ngrams(text) for text in texts}
-    totals = {text: (times - 1) * (100.0 if grams[text].length else 0.0) for text, times in texts.items()}
-    for a, b in combinations(texts, 2):
-        shared, length_a, length_b = matches(grams[a], grams[b]), grams[a].length, grams[b].length
-        totals[a] += texts[b] * bleu_of(shared, length_b, length_a)
-        totals[b] += texts[a] * bleu_of(shared, length_a, length_b)
-    enough = max(totals.values()) - 1e-9  # equal but for the order of a sum is equal
-    return candidates.index(next(text for text, total in totals.items() if total >= enough))
+if __name__ == "__main__":
+    sys.exit(main())

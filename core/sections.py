@@ -18,6 +18,9 @@ from core.options import added
 Schedule = Literal["linear", "cosine", "sqrt", "edm", "cdcd"]
 Activation = Literal["relu", "gelu", "silu"]
 Placement = Literal["none", "latent", "decoder_input"]
+BleuTokenizer = Literal[
+    "auto", "none", "zh", "13a", "intl", "char", "ja-mecab", "ko-mecab", "spm", "flores101", "flores200", "spBLEU-1K"
+]
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,18 @@ class TrainingConfig:
     valid_every: int = 200
     """Updates between validations (ours)."""
     valid_sentences: int = 100
-    """Sentences of the validation set that are decoded for the validation BLEU (ours; keeps it cheap)."""
+    """Sentences of the validation set that are decoded for the validation score (ours; keeps it cheap)."""
     keep_best: int = 5
-    """Checkpoints that are kept by validation BLEU and averaged at the end (released: 5)."""
+    """Checkpoints that are kept by validation score and averaged at the end (released: 5)."""
+    averaging: Literal["if_better", "mean", "best"] = added("if_better", as_before="mean")
+    """The model at the end: the mean of the kept checkpoints where it is validated to be at least as good as the best
+    one, the mean whatever it is worth (released), or the best one."""
+    metric: str = added("bleu")
+    """The score that chooses checkpoints, set by the study: bleu, chrf, rouge1, rouge2, rougeL, or one of your own in
+    core/scores.py; higher is better."""
+    bleu_tokenizer: BleuTokenizer = added("auto", as_before="13a")
+    """sacreBLEU's tokenizer for every BLEU, that of BLEU-MBR too (released: 13a); auto = by the script that most
+    letters of the training targets are of."""
     checkpoint_seconds: float = 60.0
     """Wall-clock seconds between resumable checkpoints (ours)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

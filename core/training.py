@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.methods.method import Loss, Method, Reduction
 from core.randomness import mixed
 from core.run_folder import BEST, STATE
+from core.scoring.tokenizers import USUAL
 from core.text.batches import Batch, BatchStream
 
 Log = Callable[[dict[str, Any]], None]
@@ -38,10 +39,10 @@ def never(step: int, scores: dict[str, float]) -> bool:
 class Job:
     """What training needs: the method, where to write, what to learn from, whom to tell.
 
-    validate(network) -> {"val/...": number}, with "val/bleu" to choose checkpoints by. log(row) gets each row of
+    validate(network) -> {"val/...": number}, with "val/<metric>" to choose checkpoints by. log(row) gets each row of
     metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
     the training after a validation. Of several ranks all call validate, log and stop; what the first one's stop says
-    holds for all, and the first one alone writes.
+    holds for all, and the first one alone writes. bleu_tokenizer: that of BLEU-MBR, for whoever uses the model.
     """
 
     config: RunConfig
@@ -52,6 +53,11 @@ class Job:
     log: Log
     stop: Stop = never
     ranks: Ranks = ALONE
+    bleu_tokenizer: str = USUAL
+
+    def validated(self, scores: dict[str, float]) -> float:
+        """The one of a validation's scores that checkpoints are chosen by."""
+        return scores[f"val/{self.config.training.metric}"]
 
 
 @dataclass
@@ -68,6 +74,8 @@ class State:
 class Outcome:
     """How training ended. diverged: the loss was not finite as a row was due, and training ended there.
 
+    averaged: how many checkpoints the model is the mean of; 0: it is the last weights. validated: the metric on
+    validation of the best checkpoint (`val_best`) and of the mean (`val_mean`), as far as they were measured.
     stopped: job.stop ended it, after the validation with these scores; no weights are kept then.
     """
 
@@ -77,6 +85,7 @@ class Outcome:
     averaged: int
     diverged: bool
     stopped: dict[str, float] | None = None
+    validated: dict[str, float] = field(default_factory=dict)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -107,13 +116,13 @@ def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
 def train(network: Any, job: Job) -> Outcome:
     """Train to config.training.updates, from the last checkpoint in the folder if there is one.
 
-    Leaves the mean of the best checkpoints in network and in folder/model.safetensors.
+    Leaves what becomes of the best checkpoints (option averaging) in network and in folder/model.safetensors.
     """
     loop = Loop(network, job)
     loop.run()
     state = loop.state
-    averaged = finish(network, job, state) if loop.stopped is None else 0
-    return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped)
+    averaged, validated = finish(network, job, state) if loop.stopped is None else (0, {})
+    return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped, validated)
 
 
 class Loop:
@@ -228,11 +237,10 @@ class Loop:
         if self.job.ranks.told(self.job.stop(self.state.step, scores)):
             self.stopped = scores
             return
-        ranked = sorted(
-            [*self.state.best, (scores["val/bleu"], self.state.step)], key=lambda pair: (-pair[0], -pair[1])
-        )
+        own = self.job.validated(scores), self.state.step
+        ranked = sorted([*self.state.best, own], key=lambda pair: (-pair[0], -pair[1]))
         keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
-        if (scores["val/bleu"], self.state.step) in keep:
+        if own in keep:
             self.keep(scores)
         self.state.best = keep
         self.save()
@@ -271,20 +279,39 @@ def best_path(folder: Path, step: int) -> Path:
     return folder / BEST.format(step=step)
 
 
-def finish(network: Any, job: Job, state: State) -> int:
-    """Average the best checkpoints into network and model.safetensors; their number (0 = none: the last weights).
+def finish(network: Any, job: Job, state: State) -> tuple[int, dict[str, float]]:
+    """Bring the model into network and model.safetensors; of how many checkpoints it is the mean (0 = none: the last
+    weights), and what the best one and the mean scored on validation.
 
-    Buffers, which may be counts, or a schedule that adapted, are those of the best one.
+    Only files are read that the last validation left, so a run that is killed here ends the same.
     """
     job.ranks.wait()  # for the first rank to have written them
     paths = [best_path(job.folder, step) for _, step in state.best]
+    validated = {"val_best": state.best[0][0]} if paths else {}
+    if job.config.training.averaging == "best":
+        paths = paths[:1]
     if paths:
-        learned = {name for name, _ in network.named_parameters()}
-        averaged = {name: value for name, value in checkpoints.average(paths).items() if name in learned}
-        model_folder.load_weights(network, checkpoints.load(paths[0])[0] | averaged, paths[0])
+        load_mean(network, paths)
+    if len(paths) > 1 and job.config.training.averaging == "if_better":
+        network.eval()
+        validated["val_mean"] = job.validated(job.validate(network))
+        if not validated["val_mean"] >= validated["val_best"]:
+            paths = paths[:1]
+            load_mean(network, paths)
     if job.ranks.lead:
-        model_folder.save_weights(job.folder, network, job.config, step=state.step, averaged=len(paths))
-    return len(paths)
+        facts = {"step": state.step, "averaged": len(paths), "bleu_tokenizer": job.bleu_tokenizer}
+        model_folder.save_weights(job.folder, network, job.config, **facts, **validated)
+    return len(paths), validated
+
+
+def load_mean(network: nn.Module, paths: list[Path]) -> None:
+    """The mean of checkpoints, the best one first, into a network.
+
+    Buffers, which may be counts, or a schedule that adapted, are those of the best one.
+    """
+    learned = {name for name, _ in network.named_parameters()}
+    averaged = {name: value for name, value in checkpoints.average(paths).items() if name in learned}
+    model_folder.load_weights(network, checkpoints.load(paths[0])[0] | averaged, paths[0])
 
 
 def held_out(network: Any, method: Method[Any], batches: list[Batch], config: TrainingConfig) -> dict[str, float]:

@@ -70,14 +70,15 @@ def train(
     with ExitStack() as stack:
         where = Path(folder or stack.enter_context(tempfile.TemporaryDirectory()))
         claim(where, config, text.corpus.digest)
-        job = Job(config, evaluator.method, where, stream, evaluator.validate, on_row or (lambda row: None))
+        told, words = on_row or (lambda row: None), evaluator.bleu_tokenizer
+        job = Job(config, evaluator.method, where, stream, evaluator.validate, told, bleu_tokenizer=words)
         outcome = training.train(network, job)
         if outcome.diverged:
             raise UserError(
                 f"the loss is not a number after {outcome.steps} updates; try a lower lr, in another folder"
             )
         text.tokenizer.save(where / TOKENIZER)
-    return Model(evaluator.method, network.eval(), config, text.tokenizer)
+    return Model(evaluator.method, network.eval(), config, text.tokenizer, evaluator.bleu_tokenizer)
 
 
 def claim(folder: Path, config: RunConfig, corpus_digest: str) -> None:

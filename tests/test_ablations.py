@@ -49,7 +49,7 @@ def test_modules_are_the_2_x_2_x_2_of_the_paper() -> None:
 
 @pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
 def test_presets_are_valid_options(preset: presets.Preset) -> None:
-    assert flat(preset.config).keys() == flat(RunConfig()).keys()
+    assert all_options(preset.config).keys() == all_options(RunConfig()).keys()
     assert preset.purpose and preset.expected and preset.command.startswith("make ")
 
 

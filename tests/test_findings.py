@@ -234,3 +234,19 @@ def test_the_footer_repeats_them(found: Any, line: str | None, tmp_path: Path) -
         path.write_text(json.dumps(record | {"data": record["data"] | {"found": found}}))
     lines = [each for each in footer.footer(load.load(folder)) if each.startswith("Text: ")]
     assert lines == ([line] if line else [])
+
+
+# References
+
+
+def test_references_in_pieces_are_refused_and_joined_with_the_targets(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    (tmp_path / "test.ref0").write_text("".join(f"{FORMS['@@'](line)}\n" for line in text(40, str.upper)))
+    with pytest.raises(UserError, match=r"test\.ref0, line 1: the words of the targets are cut into pieces"):
+        corpus.load(config)
+    for split in corpus.SPLITS:
+        lines = [FORMS["@@"](line) for line in (tmp_path / f"{split}.en").read_text().splitlines()]
+        (tmp_path / f"{split}.en").write_text("".join(f"{line}\n" for line in lines))
+    read = corpus.load(joined(config))
+    assert [group[1] for group in read.references["test"]] == text(40, str.upper)
+    assert [group[0] for group in read.references["test"]] == [target for _, target in read.test]

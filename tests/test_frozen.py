@@ -1,5 +1,6 @@
 """Identities as they were at commit af4dfd7: finished runs, queues and searches made then are recognised today.
 
+They are so when what changed by default since is asked for as it was (AS_BEFORE), and then in the same folders.
 golden/identities.json holds, for each preset and study of that commit, the study's folder, its queue, and of each arm
 with seeds 1 and 2 the identity of the run and of its training; and of some searches their name and the queue of their
 arms at the default.
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 
 from ablations import records, studies
-from core.config import flat, with_values
+from core.config import RunConfig, all_options, flat, with_values
+from core.options import as_before
 from sweeps.running.recipe import Recipe
 from sweeps.running.trials import queue_name
 from sweeps.tuning.options import SearchOptions
@@ -28,9 +30,18 @@ DIGEST = "0123456789abcdef"
 """Of a text that stands for the corpus of all of them."""
 
 
+AS_BEFORE = {"averaging": "mean", "bleu_tokenizer": "13a"}
+"""Options added since whose default is not what runs did without them."""
+
+
+def test_what_is_not_as_before_by_default_is_known() -> None:
+    default, before = all_options(RunConfig()), as_before(RunConfig())
+    assert {name: value for name, value in before.items() if default[name] != value} == AS_BEFORE
+
+
 def today(preset: str, study: str) -> dict[str, Any]:
     """Folder, queue and identities of a study with a preset."""
-    recipe = Recipe.of(studies.get(study), preset)
+    recipe = Recipe.of(studies.get(study), preset, overrides=AS_BEFORE)
     runs = {}
     for arm in recipe.study.arms:
         for seed in (1, 2):
@@ -54,7 +65,8 @@ def test_runs_and_queues_are_what_they_were(name: str) -> None:
 @pytest.mark.parametrize("name", FROZEN["searches"])
 def test_searches_are_what_they_were(name: str) -> None:
     preset, study = name.split("/")
-    sweep, search = prepare(SearchOptions(study=study, preset=preset), "sweeps.search")
+    given = tuple(f"{option}={value}" for option, value in AS_BEFORE.items())
+    sweep, search = prepare(SearchOptions(study=study, preset=preset, overrides=given), "sweeps.search")
     assert [search.name, sweep.queue] == FROZEN["searches"][name]
 
 

@@ -163,7 +163,7 @@ def test_what_adapts_stands_in_checkpoints_and_in_the_model(tmp_path: Path) -> N
 
 def test_weights_are_averaged_and_what_adapted_is_the_best_ones(tmp_path: Path) -> None:
     network = fresh()
-    train(network, job(config(keep_best=2), tmp_path))
+    train(network, job(config(keep_best=2, averaging="mean"), tmp_path))
     facts = checkpoints.load(tmp_path / STATE)[1]
     best, other = (checkpoints.load(best_path(tmp_path, step))[0] for _, step in facts["best"])
     assert torch.equal(network.hardness, best["hardness"]) and not torch.equal(best["hardness"], other["hardness"])
@@ -228,7 +228,7 @@ def test_of_several_ranks_the_first_one_stops_all(tmp_path: Path) -> None:
 
 
 def test_without_a_stop_an_outcome_says_so(tmp_path: Path) -> None:
-    outcome = train(fresh(), job(config(), tmp_path))
+    outcome = train(fresh(), job(config(averaging="mean"), tmp_path))
     assert outcome.stopped is None and (tmp_path / WEIGHTS).exists() and outcome.averaged == 2
 
 

@@ -9,11 +9,12 @@ import pytest
 from fake_runs import edit, write_study
 from hypothesis import given
 from hypothesis import strategies as st
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest, Result, _bootstrap_resample
 
 from analysis import tables
 from analysis.load import load
+from analysis.sentence_counts import chrf, chrf_statistics, streams, tokenizer_in
 from analysis.sentences import bleu, compare, counts, sentence_note, statistics
 from analysis.stats import paired_bootstrap
 from core.run_folder import read
@@ -28,6 +29,59 @@ def test_bleu_of_the_counts_is_sacrebleus(pairs: list[tuple[str, str]]) -> None:
     hypotheses, references = map(list, zip(*pairs, strict=True))
     expected = BLEU(force=True).corpus_score(hypotheses, [references]).score
     assert float(bleu(statistics(hypotheses, references).sum(axis=0))) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=1, max_size=5), st.booleans())
+def test_bleu_and_chrf_against_several_references_are_sacrebleus(
+    pairs: list[tuple[str, list[str]]], effective: bool
+) -> None:
+    hypotheses, groups = [one for one, _ in pairs], [group for _, group in pairs]
+    found = BLEU(force=True, effective_order=effective).corpus_score(hypotheses, streams(groups)).score
+    assert float(bleu(statistics(hypotheses, groups).sum(axis=0), effective)) == pytest.approx(found, abs=1e-9)
+    found = CHRF().corpus_score(hypotheses, streams(groups)).score
+    assert float(chrf(chrf_statistics(hypotheses, groups).sum(axis=0))) == pytest.approx(found, abs=1e-9)
+
+
+def test_the_tokenizer_is_read_from_the_signature() -> None:
+    assert tokenizer_in("nrefs:1|case:mixed|eff:no|tok:ja-mecab-0.996-IPA|smooth:exp|version:2.6.0") == "ja-mecab"
+    assert tokenizer_in("tok:zh") == "zh" and tokenizer_in("") == tokenizer_in("nrefs:1") == "13a"
+
+
+@pytest.mark.parametrize("metric", ["chrf", "rougeL", "own/exact"])
+def test_sentences_are_compared_by_the_metric_of_the_study(metric: str, tmp_path: Path) -> None:
+    """chrF from counts; ROUGE and one's own from the rows, where a sentence may be n/a."""
+    path = written(tmp_path)
+    edit(path / "study.json", metric=metric)
+    for run in path.glob("*/scores.json"):
+        rows = read(run.with_name("samples.jsonl"))
+        groups = [[str(row["reference"])] for row in rows]
+        each = [100.0 * (row["hypothesis"] == group[0]) for row, group in zip(rows, groups, strict=True)]
+        value = CHRF().corpus_score([row["hypothesis"] for row in rows], streams(groups)).score
+        if metric != "chrf":
+            value = sum(each[1:]) / (len(each) - 1)
+            key = metric if "/" in metric else f"sentence_{metric}"
+            made = [row | {key: one} for row, one in zip(rows, [None, *each[1:]], strict=True)]
+            run.with_name("samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+        edit(run, **{metric: value})
+    study = load(path)
+    frame, notes = compare(study)
+    assert not notes and len(frame) == 10 and {metric, f"control_{metric}"} <= set(frame.columns)
+    row = frame[(frame["arm"] == "F1") & (frame["seed"] == 1)].iloc[0]
+    assert row["verdict"] == "hurts"
+    assert row["difference"] == pytest.approx(study.values(metric, "F1")[1] - study.values(metric, "F4")[1])
+    name = {"chrf": "chrF", "rougeL": "ROUGE-L", "own/exact": "exact"}[metric]
+    assert any(line.startswith(f"Sentences: {name} by paired") for line in tables.tabulate(study).lines)
+
+
+def test_a_score_that_rows_do_not_hold_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    edit(path / "study.json", metric="rougeL")
+    frame, notes = compare(load(path))
+    assert frame.empty and notes == [f"samples.jsonl has no ROUGE-L of each sentence ({said(notes)})"]
+
+
+def said(notes: list[str]) -> str:
+    return notes[0].partition("(")[2].removesuffix(")")
 
 
 def test_bleu_by_hand() -> None:

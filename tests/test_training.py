@@ -192,7 +192,7 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
 
 
 def test_model_is_the_mean_of_the_best_checkpoints(tmp_path: Path) -> None:
-    chosen = config(updates=12, valid_every=4, keep_best=2)
+    chosen = config(updates=12, valid_every=4, keep_best=2, averaging="mean")
     model = fresh(chosen)
     scores = iter([3.0, 1.0, 2.0])
     validated = dataclasses.replace(job(chosen, tmp_path / "run"), validate=lambda model: {"val/bleu": next(scores)})

@@ -63,15 +63,19 @@ def write_corpus(
             content = "".join(f"{line_of(pair[side])}\n" for pair in splits[split]).encode()
             write(out / f"{split}.{suffix}", content)
             text[f"{split}.{suffix}"] = origin.digest(content)
+    for name, content in reference_texts(materials.corpus.references).items():
+        write(out / name, content)
+        text[name] = origin.digest(content)
     made = {
         "made_by": "distillation",
         "command": " ".join(sys.orig_argv),
         "commit": provenance.commit(),
         "made": records.now(),
         "source": source_facts(config, materials),
-        "teacher": teacher_facts(out / "teacher", config, materials, teacher, scored),
+        "teacher": teacher_facts(out / "teacher", evaluator, teacher, scored),
         "decoding": {} if evaluator.decoding is None else values_of(evaluator.decoding),
-        "targets": target_facts(old, train) | {"left_out": len(materials.corpus.train) - len(train)},
+        "targets": target_facts(old, train, evaluator.bleu_tokenizer)
+        | {"left_out": len(materials.corpus.train) - len(train)},
         "text": text,
     }
     write(out / "README.md", note(out.name, made).encode())
@@ -82,6 +86,16 @@ def line_of(text: str) -> str:
     """The text as a line of a file. What was read of one is one; what a file of JSON lines or a teacher wrote may not
     be."""
     return text if "\n" not in text and not text.endswith("\r") else on_one_line(text)
+
+
+def reference_texts(references: Mapping[str, list[list[str]]]) -> dict[str, bytes]:
+    """{file: content} of the references of held-out splits that have several: `test.ref0`, `test.ref1`, ..."""
+    found = {}
+    for split, groups in references.items():
+        for i in range(max(map(len, groups))):
+            lines = (group[i] if i < len(group) else "" for group in groups)
+            found[f"{split}.ref{i}"] = "".join(f"{line}\n" for line in lines).encode()
+    return found
 
 
 def write(path: Path, content: bytes) -> None:
@@ -100,17 +114,18 @@ def source_facts(config: RunConfig, materials: Materials) -> dict[str, Any]:
 
 
 def teacher_facts(
-    folder: Path, config: RunConfig, materials: Materials, teacher: str, scored: Mapping[str, Sequence[str]]
+    folder: Path, evaluator: Evaluator, teacher: str, scored: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Which teacher wrote the targets, and how good it is."""
+    config, materials = evaluator.config, evaluator.materials
     tensors, facts = checkpoints.load(folder / WEIGHTS)
-    found = scores.score(scored["test"], materials.test.references)
+    found = scores.score(scored["test"], materials.test.references, evaluator.bleu_tokenizer)
     return {
         "hash": teacher,
         "weights": origin.digest((folder / WEIGHTS).read_bytes()),
         "kind": KINDS.get(config.method.name, config.method.name),
         "bleu": found["bleu"],
-        "valid_bleu": scores.bleu(scored["valid"], materials.valid.references),
+        "valid_bleu": evaluator.value("bleu", materials.valid.references, scored["valid"]),
         "signature": found["signature"],
         "brevity_penalty": found["brevity_penalty"],
         "length_ratio": found["length_ratio"],
@@ -122,7 +137,7 @@ def teacher_facts(
     }
 
 
-def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
+def target_facts(old: Pairs, new: Pairs, bleu_tokenizer: str) -> dict[str, Any]:
     """How the new targets differ from the old ones, whose facts end in `_before`.
 
     Words are what white space separates. bleu: against the old ones. translation_entropy: bits a word.
@@ -138,7 +153,7 @@ def target_facts(old: Pairs, new: Pairs) -> dict[str, Any]:
         "words_before": sum(len(target.split()) for target in before),
         "word_types": len({word for target in after for word in target.split()}),
         "word_types_before": len({word for target in before for word in target.split()}),
-        "bleu": scores.bleu(after, before),
+        "bleu": scores.bleu(after, before, bleu_tokenizer),
         "translation_entropy": translation_entropy(new),
         "translation_entropy_before": translation_entropy(old),
     }

@@ -48,7 +48,8 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
 
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
     with MetricsLog(folder / run_folder.METRICS, training.saved_step(folder)) as metrics:
-        outcome = training.train(network, Job(config, method, folder, stream, evaluator.validate, log))
+        job = Job(config, method, folder, stream, evaluator.validate, log, bleu_tokenizer=evaluator.bleu_tokenizer)
+        outcome = training.train(network, job)
     if outcome.diverged:
         raise UserError(
             f"the teacher's loss is not a number after {outcome.steps} updates; try a lower --lr (it was "
@@ -83,7 +84,8 @@ def write_targets(evaluator: Evaluator, network: Any, path: Path, say: Say) -> d
             if all(pair in found for pair in pairs):
                 continue
             one = [(pairs, batch.to(evaluator.device))]
-            made = translate(method, network, one, evaluator.decoding, decode, config.seed)
+            words = evaluator.bleu_tokenizer
+            made = translate(method, network, one, evaluator.decoding, decode, config.seed, words)
             texts = {pair: bare(text) for pair, text in made.items()}
             log.log({"id": pairs, "text": [texts[pair] for pair in pairs]})
             found |= texts

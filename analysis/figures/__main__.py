@@ -11,7 +11,8 @@ import math
 from pathlib import Path
 
 from analysis.formats import COLUMN, FORMATS, PAGE
-from core.errors import command
+from core.errors import UserError, command
+from core.run_folder import SEARCH
 
 
 def parse() -> argparse.Namespace:
@@ -24,6 +25,7 @@ def parse() -> argparse.Namespace:
         "--width", type=inches, help="of all figures: column, page, or inches (default: what suits each figure)"
     )
     parser.add_argument("--style", type=Path, help="matplotlib style file, over analysis/paper.mplstyle")
+    parser.add_argument("--metric", help="score to judge the study by (default: its own), e.g. chrf")
     parser.add_argument("--quiet", action="store_true", help="do not print the table")
     return parser.parse_args()
 
@@ -52,12 +54,17 @@ def main() -> None:
     from analysis.tables import show, tabulate, write
 
     style = read_style(options.style) if options.style else {}
+    for path in options.study_dir if options.metric else ():
+        if (path / SEARCH).exists():
+            raise UserError(
+                f"--metric {options.metric}: {path} is a search, which stands on the score that it searched by"
+            )
     folders = [
         path
         for path in options.study_dir
         if not show_and_write(path, options.out, options.formats, options.quiet, style)
     ]
-    for study in [load(path) for path in folders]:
+    for study in [load(path, options.metric) for path in folders]:
         made = tabulate(study)
         with writing():
             written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from analysis.load import StudyResults
 
 
-def load_reported(path: Path) -> "StudyResults":
-    """The study in a folder; of a search, the study at each arm's own best, else the one at the default."""
+def load_reported(path: Path, metric: str | None = None) -> "StudyResults":
+    """The study in a folder; of a search, the study at each arm's own best, else the one at the default. metric: to
+    judge it by instead of its own."""
     from analysis.load import load
     from analysis.searches import load_search
 
     found = load_search(path)
-    return (found and (found.best or found.default)) or load(path)
+    chosen = found and (found.best or found.default)
+    return load(chosen.path if chosen else path, metric) if metric or not chosen else chosen
 
 
 def write(text: str, out: Path) -> Path:
@@ -45,10 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description="One HTML file about a study.")
     parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write index.html (default: report)")
+    parser.add_argument("--metric", help="score to judge the study by (default: its own), e.g. chrf")
     options = parser.parse_args()
     from analysis.report.page import page  # takes seconds: not for --help
 
-    path = write(page(load_reported(options.study_dir)), options.out)
+    path = write(page(load_reported(options.study_dir, options.metric)), options.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
 
 

@@ -101,9 +101,9 @@ class Difformer(Method[Denoiser]):
         """Lengths x noises."""
         return decoding.length_candidates * decoding.noise_candidates
 
-    def choice(self, decoding: DecodingConfig) -> Choice:
+    def choice(self, decoding: DecodingConfig, bleu_tokenizer: str) -> Choice:
         """By BLEU against the others, or by the model's mean log-probability."""
-        return chooser(decoding.selection)
+        return chooser(decoding.selection, bleu_tokenizer)
 
     def with_steps(self, decoding: DecodingConfig, steps: int) -> DecodingConfig | None:
         """K steps, of which a quarter is left out, as in the released 5 of 20; None for more than T."""

@@ -149,8 +149,8 @@ class Method(ABC, Generic[N]):
         """C: candidates for each sentence."""
         return 1
 
-    def choice(self, decoding: Any) -> Choice:
-        """How one of a sentence's candidates is chosen."""
+    def choice(self, decoding: Any, bleu_tokenizer: str) -> Choice:
+        """How one of a sentence's candidates is chosen; bleu_tokenizer: should BLEU choose."""
         return lambda texts, scores: 0
 
     def with_steps(self, decoding: Any, steps: int) -> Any | None:

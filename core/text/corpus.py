@@ -18,6 +18,7 @@ from core.text.findings import SIDES, Findings
 from core.text.lines import Lines, check_line_ends
 from core.text.origin import Lineage
 from core.text.origin import read as read_lineage
+from core.text.references import files_of, grouped, of_pairs
 
 Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
@@ -33,6 +34,7 @@ class Corpus:
     digest: names the content. dropped: {why: number of pairs} left out in reading. word_level: words are separated by
     spaces and few, so the tokenizer need not split them. lineage: what corpus.json says of where the text comes from.
     found: what stands out in it; empty for the embedded corpus.
+    references: {split: all references of each pair}, the target among them, of held-out splits that have more than it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Corpus:
     word_level: bool = False
     lineage: Lineage | None = None
     found: Findings = field(default_factory=dict)
+    references: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 def load(config: DataConfig) -> Corpus:
@@ -89,12 +92,18 @@ def read_folder(config: DataConfig) -> Corpus:
     splits["train"] = splits["train"][: config.train_limit or None]
     named = [str(side.key or suffix) for side, suffix in zip(sides["train"], (config.src, config.tgt), strict=True)]
     name = f"{folder_of(config).resolve().name} {'-'.join(named)}"
-    text = {path.name.removesuffix(".gz"): read_bytes(path) for pair in files.values() for path in pair}
+    more = reference_files(files, config.tgt)
+    references = {
+        split: read_references(sides[split][1], paths, splits[split], config.undo_bpe) for split, paths in more.items()
+    }
+    text = {
+        path.name.removesuffix(".gz"): read_bytes(path) for pair in (*files.values(), *more.values()) for path in pair
+    }
     made = read_lineage(folder_of(config), text)
     found = findings.counted(splits) | findings.forms(sides.values()) | cuts | {"read_from": unusual_names(files)}
     found["said"] = findings.sentences(found, {split: len(pairs) for split, pairs in splits.items()})
     train, valid, test = splits.values()
-    return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, found=found)
+    return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, found=found, references=references)
 
 
 def digest(config: DataConfig) -> str:
@@ -104,13 +113,34 @@ def digest(config: DataConfig) -> str:
     """
     if config.data is None:
         return f"embedded-{synthetic.VERSION}"
-    seen = hashlib.sha256()
-    for pair in split_files(config).values():
+    seen, files = hashlib.sha256(), split_files(config)
+    for pair in files.values():
         for path in pair:
             seen.update(hashlib.sha256(read_bytes(path)).digest())
         if pair[0] == pair[1]:
             seen.update(f"{config.src} {config.tgt}".encode())
+    for split, found in reference_files(files, config.tgt).items():
+        for path in found:
+            name = path.name.removesuffix(".gz").rpartition(".")[2]
+            seen.update(hashlib.sha256(f"{split}.{name}\n".encode() + read_bytes(path)).digest())
     return seen.hexdigest()[:16]
+
+
+def reference_files(files: Mapping[str, tuple[Path, Path]], suffix: str) -> dict[str, list[Path]]:
+    """{held-out split: its files of more references}, of splits that have some."""
+    found = {split: files_of(files[split][1], suffix) for split in SPLITS[1:]}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def read_references(target: Lines, files: list[Path], pairs: Pairs, undo_bpe: bool) -> list[list[str]]:
+    """All references of each pair of a held-out split, the target among them."""
+    sides = {path: Lines(path, range(1, len(text) + 1), text) for path in files for text in [read_lines(path)]}
+    for side in sides.values():
+        cut, where = pieces.cut_of([side])
+        if cut is not None and not undo_bpe:
+            raise UserError(in_pieces(where, cut))
+    read = {path: list(map(pieces.whole, side.text)) if undo_bpe else side.text for path, side in sides.items()}
+    return of_pairs(grouped(target.file, target.text, read), target.text, [two for _, two in pairs])
 
 
 def folder_of(config: DataConfig) -> Path:
@@ -195,16 +225,21 @@ def whole_words(
         if cut is None:
             continue
         if not undo and side == "target":
-            raise UserError(
-                f"{where}: the words of the targets are cut into pieces ({cut.name}), whose scores are no scores of "
-                "words; undo_bpe joins them in reading (--undo_bpe True, make: ARGS='--set undo_bpe=true')"
-            )
+            raise UserError(in_pieces(where, cut))
         found["joined" if undo else "cut"][side] = cut.name
         for pair in made.values() if undo else ():
             pair[place] = replace(pair[place], text=[cut.join(line) for line in pair[place].text])
     if undo and not found["joined"]:
         raise UserError("option undo_bpe: the text holds no pieces of words (@@, \u2581, ##); leave the option out")
     return {split: (one, two) for split, (one, two) in made.items()}, found
+
+
+def in_pieces(where: str, cut: pieces.Cut) -> str:
+    """What is said of targets whose words are cut."""
+    return (
+        f"{where}: the words of the targets are cut into pieces ({cut.name}), whose scores are no scores of words; "
+        "undo_bpe joins them in reading (--undo_bpe True, make: ARGS='--set undo_bpe=true')"
+    )
 
 
 def read_split(split: str, source: Lines, target: Lines, dropped: dict[str, int]) -> Pairs:

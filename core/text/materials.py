@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 
 from core.errors import UserError
+from core.scoring.tokenizers import Chosen, choose
 from core.sections import DataConfig
 from core.text import batches, corpus, tokenizer
 
@@ -17,6 +18,8 @@ class Split:
 
     pairs: corpus.Pairs
     encoded: batches.Encoded
+    several: list[list[str]] | None = None
+    """All references of each pair, where the text has more than the target side."""
 
     @property
     def sources(self) -> list[str]:
@@ -24,13 +27,14 @@ class Split:
         return [source for source, _ in self.pairs]
 
     @property
-    def references(self) -> list[str]:
-        """The target side."""
-        return [target for _, target in self.pairs]
+    def references(self) -> list[list[str]]:
+        """The references of each pair: the target side, or all there are."""
+        return self.several or [[target] for _, target in self.pairs]
 
     def head(self, count: int) -> "Split":
         """The first pairs."""
-        return Split(self.pairs[:count], self.encoded.subset(range(min(count, len(self.pairs)))))
+        several = self.several[:count] if self.several else None
+        return Split(self.pairs[:count], self.encoded.subset(range(min(count, len(self.pairs)))), several)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Materials:
     valid: Split
     test: Split
 
+    def bleu_tokenizer(self, wanted: str) -> Chosen:
+        """The tokenizer of BLEU that an option names; 'auto': by the script of the training targets."""
+        return choose(wanted, [target for _, target in self.corpus.train])
+
     @property
     def dropped(self) -> dict[str, int]:
         """{why: number} of the pairs left out of all splits."""
@@ -53,8 +61,11 @@ class Materials:
         return found
 
     def facts(self) -> dict[str, object]:
-        """What run.json says of the data; lineage of a corpus that was made from another, found of a folder."""
-        made = {name: value for name in ("lineage", "found") if (value := getattr(self.corpus, name))}
+        """What run.json says of the data; lineage of a corpus that was made from another, found of a folder, references
+        (the most of a sentence) where there are several."""
+        made: dict[str, object] = {n: value for n in ("lineage", "found") if (value := getattr(self.corpus, n))}
+        if self.corpus.references:
+            made["references"] = {split: max(map(len, found)) for split, found in self.corpus.references.items()}
         return {
             "name": self.corpus.name,
             "digest": self.corpus.digest,
@@ -78,16 +89,18 @@ def prepare(config: DataConfig) -> Materials:
     corpus.say(text)
     words = tokenizer.build(text, config.vocab_size)
     train = batches.encode(text.train, words, config.max_length, "train")
-    valid, test = (_held_out(name, getattr(text, name), words, config) for name in ("valid", "test"))
+    valid, test = (_held_out(name, text, words, config) for name in ("valid", "test"))
     materials = Materials(config, text, words, train, valid, test)
     for why, number in materials.dropped.items():
         print(f"{text.name}: dropped {number} pairs ({why})", file=sys.stderr)
     return materials
 
 
-def _held_out(name: str, pairs: corpus.Pairs, words: tokenizer.Tokenizer, config: DataConfig) -> Split:
+def _held_out(name: str, text: corpus.Corpus, words: tokenizer.Tokenizer, config: DataConfig) -> Split:
+    pairs, references = getattr(text, name), text.references.get(name)
     encoded = batches.encode(pairs, words, config.max_length, name)
-    return Split([pairs[i] for i in encoded.kept], encoded)
+    several = [references[i] for i in encoded.kept] if references else None
+    return Split([pairs[i] for i in encoded.kept], encoded, several)
 
 
 def device_for(name: str) -> torch.device:

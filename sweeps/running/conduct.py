@@ -89,7 +89,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
     loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
-        lines = [sweep.heading, sweep.facts.get("banner") or ""]
+        lines = [sweep.heading, "; ".join(sweep.facts[name] for name in ("banner", "scoring") if sweep.facts.get(name))]
         with shown or display(lines, sweep.workers, sweep.metric) as screen:
             views = loop.run(screen)
             workers.wait(CLOSE_SECONDS)
@@ -179,7 +179,7 @@ class SweepLoop:
         states: Sequence[str] = ()
         due, pause = 0.0, min(RECONCILE_SECONDS, self.sweep.lease_seconds / BEATS)
         while True:
-            views = [as_told(v, self.leases) for v in self.look()]
+            views = [as_told(v, self.leases, self.sweep.metric) for v in self.look()]
             screen.show(views)
             if all(self.is_over(v) for v in views):
                 return views
@@ -192,12 +192,12 @@ class SweepLoop:
             time.sleep(self.sweep.poll_seconds)
 
 
-def as_told(v: View, leases: Leases) -> View:
+def as_told(v: View, leases: Leases, metric: str) -> View:
     """A run as its worker on another host tells of it; as it stands here if it has none."""
     trial = leases.elsewhere.get(v.job.key)
     if trial is None or v.state in ("running", "finished"):
         return v
     told, started = trial.user_attrs.get("beat") or {}, trial.datetime_start
     seconds = (datetime.now() - started).total_seconds() if started else 0.0
-    facts = {"step": told.get("train/step", 0), "loss": told.get("train/loss"), "score": told.get("val/bleu")}
+    facts = {"step": told.get("train/step", 0), "loss": told.get("train/loss"), "score": told.get(f"val/{metric}")}
     return replace(v, state="running", seconds=max(seconds, 0.0), **facts)

@@ -25,8 +25,8 @@ LEASE_SECONDS = 90.0
 """How long a worker elsewhere may be silent until its run is given to others."""
 BEATS = 6
 """Signs of life in a lease."""
-SHOWN = ("train/step", "train/loss", "val/bleu")
-"""What of a run's metrics a sign of life tells."""
+SHOWN = ("train/step", "train/loss")
+"""What of a run's metrics a sign of life tells, beside the scores of its last validation."""
 
 
 def site(study: Path) -> str:
@@ -54,7 +54,8 @@ def heartbeat(note: Callable[..., None], trial: FrozenTrial, folder: Path, lease
             count += 1
             row = latest(folder / METRICS)
             try:
-                note(trial, beat={"count": count} | {name: row[name] for name in SHOWN if name in row})
+                shown = {name: row[name] for name in row if name in SHOWN or name.startswith("val/")}
+                note(trial, beat={"count": count} | shown)
             except UpdateFinishedTrialError:
                 return
             except Exception as error:

@@ -11,7 +11,7 @@ from ablations.studies import Arm, Study
 from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
-from core.options import nearest, parse_value
+from core.options import as_before, nearest, parse_value
 from core.run_folder import path_of
 from core.sizes import check_memory
 from sweeps.wb.sweep_points import LARGEST
@@ -81,7 +81,8 @@ def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Map
     """The name of the study's folder: what differs from the plain study is part of it, so results never mix.
 
     `<study>[-<name of the data folder>[-<src>-<tgt>, if not the usual ones]][-<preset, if not the usual one>]
-    [-<option>=<value>...]`
+    [-<option>=<value>...]`. What is as it was before its option was added, and no longer by default, is no part of it:
+    runs of then stay where they are.
     """
     text = config.data
     parts = [study]
@@ -89,7 +90,8 @@ def title(study: str, preset: str, config: RunConfig, usual: str, overrides: Map
         other = (text.src, text.tgt) != (DataConfig.src, DataConfig.tgt)
         parts += [Path(text.data).resolve().name] + [f"{text.src}-{text.tgt}"] * other
     parts += [preset] if preset != usual else []
-    parts += [f"{name}={value}" for name, value in sorted(overrides.items())]
+    was = {name: value for name, value in as_before(config).items() if all_options(RunConfig()).get(name) != value}
+    parts += [f"{name}={value}" for name, value in sorted(overrides.items()) if name not in was or was[name] != value]
     return safe("-".join(parts))
 
 

@@ -1,7 +1,7 @@
 """A study on some text with some options: what all runs of a study's folder share, whoever runs them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError
 from core.run_folder import STUDY, read, write_json
+from core.scoring.tokenizers import AUTO, Chosen, choose
 from core.text import corpus
 from sweeps.running import plan
 from sweeps.running.plan import Job
@@ -23,10 +24,22 @@ BANNER = "Embedded corpus: a test bench, not natural language"
 
 
 @lru_cache
+def _text(config: DataConfig) -> tuple[str, Chosen]:
+    """The digest of the text, and the tokenizer of BLEU that suits it; read once, and what stands out is said."""
+    text = corpus.load(config)
+    corpus.say(text)
+    return corpus.digest(config), choose(AUTO, [target for _, target in text.train])
+
+
 def corpus_digest(config: DataConfig) -> str:
-    """The digest of the text, read once; says what stands out in it. Raises UserError for whatever is wrong with it."""
-    corpus.say(corpus.load(config))
-    return corpus.digest(config)
+    """The digest of the text. Raises UserError for whatever is wrong with it."""
+    return _text(config)[0]
+
+
+def scoring(config: RunConfig) -> str:
+    """A sentence on the tokenizer of BLEU; '' for the usual one. Raises UserError where it cannot be used here."""
+    wanted = config.training.bleu_tokenizer
+    return (_text(config.data)[1] if wanted == AUTO else choose(wanted, [])).sentence
 
 
 def identify(config: RunConfig) -> str:
@@ -56,15 +69,19 @@ class Recipe:
         overrides: Mapping[str, Any] | None = None,
         folder: str | None = None,
     ) -> "Recipe":
-        """The recipe. Raises UserError for a wrong option; `overrides`: options that differ from the preset."""
+        """The recipe. Raises UserError for a wrong option; `overrides`: options that differ from the preset.
+
+        The study's metric is that of its runs, unless `overrides` name another, which is then the study's.
+        """
         if not data and (src, tgt) != (DataConfig.src, DataConfig.tgt):
             raise UserError(f"--src {src} --tgt {tgt}: name the folder of text too, --data (make: DATA=)")
         usual = presets.default_for(data)
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
-        config = with_values(chosen.config, {**text, **(overrides or {})})
+        config = with_values(chosen.config, {**text, "metric": study.metric, **(overrides or {})})
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
+        study = replace(study, metric=config.training.metric)
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
@@ -89,7 +106,8 @@ class Recipe:
         """The content of study.json."""
         banner = None if self.config.data.data else BANNER
         described = plan.describe(self.study, jobs, self.preset.name, command, banner, self.queue)
-        text = corpus_digest(self.config.data)
+        text, said = corpus_digest(self.config.data), scoring(self.config)
+        described |= {"scoring": said} if said else {}
         return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": commit()}
 
 

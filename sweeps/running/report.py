@@ -35,7 +35,8 @@ def conduct_and_report(sweep: Sweep, figures: Path) -> int:
 
 def show_plan(sweep: Sweep, preset: Preset) -> int:
     """Print what would run; how many runs that are."""
-    print(f"{sweep.heading}\n{sweep.facts['banner'] or 'text: ' + str(sweep.jobs[0].config['data'])}")
+    text = sweep.facts["banner"] or f"text: {sweep.jobs[0].config['data']}"
+    print("\n".join(filter(None, [sweep.heading, text, sweep.facts.get("scoring")])))
     print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:

@@ -18,19 +18,19 @@ def train_and_validate(storage: BaseStorage, config: RunConfig, folder: Path, tr
     """Train and validate one run of a search."""
     from ablations import place, search_run  # on demand: brings in torch, which says nothing about wrong options
 
-    stop = Stop(storage, records.read(folder)["search"])
+    stop = Stop(storage, records.read(folder)["search"], config.training.metric)
     search_run.execute(config, folder, tracker, place.Place(), stop)
 
 
 class Stop:
     """Reports each validation of a run to its trial in Optuna; true when the pruner would end it.
 
-    facts: what the run's record says of its search. The last validation of a training never ends it: only the score
-    is missing then.
+    facts: what the run's record says of its search. metric: what runs are judged by. The last validation of a training
+    never ends it: only the score is missing then.
     """
 
-    def __init__(self, storage: BaseStorage, facts: Mapping[str, Any]) -> None:
-        self.storage, self.facts = storage, facts
+    def __init__(self, storage: BaseStorage, facts: Mapping[str, Any], metric: str = "bleu") -> None:
+        self.storage, self.facts, self.score = storage, facts, f"val/{metric}"
 
     def __call__(self, step: int, scores: Mapping[str, float]) -> bool:
         if self.facts["pruner"] != "median":
@@ -39,7 +39,7 @@ class Stop:
         trials = ArmTrials(self.storage, self.facts["optuna_study"], ("maximize",), pruner)
         try:
             trial = trial_at(self.storage, self.facts["trial_id"])
-            trials.report(trial, self.facts["offset"] + step, scores["val/bleu"])
+            trials.report(trial, self.facts["offset"] + step, scores[self.score])
             return step < self.facts["updates"] and trials.would_prune(trial)
         except (KeyError, UpdateFinishedTrialError):  # the trial is over, or the storage a new one
             return False

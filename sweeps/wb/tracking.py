@@ -145,7 +145,8 @@ class WandbTracker:
         for pattern, step in STEPS.items():
             run.define_metric(step, hidden=True)
             run.define_metric(pattern, step_metric=step)
-        run.define_metric("val/bleu", step_metric="train/step", summary="max")
+        for name in dict.fromkeys(("bleu", record["config"].get("metric", "bleu"))):
+            run.define_metric(f"val/{name}", step_metric="train/step", summary="max")
         for name in ARCHIVE:
             run.define_metric(name, hidden=True, summary="none")
         return None

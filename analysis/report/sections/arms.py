@@ -37,7 +37,7 @@ def score_first(study: StudyResults, grid: Grid) -> Grid:
 def effects_section(study: StudyResults) -> Section:
     """A row per effect or difference; below it how to read it, what these seeds can find, and what sentences say."""
     frame, (sentences, left_out) = comparisons(study), compare(study)
-    lines = how_to_read(study, frame) + power_note(study) + sentence_note(sentences, left_out)
+    lines = how_to_read(study, frame) + power_note(study) + sentence_note(sentences, left_out, metric_name(study))
     notes = tag("ul", [tag("li", line) for line in lines], class_="note")
     if frame.empty:
         return Section("effects", "Effects", notes)

@@ -5,6 +5,7 @@ from analysis.questions import unknown_claims
 from analysis.report.html import Html, join, tag
 from analysis.report.html_tables import table
 from analysis.report.section import Section
+from analysis.results import metric_name
 
 
 def failures_section(study: StudyResults) -> Section:
@@ -23,10 +24,10 @@ def _odd(study: StudyResults) -> Html | None:
     if odd.empty:
         return None
     rows = [
-        [row.label, str(row.seed), row.outcome, f"{getattr(row, study.metric):.1f}", row.run]
-        for row in odd.itertuples()
+        [row["label"], str(row["seed"]), row["outcome"], f"{row[study.metric]:.1f}", row["run"]]
+        for row in odd.to_dict("records")
     ]
-    heads = ["arm", "seed", "outcome", study.metric, "run folder"]
+    heads = ["arm", "seed", "outcome", metric_name(study), "run folder"]
     text = tag("p", "These diverged or collapsed. They count as results, with the score they had.")
     return join(tag("h3", "Diverged or collapsed"), text, table(heads, rows, "Diverged or collapsed results"))
 

@@ -112,13 +112,18 @@ def _sentence(samples: Samples, i: int, arms: list[Any]) -> Html:
         "dl",
         tag("dt", "source"),
         tag("dd", row.get("source"), dir="auto"),
-        tag("dt", "reference"),
-        tag("dd", row.get("reference", ""), dir="auto"),
+        *(part for text in _references(row) for part in (tag("dt", "reference"), tag("dd", text, dir="auto"))),
         class_="pair",
     )
     outputs = [_output(samples.rows[arm.name][i], number, arm.label) for number, arm in arms]
     heading = tag("h3", f"Sentence {i}")
     return tag("article", heading, pair, tag("ol", outputs, class_="outputs"), id=f"sentence-{i}", class_="sentence")
+
+
+def _references(row: dict[str, Any]) -> list[Any]:
+    """All references of a sentence."""
+    several = row.get("references")
+    return several if isinstance(several, list) and several else [row.get("reference", "")]
 
 
 def _output(row: dict[str, Any], number: int, label: str) -> Html:
