@@ -81,6 +81,7 @@ def level(factor: Factor, value: Any) -> Level:
 def _overrides(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
     """Options, and levels of factors that the study leaves alone, as options."""
     options, found = all_options(RunConfig()), dict[str, Any]()
+    del options["method"]  # a factor, whose levels are the methods
     for name, value in values.items():
         if name in options:
             found[name] = value
