@@ -10,12 +10,14 @@ from core.checks import check_threads
 from core.config import RunConfig
 from core.distributed import RankLost, Ranks
 from core.errors import UserError
+from core.sizes import check_memory
 from core.text.materials import device_for
 
 
 def launch(config: RunConfig, place: Place, preset: str) -> int:
-    """Run one arm; status 0 when it is finished."""
+    """Run one arm; status 0 when it is finished. Raises UserError if it cannot fit into the machine's memory."""
     check_place(place)
+    check_memory(config)
     ranks = distributed.join(device_for(place.device))
     try:
         return lead(config, place, preset, ranks) if ranks.lead else follow(config, place, ranks)

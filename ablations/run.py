@@ -25,7 +25,6 @@ from core import methods, signals
 from core.checks import check
 from core.config import RunConfig
 from core.errors import command
-from core.sizes import check_memory
 
 
 def _preset_help() -> str:
@@ -61,7 +60,6 @@ def main() -> int:
     signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     check(options.run)
-    check_memory(options.run)
     from ablations.launch import launch  # brings in torch, which takes seconds: not for --help
 
     return launch(options.run, options.place, options.preset)

@@ -68,5 +68,8 @@ def windows(source: int, size: int = WINDOW) -> Iterator[list[Line]]:
 
 def _read(source: int, wait: bool) -> bytes | None:
     """What comes next; b"" at the end; None if nothing comes for a while and we need not wait."""
-    ready, _, _ = select.select([source], [], [], None if wait else PAUSE)
-    return os.read(source, 1 << 16) if ready else None
+    try:
+        ready, _, _ = select.select([source], [], [], None if wait else PAUSE)
+        return os.read(source, 1 << 16) if ready else None
+    except OSError as error:
+        raise UserError(f"standard input: cannot be read ({error.strerror})") from error

@@ -121,6 +121,8 @@ def check_best(best: int | None, model: "Model", decoding: Any) -> None:
 
 def answer(answers: "Answers") -> None:
     """Translate standard input, each window as it comes."""
+    if sys.stdin is None:
+        raise UserError("standard input: is closed; give it the text, such as < source.txt")
     empty, asked = True, sys.stdin.isatty()
     batches: Iterator[list[Line]] = typed() if asked else windows(sys.stdin.fileno())
     for lines in batches:
@@ -151,7 +153,7 @@ def main() -> int:
     check_best(best, model, decoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal has
-    progress = Progress(math.inf if sys.stdin.isatty() else PROGRESS_SECONDS)
+    progress = Progress(math.inf if sys.stdin and sys.stdin.isatty() else PROGRESS_SECONDS)
     answer(Answers(model, decoding, options.seed, options.long, best, progress.add))
     return 0
 

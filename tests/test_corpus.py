@@ -318,6 +318,15 @@ def test_keys_that_are_not_there_are_answered_with_those_that_are(folder: Path) 
     assert "choose with the options src and tgt among: frage, antwort" in refused(folder)
 
 
+def test_rows_may_end_as_on_windows_and_not_as_on_old_macs(folder: Path) -> None:
+    as_rows(folder, "de", "en")
+    before, rows = corpus.load(config(folder)).train, (folder / "train.jsonl").read_bytes()
+    (folder / "train.jsonl").write_bytes(rows.replace(b"\n", b"\r\n"))
+    assert corpus.load(config(folder)).train == before
+    (folder / "train.jsonl").write_bytes(rows.replace(b"\n", b"\r"))
+    assert "train.jsonl: its lines end with CR alone" in refused(folder)
+
+
 def test_a_line_end_within_a_row_is_a_blank(folder: Path) -> None:
     as_rows(folder, "de", "en")
     (folder / "train.jsonl").write_text(json.dumps({"de": "a\nb", "en": "c\r\nd\u2028e"}) + "\n")

@@ -121,6 +121,13 @@ def test_a_line_that_is_not_utf8_is_named() -> None:
         read(b"good\n\xff\n")
 
 
+def test_a_folder_as_input_is_one_message(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(UserError, match="standard input: cannot be read"):
+        list(windows(folder))
+    os.close(folder)
+
+
 def test_what_has_come_is_given_out_when_the_input_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_input, "PAUSE", 0.01)
     out, into = os.pipe()

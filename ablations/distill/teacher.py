@@ -10,9 +10,8 @@ from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.generation import DECODE_TOKENS, translate
-from core.text import batches
+from core.text import batches, lines
 from core.text.batches import BatchStream
-from core.text.lines import on_one_line
 from core.text.materials import Split
 from core.training import Job
 
@@ -58,14 +57,14 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
     return network.eval()
 
 
-def bare(text: str) -> str:
-    """The text on one line, without blanks around it."""
-    return on_one_line(text).strip()
+def on_one_line(text: str) -> str:
+    """The text without line breaks."""
+    return lines.on_one_line(text).strip()
 
 
 def translations(evaluator: Evaluator, network: Any, split: Split) -> list[str]:
     """What the teacher writes for each sentence of a split."""
-    return [bare(text) for text in evaluator.texts(network, split, evaluator.decoding)]
+    return [on_one_line(text) for text in evaluator.texts(network, split, evaluator.decoding)]
 
 
 def write_targets(evaluator: Evaluator, network: Any, path: Path, say: Say) -> dict[int, str]:
@@ -86,7 +85,7 @@ def write_targets(evaluator: Evaluator, network: Any, path: Path, say: Say) -> d
             one = [(pairs, batch.to(evaluator.device))]
             words = evaluator.bleu_tokenizer
             made = translate(method, network, one, evaluator.decoding, decode, config.seed, words)
-            texts = {pair: bare(text) for pair, text in made.items()}
+            texts = {pair: on_one_line(text) for pair, text in made.items()}
             log.log({"id": pairs, "text": [texts[pair] for pair in pairs]})
             found |= texts
             if len(found) - told >= 2000 or len(found) == len(encoded):

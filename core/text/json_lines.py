@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.sections import DataConfig
-from core.text.lines import Lines, on_one_line
+from core.text.lines import Lines, check_line_ends, on_one_line
 from core.text.places import NAMES, SPLIT
 
 USUAL = (DataConfig.src, DataConfig.tgt)
@@ -31,7 +31,9 @@ def sides_of(path: Path, text: str, split: str, src: str, tgt: str) -> tuple[Lin
     numbers, sides = list[int](), (list[str](), list[str]())
     keys: tuple[str, str] | None = None
     whole = path.name.removesuffix(".gz") == "data.jsonl"
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    check_line_ends(path, lines)
+    for number, line in enumerate(lines, 1):
         here = f"{path}, line {number}"
         row = _row(here, line)
         if whole and not _belongs(here, row, split):
