@@ -16,8 +16,8 @@ from core.text.materials import device_for
 
 def launch(config: RunConfig, place: Place, preset: str) -> int:
     """Run one arm; status 0 when it is finished. Raises UserError if it cannot fit into the machine's memory."""
-    check_place(place)
     check_memory(config)
+    check_place(place)
     ranks = distributed.join(device_for(place.device))
     try:
         return lead(config, place, preset, ranks) if ranks.lead else follow(config, place, ranks)
