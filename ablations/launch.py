@@ -6,14 +6,17 @@ from ablations import presets, records
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
 from core import distributed
+from core.checks import check_threads
 from core.config import RunConfig
 from core.distributed import RankLost, Ranks
 from core.errors import UserError
+from core.sizes import check_memory
 from core.text.materials import device_for
 
 
 def launch(config: RunConfig, place: Place, preset: str) -> int:
-    """Run one arm; status 0 when it is finished."""
+    """Run one arm; status 0 when it is finished. Raises UserError if it cannot fit into the machine's memory."""
+    check_memory(config)
     check_place(place)
     ranks = distributed.join(device_for(place.device))
     try:
@@ -25,8 +28,7 @@ def launch(config: RunConfig, place: Place, preset: str) -> int:
 def check_place(place: Place) -> None:
     """Raises UserError on a place no run can have."""
     device_for(place.device)
-    if place.threads < 1:
-        raise UserError(f"option threads: {place.threads} must be at least 1")
+    check_threads(place.threads)
     if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
         raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")
     try:

@@ -30,6 +30,7 @@ def footer(study: StudyResults) -> list[str]:
         f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}{_more_scores(study)}.",
         f"Test set: {_scores(study, 'sentences')} sentences{_decoding(study)}.",
         f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
+        *_text(study),
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
         f"Seeds: {_seeds(study)}. {INTERVALS}",
         f"Tuning: {_tuning(study)}. Device: {_records(study, _device)}, "
@@ -91,6 +92,18 @@ def _more_scores(study: StudyResults) -> str:
 
 def _command(study: StudyResults) -> str:
     return study.info.get("command") or _records(study, lambda r: r.get("command"))
+
+
+def _text(study: StudyResults) -> list[str]:
+    """What stands out in the text, where something does."""
+    found = dict.fromkeys(sentence for record in study.records.values() for sentence in _said(record))
+    return [f"Text: {'; '.join(found)}."] if found else []
+
+
+def _said(record: dict[str, Any]) -> list[str]:
+    found = _of(record, "data", "found")
+    said = found.get("said") if isinstance(found, dict) else None
+    return [str(sentence) for sentence in said] if isinstance(said, list) else []
 
 
 def _tokenizer(record: dict[str, Any]) -> Any:

@@ -43,6 +43,21 @@ RULES: dict[str, Rule] = {
     "diffusion_steps": (lambda value: value >= 2, "must be at least 2"),
 }
 
+LARGEST: dict[str, int] = {
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "length_candidates", "noise_candidates", "beam"), 1000),
+    **dict.fromkeys(("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim", "corpus_lexicon"), 100_000),
+    **dict.fromkeys(("vocab_size", "max_length", "diffusion_steps", "decoding_steps", "corpus_heldout"), 1_000_000),
+    **dict.fromkeys(("corpus_pairs",), 10_000_000),
+    **dict.fromkeys(("batch_tokens",), 100_000_000),
+}
+"""Sizes beyond which no machine trains, or a text is written for hours: what lies below may still not fit a machine
+(core/sizes.py)."""
+MOST_CANDIDATES = 4096
+"""Lengths x noises: so many tokens make a decoding batch, and each candidate is compared with all others."""
+MOST_THREADS = 1024
+LEAST_TYPES = 260
+"""Special tokens and the 256 bytes: the smallest vocabulary of a text in a folder."""
+
 
 def check(config: Any) -> None:
     """Raises UserError on the first option of a RunConfig whose value no run can have."""
@@ -53,6 +68,11 @@ def check(config: Any) -> None:
     for name, (fits, rule) in RULES.items():
         if values.get(name) is not None and not fits(values[name]):
             raise UserError(f"option {name}: {values[name]} {rule}")
+    for name, most in LARGEST.items():
+        if (values.get(name) or 0) > most:
+            raise UserError(f"option {name}: {values[name]:,} is too large; at most {most:,}")
+    if config.data.data is not None and config.data.vocab_size < LEAST_TYPES:
+        raise UserError(f"option vocab_size: {config.data.vocab_size} is too small; at least {LEAST_TYPES}")
     if values["metric"] != "bleu":
         from core.scores import check_name  # on demand: brings in sacreBLEU
 
@@ -60,13 +80,27 @@ def check(config: Any) -> None:
     config.method.check()
 
 
+def check_threads(threads: int) -> None:
+    """Raises UserError on a number of CPU threads that no process can have."""
+    if threads < 1:
+        raise UserError(f"option threads: {threads} must be at least 1")
+    if threads > MOST_THREADS:
+        raise UserError(f"option threads: {threads:,} is too large; at most {MOST_THREADS:,}")
+
+
 def check_decoding(decoding: DecodingConfig, T: int) -> None:
-    """Raises UserError unless 1 <= K <= T, 0 <= early_stop < K, and a variance-preserving form has noise."""
+    """Raises UserError unless 1 <= K <= T, 0 <= early_stop < K, a variance-preserving form has noise, and a sentence's
+    candidates can be compared."""
     K, early_stop = decoding.decoding_steps, decoding.early_stop
     if not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
+    lengths, noises = decoding.length_candidates, decoding.noise_candidates
+    if lengths * noises > MOST_CANDIDATES:
+        name = "length_candidates" if lengths > noises else "noise_candidates"
+        said = f"option {name}: {lengths} lengths x {noises} noises make {lengths * noises:,} candidates a sentence"
+        raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
     check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
 
 

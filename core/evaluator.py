@@ -14,6 +14,7 @@ from core.methods import method_for
 from core.methods.method import Method
 from core.precision import autocast
 from core.randomness import mixed
+from core.sizes import check_memory
 from core.text.batches import Batch, decode_batches
 from core.text.materials import Materials, Split
 from core.training import held_out
@@ -96,6 +97,10 @@ class Evaluator:
 
 
 def new_network(config: RunConfig, method: Method[Any], materials: Materials, device: torch.device) -> Any:
-    """A network with the seed's initial weights: the same for all arms whose shapes agree."""
+    """A network with the seed's initial weights: the same for all arms whose shapes agree.
+
+    Raises UserError if it cannot be trained in the machine's memory.
+    """
+    check_memory(config, len(materials.tokenizer))
     torch.manual_seed(mixed(config.seed, method.WEIGHTS_KEY))
     return method.build(len(materials.tokenizer), config.data.max_length).to(device)

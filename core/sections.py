@@ -25,14 +25,18 @@ BleuTokenizer = Literal[
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The text: the embedded corpus, or a folder of {train,valid,test}.{src,tgt}[.gz]."""
+    """The text: the embedded corpus, or a folder of {train,valid,test}.{src,tgt}[.gz] or {train,valid,test}.jsonl."""
 
     data: str | None = None
     """Folder of parallel text; none = the embedded corpus."""
     src: str = "de"
-    """Suffix of the source files in the folder (Multi30k and IWSLT14: de)."""
+    """Suffix of the source files in the folder (Multi30k and IWSLT14: de), or the key of the sources in files of JSON
+    lines."""
     tgt: str = "en"
-    """Suffix of the target files in the folder."""
+    """Suffix of the target files in the folder, or the key of the targets in files of JSON lines."""
+    undo_bpe: bool = added(False)
+    """Join words that the text has cut into pieces (`ha@@ us`, `\u2581ha us`, `ha ##us`) in reading it; off = such
+    targets are refused (ours)."""
     vocab_size: int = 8000
     """Types of the joint BPE (released: 10,000 merges); the embedded corpus is split into words instead."""
     max_length: int = 128

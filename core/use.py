@@ -21,6 +21,7 @@ from core.model_folder import Model
 from core.options import nearest, replaced, values_of
 from core.run_folder import STATE, TOKENIZER, read, write_json
 from core.sections import DataConfig
+from core.sizes import check_memory
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
 from core.training import Job
@@ -35,11 +36,13 @@ def load_text(data: str | None = None, **options: Any) -> Materials:
 
     Raises UserError for whatever is wrong with options or text.
     """
-    known = values_of(DataConfig())
+    known = values_of(DataConfig(), all_of_them=True)
     for name in options:
         if name not in known:
             raise UserError(f"unknown option {name!r} of text.{nearest(name, known)}")
-    return prepare(replaced(DataConfig(data=data), options))
+    config = replaced(DataConfig(data=data), options)
+    check(RunConfig(data=config))
+    return prepare(config)
 
 
 def train(
@@ -60,6 +63,7 @@ def train(
     if config.data != text.config:
         raise UserError("options of the text belong to load_text: it has been read already")
     check(config)
+    check_memory(config)
     evaluator = Evaluator(text, config, device_for(device))
     network = new_network(config, evaluator.method, text, evaluator.device)
     stream = BatchStream(text.train, config.training.batch_tokens, config.seed)

@@ -1,6 +1,8 @@
 """Folders of parallel text: what is read, and what is said about text that cannot be used."""
 
 import gzip
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -169,3 +171,182 @@ def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "read_bytes", denied)
     assert "cannot be read: Permission denied" in refused(folder)
+
+
+# Names and kinds of files
+
+
+def test_val_and_dev_stand_for_valid_where_only_one_can_be_meant(folder: Path) -> None:
+    before = corpus.load(config(folder))
+    for name in ("val", "dev", "validation"):
+        for old in folder.glob("*.*"):
+            if not old.name.startswith(("train", "test")):
+                old.rename(folder / f"{name}{old.suffix}")
+        read = corpus.load(config(folder))
+        assert (read.valid, read.digest) == (before.valid, before.digest)
+        assert read.found["read_from"] == {"valid": f"{name}.de and {name}.en"}
+        assert f"valid is read from {name}.de and {name}.en" in read.found["said"]
+    for suffix, text in TEXT.items():
+        (folder / f"dev.{suffix}").write_text(text, encoding="utf-8")
+    assert "dev.de and validation.de may both be meant for valid" in refused(folder)
+    for suffix, text in TEXT.items():
+        (folder / f"valid.{suffix}").write_text(text, encoding="utf-8")
+    assert corpus.load(config(folder)).found["read_from"] == {}
+
+
+def test_files_of_other_names_are_listed_with_the_way_out(folder: Path) -> None:
+    for suffix in TEXT:
+        (folder / f"test.{suffix}").rename(folder / f"test_2016_flickr.{suffix}")
+    message = refused(folder)
+    assert "There: test_2016_flickr.de, test_2016_flickr.en, train.de" in message
+    assert "rename or link those that are to be used, such as test_2016_flickr.de to test.de" in message
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def a_dead_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Path.mkdir, "is a folder"),
+        (a_fifo, "is a named pipe"),
+        (a_circle, "is a link to train.de, a circle"),
+        (a_dead_link, "is a link to nowhere, which does not exist"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+    ],
+)
+def test_what_stands_in_place_of_a_file_is_named(folder: Path, make: Callable[[Path], None], said: str) -> None:
+    (folder / "train.de").unlink()
+    make(folder / "train.de")
+    assert f"{folder / 'train.de'} {said}" in refused(folder)
+
+
+def test_a_pipe_or_a_circle_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    a_circle(tmp_path / "circle")
+    assert "is a link to circle, a circle" in refused(tmp_path / "circle")
+    a_fifo(tmp_path / "pipe")
+    assert "is a named pipe" in refused(tmp_path / "pipe")
+
+
+def test_lines_that_end_with_cr_alone_are_no_lines(folder: Path) -> None:
+    for split in corpus.SPLITS:
+        for suffix, text in TEXT.items():
+            (folder / f"{split}.{suffix}").write_bytes(text.replace("\n", "\r").encode())
+    message = refused(folder)
+    assert "train.de: its lines end with CR alone" in message and "tr '\\r' '\\n' < train.de" in message
+    for suffix, text in TEXT.items():
+        (folder / f"train.{suffix}").write_text(text)
+    assert "valid.de: its lines end with CR alone" in refused(folder)
+
+
+# JSON lines
+
+
+def as_rows(folder: Path, one: str, two: str, nested: bool = False) -> None:
+    """The folder's text as JSON lines."""
+    for split in corpus.SPLITS:
+        sides = [(folder / f"{split}.{suffix}").read_text().splitlines() for suffix in TEXT]
+        rows = [{one: source, two: target} for source, target in zip(*sides, strict=True)]
+        text = "".join(json.dumps({"translation": row} if nested else row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text)
+        for suffix in TEXT:
+            (folder / f"{split}.{suffix}").unlink()
+
+
+@pytest.mark.parametrize(
+    ("keys", "options", "nested"),
+    [
+        (("src", "trg"), {}, False),
+        (("de", "en"), {}, True),
+        (("question", "answer"), {"src": "question", "tgt": "answer"}, False),
+    ],
+)
+def test_json_lines_are_read(folder: Path, keys: tuple[str, str], options: dict[str, str], nested: bool) -> None:
+    before = corpus.load(config(folder))
+    as_rows(folder, *keys, nested)
+    read = corpus.load(config(folder, **options))
+    assert (read.train, read.valid, read.test) == (before.train, before.valid, before.test)
+    assert read.name == f"{folder.name} {'-'.join(keys)}" and read.digest == corpus.digest(config(folder, **options))
+    (folder / "test.jsonl.gz").write_bytes(gzip.compress((folder / "test.jsonl").read_bytes()))
+    (folder / "test.jsonl").unlink()
+    assert corpus.load(config(folder, **options)) == read
+
+
+def test_the_direction_of_json_lines_is_part_of_the_digest(folder: Path) -> None:
+    as_rows(folder, "de", "en")
+    back = corpus.load(config(folder, src="en", tgt="de"))
+    assert back.train[0] == ("a house", "ein Haus") and back.digest != corpus.digest(config(folder))
+
+
+def test_one_file_of_json_lines_names_the_splits(tmp_path: Path) -> None:
+    rows = [{"src": f"{split} a", "trg": "b", "split": split} for split in ("train", "val", "test", "train")]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = corpus.load(config(tmp_path))
+    assert (len(read.train), read.valid) == (2, [("val a", "b")])
+    (tmp_path / "data.jsonl").write_text('{"src": "a", "trg": "b"}\n')
+    assert "data.jsonl, line 1: 'split' must say train, valid or test, and is missing" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{", "not a row of JSON"),
+        ("", "not a row of JSON (it is empty)"),
+        ("[1]", "must be an object with a key for each side, and is [1]"),
+        ('{"de": "x", "en": 3}', "'en' must be text, and is 3"),
+        ('{"de": "x"}', "'en' must be text, and is missing"),
+        ("[" * 100_000, "not a row of JSON"),
+    ],
+)
+def test_rows_that_are_no_pairs_are_named_by_line(folder: Path, row: str, said: str) -> None:
+    as_rows(folder, "de", "en")
+    (folder / "valid.jsonl").write_text('{"de": "ein Haus", "en": "a house"}\n' + row + "\n")
+    assert f"{folder / 'valid.jsonl'}, line 2: {said}" in refused(folder)
+
+
+def test_keys_that_are_not_there_are_answered_with_those_that_are(folder: Path) -> None:
+    as_rows(folder, "frage", "antwort")
+    assert "choose with the options src and tgt among: frage, antwort" in refused(folder)
+
+
+def test_rows_may_end_as_on_windows_and_not_as_on_old_macs(folder: Path) -> None:
+    as_rows(folder, "de", "en")
+    before, rows = corpus.load(config(folder)).train, (folder / "train.jsonl").read_bytes()
+    (folder / "train.jsonl").write_bytes(rows.replace(b"\n", b"\r\n"))
+    assert corpus.load(config(folder)).train == before
+    (folder / "train.jsonl").write_bytes(rows.replace(b"\n", b"\r"))
+    assert "train.jsonl: its lines end with CR alone" in refused(folder)
+
+
+def test_a_line_end_within_a_row_is_a_blank(folder: Path) -> None:
+    as_rows(folder, "de", "en")
+    (folder / "train.jsonl").write_text(json.dumps({"de": "a\nb", "en": "c\r\nd\u2028e"}) + "\n")
+    assert corpus.load(config(folder)).train == [("a b", "c d e")]
+
+
+# Sizes
+
+
+def test_a_word_without_end_is_left_out_and_counted(folder: Path) -> None:
+    (folder / "train.de").write_text(f"ein Haus\n{'x' * 5_000_000}\n")
+    read = corpus.load(config(folder))
+    assert read.train == [("ein Haus", "a house")]
+    assert read.dropped == {"train: a word has more than 10,000 characters (first: train.de line 2)": 1}
+    (folder / "train.de").write_text(f"{'x' * 20_000}\n{'y' * 20_000}\n")
+    assert (
+        "hold no sentence pair; train: a word has more than 10,000 characters (first: train.de line 1): 2"
+        in refused(folder)
+    )
+
+
+def test_a_length_that_no_pair_has_is_refused_before_anything_is_tokenised(folder: Path) -> None:
+    assert "train: none of the 2 pairs fits into 3 tokens; raise max_length" in refused(folder, max_length=3)

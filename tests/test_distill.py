@@ -17,6 +17,7 @@ import torch
 from fake_runs import write_study
 
 from ablations.distill import __main__ as distill
+from ablations.distill.corpus import line_of
 from analysis import footer, load
 from core import checkpoints, methods, model_folder, run_folder
 from core.config import RunConfig, flat, with_values
@@ -88,6 +89,24 @@ def translated(folder: Path, lines: list[str], *more: str) -> list[str]:
 
 def test_the_targets_are_what_the_saved_teacher_writes(made: Path) -> None:
     assert translated(made / "teacher", lines(made, "train.xx")) == lines(made, "train.yy")
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\r", "a\r\nb\n"])
+def test_each_pair_is_one_line_whatever_is_in_it(odd: str) -> None:
+    line = line_of(odd)
+    assert "\n" not in line and not line.endswith("\r") and line.split() == odd.split()
+    assert [line_of(same) for same in ("a\rb", "\u2028", "plain")] == ["a\rb", "\u2028", "plain"]
+
+
+def test_json_lines_are_distilled_into_files_of_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for split in corpus.SPLITS:
+        rows = [{"src": f"a\nb {n}", "trg": f"c {n}"} for n in range(12)]
+        (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    out = distill.distill(options("--data", str(folder), "--out", str(tmp_path / "new"), "--updates", "2"))
+    made = corpus.load(DataConfig(data=str(out)))
+    assert [source for source, _ in made.test] == [f"a b {n}" for n in range(12)] and len(made.train) <= 12
 
 
 CPU = torch.device("cpu")

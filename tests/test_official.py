@@ -16,6 +16,8 @@ import torch
 from core import model_folder
 from core.errors import UserError
 from core.released import reading, replay
+from core.released.dictionary import read_dictionary
+from core.text.tokenizer import UNK, Subwords
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.npz"))
@@ -152,3 +154,40 @@ def test_real_checkpoint_reproduces_its_tokens(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["tokens_identical"] and report["largest"] < 1e-5
     assert report["texts"] == (REAL / "expected.txt").read_text().splitlines()
+
+
+# dict.txt
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\xa0", "\u3000"])
+def test_lines_of_a_dictionary_end_as_fairseq_ends_them(odd: str, tmp_path: Path) -> None:
+    path = tmp_path / "dict.txt"
+    path.write_bytes(f"w0 5\n{odd} 4\r\na{odd}b 3\rw3 2 #fairseq:overwrite\n".encode())
+    assert read_dictionary(path) == ["w0", odd, f"a{odd}b", "w3"]
+
+
+def test_a_type_twice_needs_the_flag(tmp_path: Path) -> None:
+    path = tmp_path / "dict.txt"
+    path.write_text("w0 5\n<unk> 3 #fairseq:overwrite\nw0 4 #fairseq:overwrite\n")
+    assert read_dictionary(path) == ["w0", "<unk>", "w0"]
+    assert Subwords(read_dictionary(path)).encode(["w0 <unk> w1"]) == [[6, 5, UNK]]
+    for text, number in (("w0 5\nw0 4\n", 2), ("<s> 1\n", 1)):
+        path.write_text(text)
+        with pytest.raises(
+            UserError, match=rf"dict.txt, line {number}: .* stands there already; .* #fairseq:overwrite"
+        ):
+            read_dictionary(path)
+
+
+@pytest.mark.parametrize("line", ["", "w1", "w1 many", "w1 #fairseq:overwrite", "w1  "])
+def test_what_is_no_line_of_a_dictionary_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "dict.txt").write_text(f"w0 5\n{line}\nw2 3\n")
+    with pytest.raises(UserError, match=r"dict.txt, line 2: expected 'type count'"):
+        read_dictionary(tmp_path / "dict.txt")
+
+
+def test_a_folder_or_a_pipe_is_no_dictionary(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in ((tmp_path, "is a folder"), (tmp_path / "pipe", "is a named pipe")):
+        with pytest.raises(UserError, match=said):
+            read_dictionary(path)

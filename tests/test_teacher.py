@@ -123,20 +123,23 @@ def log_probability(model: CausalTransformer, pairs: Batch, row: int, ids: list[
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("seed", [3, 4, 5])
+@pytest.mark.parametrize("kept", [1, 3])
 def test_a_wide_beam_finds_the_best_of_all_hypotheses(
-    penalty: float, seed: int, monkeypatch: pytest.MonkeyPatch
+    kept: int, penalty: float, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three words, at most four tokens with EOS: 40 hypotheses, each scored on its own."""
     monkeypatch.setattr(beam, "limits", lambda mask, positions: torch.tensor([4, 3, 2]))
     model, pairs = network(vocab=7, seed=seed), batch(vocab=7)
-    found, best = beam.beam_search(model, pairs, 40, penalty)
+    found, best = beam.beam_search(model, pairs, 40, penalty, kept)
     for row, limit in enumerate((4, 3, 2)):
         hypotheses = [
             [BOS, *words, EOS] for length in range(limit) for words in itertools.product((4, 5, 6), repeat=length)
         ]
         scores = [log_probability(model, pairs, row, ids) / (len(ids) - 1) ** penalty for ids in hypotheses]
-        assert found[row] == hypotheses[scores.index(max(scores))]
-        assert float(best[row]) == pytest.approx(max(scores), rel=1e-4)
+        ranked = sorted(zip(scores, hypotheses, strict=True), reverse=True)[:kept]
+        ours = slice(row * kept, (row + 1) * kept)
+        assert found[ours] == [ids for _, ids in ranked]
+        assert best[ours].tolist() == pytest.approx([score for score, _ in ranked], rel=1e-4)
 
 
 def test_a_beam_is_no_worse_than_greedy_and_batches_do_not_matter() -> None:

@@ -20,10 +20,11 @@ import tyro
 
 from ablations import command_line, records
 from core import methods, run_folder, signals
-from core.checks import check
+from core.checks import check, check_threads
 from core.config import RunConfig
 from core.errors import UserError, command
 from core.sections import DataConfig
+from core.sizes import check_memory
 from core.text import corpus
 from core.text.origin import FILE
 
@@ -66,9 +67,9 @@ def check_options(options: Options) -> Path:
         raise UserError("option out: name the folder for the new corpus, --out FOLDER (make: OUT=)")
     data = options.run.data
     check(options.run)
+    check_memory(options.run)
     device_for(options.device)
-    if options.threads < 1:
-        raise UserError(f"option threads: {options.threads} must be at least 1")
+    check_threads(options.threads)
     if not data.data and (data.src, data.tgt) != (DataConfig.src, DataConfig.tgt):
         raise UserError("options src and tgt: name the folder of text too, --data (make: DATA=)")
     out = options.out.expanduser()

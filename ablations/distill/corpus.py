@@ -15,6 +15,7 @@ from core.run_folder import WEIGHTS, replacing, write_json
 from core.text import origin
 from core.text.complexity import translation_entropy
 from core.text.corpus import SPLITS, Pairs
+from core.text.lines import on_one_line
 from core.text.materials import Materials
 
 NOTE = """# {name}, distilled
@@ -59,7 +60,7 @@ def write_corpus(
     text = {}
     for split in SPLITS:
         for side, suffix in enumerate((config.data.src, config.data.tgt)):
-            content = "".join(f"{pair[side]}\n" for pair in splits[split]).encode()
+            content = "".join(f"{line_of(pair[side])}\n" for pair in splits[split]).encode()
             write(out / f"{split}.{suffix}", content)
             text[f"{split}.{suffix}"] = origin.digest(content)
     for name, content in reference_texts(materials.corpus.references).items():
@@ -79,6 +80,12 @@ def write_corpus(
     }
     write(out / "README.md", note(out.name, made).encode())
     write_json(out / origin.FILE, made)
+
+
+def line_of(text: str) -> str:
+    """The text as a line of a file. What was read of one is one; what a file of JSON lines or a teacher wrote may not
+    be."""
+    return text if "\n" not in text and not text.endswith("\r") else on_one_line(text)
 
 
 def reference_texts(references: Mapping[str, list[list[str]]]) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.generation import DECODE_TOKENS, translate
-from core.text import batches
+from core.text import batches, lines
 from core.text.batches import BatchStream
 from core.text.materials import Split
 from core.training import Job
@@ -59,7 +59,7 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
 
 def on_one_line(text: str) -> str:
     """The text without line breaks."""
-    return " ".join(text.splitlines()).strip()
+    return lines.on_one_line(text).strip()
 
 
 def translations(evaluator: Evaluator, network: Any, split: Split) -> list[str]:

@@ -50,12 +50,26 @@ class Autoregressive(Method[CausalTransformer]):
     def decode(
         self, network: CausalTransformer, batch: Batch, decoding: BeamSearch, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
-        """The best hypothesis found for each sentence; on_step is not called: no text stands before it is through."""
+        """The best hypotheses found for each sentence; on_step is not called: no text stands before it is through."""
         if decoding.beam > 1:
-            return Candidates.of(*beam_search(network, batch, decoding.beam, decoding.length_penalty))
+            return Candidates.of(
+                *beam_search(network, batch, decoding.beam, decoding.length_penalty, decoding.hypotheses)
+            )
         ids, log_p = greedy(network, batch)
         lengths = log_p.new_tensor([len(row) - 1 for row in ids])
         return Candidates.of(ids, log_p / lengths**decoding.length_penalty)
+
+    def count(self, decoding: BeamSearch) -> int:
+        """The hypotheses that are kept, the best one first."""
+        return decoding.hypotheses
+
+    def with_candidates(self, decoding: BeamSearch, count: int) -> BeamSearch:
+        """Keeps so many hypotheses, as far as the beam has them."""
+        return replace(decoding, hypotheses=max(decoding.hypotheses, min(count, decoding.beam)))
+
+    def alone(self, decoding: BeamSearch) -> BeamSearch:
+        """The best hypothesis alone."""
+        return replace(decoding, hypotheses=1)
 
     def facts(self, decoding: BeamSearch) -> dict[str, Any]:
         """The beam and how its hypotheses are compared."""

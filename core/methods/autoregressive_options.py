@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import UserError
-from core.options import MethodOptions
+from core.options import MethodOptions, added
 from core.sections import NetworkConfig
 
 
@@ -23,6 +23,8 @@ class BeamSearch:
     """Prefixes that go on at each place; 1 = greedy (Kim and Rush 2016: 5)."""
     length_penalty: float = 1.0
     """alpha: hypotheses are compared by log p / length^alpha (ours: 1, the mean log-probability)."""
+    hypotheses: int = added(1)
+    """Candidates: the best hypotheses of a search that are kept; the first is taken."""
 
 
 @dataclass(frozen=True)
@@ -38,5 +40,8 @@ class Options(MethodOptions):
         self.network.check()
         if self.decoding.beam < 1:
             raise UserError(f"option beam: {self.decoding.beam} must be at least 1")
+        if not 1 <= self.decoding.hypotheses <= self.decoding.beam:
+            said = f"option hypotheses: {self.decoding.hypotheses} must lie between 1 and beam = {self.decoding.beam}"
+            raise UserError(said)
         if self.decoding.length_penalty < 0:
             raise UserError(f"option length_penalty: {self.decoding.length_penalty} must not be negative")

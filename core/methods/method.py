@@ -171,6 +171,10 @@ class Method(ABC, Generic[N]):
         """The decoding with another number of steps; None where there is no such number."""
         return None
 
+    def with_candidates(self, decoding: Any, count: int) -> Any:
+        """The decoding with up to so many candidates, where it finds them anyway; here as it is."""
+        return decoding
+
     def calls(self, decoding: Any) -> int | None:
         """Network calls of a decoding, if they are known before it."""
         return None

@@ -50,29 +50,32 @@ def greedy(model: CausalTransformer, batch: Batch) -> tuple[list[list[int]], Ten
 
 @torch.no_grad()
 def beam_search(
-    model: CausalTransformer, batch: Batch, beam: int, length_penalty: float
+    model: CausalTransformer, batch: Batch, beam: int, length_penalty: float, kept: int = 1
 ) -> tuple[list[list[int]], Tensor]:
-    """The best hypothesis found for each sentence, and its log p / length^length_penalty [B]; ids with BOS and EOS.
+    """The `kept` best hypotheses found for each sentence, adjacent, best first, and their log p / length^length_penalty
+    [B kept]; ids with BOS and EOS. Where fewer are found, the last one stands for those that lack.
 
     The `beam` best prefixes go on at each place. A hypothesis that ends while among them is kept. A sentence is done
-    with `beam` hypotheses, or when no prefix can come to a better score than the best one (log p only falls, and
-    nothing is longer than the limit).
+    with `beam` hypotheses, or when no prefix can come to a better score than those kept (log p only falls, and nothing
+    is longer than the limit).
     """
-    search = Search(model, batch, beam, length_penalty)
+    search = Search(model, batch, beam, length_penalty, kept)
     while len(search.sentences):
         search.advance()
-    return search.best, search.best_score
+    best = [found[min(place, len(found) - 1)] for found in search.best for place in range(kept)]
+    return [ids for _, ids in best], search.least.new_tensor([score for score, _ in best])
 
 
 class Search:
     """The state of a beam search: B sentences not done yet, `beam` prefixes each.
 
     sentences [B]: their places in the batch; written [B, beam, L]; score [B, beam]: log p, -inf where there is no
-    prefix; best_score, ended [all sentences]: of the hypotheses that have ended.
+    prefix; best: the hypotheses kept of each sentence, with their scores; least [all sentences]: the last one's score,
+    -inf until there are `kept`; ended [all sentences]: how many have ended.
     """
 
-    def __init__(self, model: CausalTransformer, batch: Batch, beam: int, length_penalty: float) -> None:
-        self.model, self.beam, self.length_penalty = model, beam, length_penalty
+    def __init__(self, model: CausalTransformer, batch: Batch, beam: int, length_penalty: float, kept: int = 1) -> None:
+        self.model, self.beam, self.length_penalty, self.kept = model, beam, length_penalty, kept
         self.source: Source = model.encode(batch.source, batch.source_mask)
         self.limits = limits(batch.source_mask, model.max_positions)
         count, device = len(self.limits), self.limits.device
@@ -81,8 +84,8 @@ class Search:
         self.score = torch.full((count, beam), -torch.inf, device=device)
         self.score[:, 0] = 0.0
         self.past: Past | None = None
-        self.best: list[list[int]] = [[] for _ in range(count)]
-        self.best_score = torch.full((count,), -torch.inf, device=device)
+        self.best: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
+        self.least = torch.full((count,), -torch.inf, device=device)
         self.ended = torch.zeros(count, dtype=torch.long, device=device)
 
     def advance(self) -> None:
@@ -100,18 +103,21 @@ class Search:
 
     def keep_ended(self, score: Tensor, parent: Tensor, length: int) -> None:
         """Note the best of the hypotheses that end now, score [B, beam] (-inf: does not end)."""
-        value, which = (score / length**self.length_penalty).max(1)
+        value = score / length**self.length_penalty
         self.ended[self.sentences] += (score > -torch.inf).sum(1)
-        for row in (value > self.best_score[self.sentences]).nonzero().flatten().tolist():
+        for row, which in (value > self.least[self.sentences, None]).nonzero().tolist():
             sentence = int(self.sentences[row])
-            self.best_score[sentence] = value[row]
-            self.best[sentence] = [*self.written[row, parent[row, which[row]]].tolist(), EOS]
+            ids = [*self.written[row, parent[row, which]].tolist(), EOS]
+            found = sorted([*self.best[sentence], (float(value[row, which]), ids)], key=lambda one: -one[0])
+            self.best[sentence] = found[: self.kept]
+            if len(found) >= self.kept:
+                self.least[sentence] = self.best[sentence][-1][0]
 
     def continue_with(self, parent: Tensor, token: Tensor, past: Past) -> None:
         """Take up prefixes parent [B, beam] with token [B, beam] after them; leave the sentences that are done."""
         sentences = self.sentences
         highest = self.score.amax(1) / self.limits[sentences] ** self.length_penalty
-        done = (self.ended[sentences] >= self.beam) | (highest <= self.best_score[sentences])
+        done = (self.ended[sentences] >= self.beam) | (highest <= self.least[sentences])
         kept = (~done).nonzero().flatten()
         rows = (kept[:, None] * self.beam + parent[kept]).flatten()
         self.past = tuple((k[rows], v[rows]) for k, v in past)

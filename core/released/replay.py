@@ -19,6 +19,7 @@ from core.diffusion.samplers import SAMPLERS, sample
 from core.errors import UserError
 from core.methods.difformer_options import Options
 from core.released import reading
+from core.released.dictionary import read_dictionary
 from core.run_folder import TOKENIZER
 from core.text.batches import Batch
 from core.text.tokenizer import PAD, Subwords, Tokenizer
@@ -124,20 +125,6 @@ def replay(path: Path) -> dict[str, Any]:
     gaps |= more
     identical = same_tokens(tokens, case["decode_tokens"], mask)
     return {"case": path.name, "differences": gaps, "largest": largest(gaps), "tokens_identical": identical}
-
-
-def read_dictionary(path: Path) -> list[str]:
-    """Types of a released dictionary file ('type count' a line), the four special ones left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, 1):
-        if len(line.rsplit(" ", 1)) != 2:
-            raise UserError(f"{path}, line {number}: expected 'type count', got {line!r}")
-    return [line.rsplit(" ", 1)[0] for line in lines]
 
 
 def check_checkpoint(

@@ -61,9 +61,9 @@ class Materials:
         return found
 
     def facts(self) -> dict[str, object]:
-        """What run.json says of the data; lineage only for a corpus that was made from another, references (the most
-        of a sentence) only where there are several."""
-        made: dict[str, object] = {"lineage": self.corpus.lineage} if self.corpus.lineage else {}
+        """What run.json says of the data; lineage of a corpus that was made from another, found of a folder, references
+        (the most of a sentence) where there are several."""
+        made: dict[str, object] = {n: value for n in ("lineage", "found") if (value := getattr(self.corpus, n))}
         if self.corpus.references:
             made["references"] = {split: max(map(len, found)) for split, found in self.corpus.references.items()}
         return {
@@ -81,11 +81,12 @@ class Materials:
 
 @lru_cache(maxsize=2)
 def prepare(config: DataConfig) -> Materials:
-    """Read, tokenize and encode; says on stderr what was left out.
+    """Read, tokenize and encode; says on stderr what stands out in the text, and what was left out.
 
     Raises UserError for whatever is wrong with the text.
     """
     text = corpus.load(config)
+    corpus.say(text)
     words = tokenizer.build(text, config.vocab_size)
     train = batches.encode(text.train, words, config.max_length, "train")
     valid, test = (_held_out(name, text, words, config) for name in ("valid", "test"))

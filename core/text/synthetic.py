@@ -25,6 +25,8 @@ Pairs = list[tuple[str, str]]
 
 PLURAL, DEFINITE, ADJECTIVE, ADVERB, PLACE, PAST = 0.35, 0.6, 0.35, 0.3, 0.3, 0.4
 
+HOPELESS = 100_000
+"""Sentences in a row that stand in the text already, after which there are too few others."""
 VERSION = 1
 """Part of every run's identity: raise it when the generator writes other sentences for the same options."""
 
@@ -131,15 +133,20 @@ def sentences(config: DataConfig, split: str, count: int, taken: set[str], uniqu
     """`count` pairs whose sources are not in `taken`; with `unique`, none twice, and `taken` grows by them."""
     language, pairs = grammar(config), Pairs()
     rng, styles = Random(f"{config.corpus_seed} {split} sentences"), Random(f"{config.corpus_seed} {split} styles")
+    since = 0
     for _ in range(20 * count + 1000):
+        since += 1
         said = draw_meaning(rng, language)
         source = source_sentence(language, said)
         if source not in taken:
+            since = 0
             pairs.append((source, reference(config, said, int(styles.random() < 0.5))))
             if unique:
                 taken.add(source)
         if len(pairs) == count:
             return pairs
+        if since > HOPELESS:
+            break
     raise UserError(
         f"option corpus_heldout: the language has too few different sentences for {config.corpus_heldout}; "
         "ask for fewer, or for a larger corpus_lexicon or a smaller corpus_zipf"

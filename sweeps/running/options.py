@@ -12,6 +12,7 @@ import tyro
 from core.errors import UserError, masked
 from sweeps.running import pool
 
+MOST_WORKERS = 1000
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
@@ -55,16 +56,22 @@ class SweepOptions(StudyOptions):
     """Run these arms alone."""
 
 
-def positive(name: str, value: int) -> int:
-    """The value. Raises UserError if it is below 1."""
+def positive(name: str, value: int, most: int | None = None) -> int:
+    """The value. Raises UserError if it is below 1, or above `most`."""
     if value < 1:
         raise UserError(f"--{name} {value}: must be at least 1")
+    if most is not None and value > most:
+        raise UserError(f"--{name} {value}: is too large; at most {most:,}")
     return value
 
 
 def workers_for(options: SweepOptions, devices: Sequence[str]) -> int:
     """How many workers: as asked for, else one a GPU or one a core."""
-    return (len(devices) or pool.cores()) if options.workers is None else positive("workers", options.workers)
+    return (
+        (len(devices) or pool.cores())
+        if options.workers is None
+        else positive("workers", options.workers, MOST_WORKERS)
+    )
 
 
 def typed(program: str) -> str:

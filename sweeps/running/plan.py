@@ -8,10 +8,13 @@ from typing import Any
 
 from ablations import records
 from ablations.studies import Arm, Study
+from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
 from core.options import as_before, nearest, parse_value
 from core.run_folder import path_of
+from core.sizes import check_memory
+from sweeps.wb.sweep_points import LARGEST
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,27 @@ def jobs_for(
     """All arms x seeds 1..N, seed by seed, so that what is there at any moment compares all arms.
 
     Where arms share a training (study `steps`), the first of each comes before the others, which then need not wait for
-    it. `identify` gives the hash8 of a configuration (it knows the corpus).
+    it. `identify` gives the hash8 of a configuration (it knows the corpus). Raises UserError for more runs than can be
+    looked at, and for an arm that no run can have.
     """
+    if (count := seeds * len(study.arms)) > LARGEST:
+        raise UserError(f"--seeds {seeds}: these are {count:,} runs, and at most {LARGEST:,} can be run")
+    for arm in study.arms:
+        check_arm(arm, with_values(config, arm.values))
     jobs = []
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
         jobs.append(job_for(arm, folder, ours, identify(ours)))
     return first_trainings_first(jobs)
+
+
+def check_arm(arm: Arm, config: RunConfig) -> None:
+    """Raises UserError for the options of an arm if no run can have them, or the machine has no memory for one."""
+    try:
+        check(config)
+        check_memory(config)
+    except UserError as error:
+        raise UserError(f"{error} (arm {arm.name})") from error
 
 
 def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:

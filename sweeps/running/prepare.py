@@ -1,5 +1,6 @@
 """From the options of a sweep to the sweep: its recipe, its runs, their folder, their workers. Nothing is written."""
 
+import os
 from pathlib import Path
 
 from ablations import studies
@@ -22,6 +23,7 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     Raises UserError for a wrong option or unusable text; writes nothing.
     """
     connection.check_mode()
+    check_runs(options.runs)
     if sweep_file.is_one(options.study):
         recipe, jobs, runs = runs_of_file(options, count)
     else:
@@ -41,6 +43,16 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
         facts=recipe.facts(jobs, typed(program)),
     )
     return sweep, recipe.preset
+
+
+def check_runs(runs: Path) -> None:
+    """Raises UserError on a folder of all runs that cannot be written to, or made."""
+    whole = runs.expanduser().absolute()
+    place = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+    if not place.is_dir():
+        raise UserError(f"--runs {runs}: {place} is no folder; name one to write to")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"--runs {runs}: {place} cannot be written to; name another folder")
 
 
 def recipe_of(options: StudyOptions) -> tuple[Recipe, int]:

@@ -25,8 +25,9 @@ BANNER = "Embedded corpus: a test bench, not natural language"
 
 @lru_cache
 def _text(config: DataConfig) -> tuple[str, Chosen]:
-    """The digest of the text, and the tokenizer of BLEU that suits it; read once."""
+    """The digest of the text, and the tokenizer of BLEU that suits it; read once, and what stands out is said."""
     text = corpus.load(config)
+    corpus.say(text)
     return corpus.digest(config), choose(AUTO, [target for _, target in text.train])
 
 
@@ -86,6 +87,7 @@ class Recipe:
     def job(self, arm: Arm, seed: int) -> Job:
         """One run."""
         config = with_values(self.config, {**arm.values, "seed": seed})
+        plan.check_arm(arm, config)
         return plan.job_for(arm, self.folder, config, identify(config))
 
     def jobs(self, seeds: int) -> list[Job]:

@@ -11,6 +11,7 @@ from sweeps.tuning.rounds import DIRECTIONS
 from sweeps.wb import sweep_file
 
 DEFAULT_BUDGET = "30m"
+MOST = {"trials": 100_000, "trial_seeds": 1000}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -42,7 +43,7 @@ def check(options: SearchOptions) -> None:
     """Raises UserError for a number that no search can have."""
     for name in ("trials", "trial_seeds"):
         if (value := getattr(options, name)) is not None:
-            positive(name.replace("_", "-"), value)
+            positive(name.replace("_", "-"), value, MOST[name])
     if options.decodings < 0:
         raise UserError(f"--decodings {options.decodings}: must not be negative")
     if not 0 <= options.search_seed <= LARGEST_SEED:

@@ -1,0 +1,94 @@
+"""What a run needs at the least, worked out from its options before anything is allocated, and what the machine has."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import methods
+from core.config import RunConfig, all_options
+from core.errors import UserError
+
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+GPU = Path("/dev/nvidia0")
+USUAL_TYPES = 32_000
+"""Types of a text that has not been read; it may have fewer than vocab_size says."""
+FLOAT, TRAINED, SCHEDULED = 4, 16, 40
+"""Bytes of a number; of a parameter with gradient and Adam's two moments; of a diffusion step while tables are made."""
+PAIR = 500
+"""Bytes of a sentence pair as text and as ids."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that something needs, and the options that decide it."""
+
+    what: str
+    bytes: float
+    options: tuple[str, ...]
+
+
+def memory() -> int | None:
+    """Bytes of memory that this process may have; None where the system does not say."""
+    found = []
+    with suppress(ValueError, OSError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in LIMITS:
+        with suppress(ValueError, OSError):
+            found.append(int(path.read_text()))
+    return min(found, default=None)
+
+
+def needs(options: Mapping[str, Any], types: int) -> list[Need]:
+    """What a run with these options and so many types needs at the least. Options that it has not count as 0."""
+
+    def of(name: str, otherwise: float = 0) -> float:
+        value = options.get(name)
+        return otherwise if value is None else float(value)
+
+    d, ffn = of("model_dim"), of("ffn_dim")
+    e, inner = of("latent_dim", d), of("decoder_ffn_dim", ffn)
+    layers = of("encoder_layers") * (4 * d * d + 2 * d * ffn) + of("decoder_layers") * (8 * d * d + 2 * d * inner)
+    kept = of("encoder_layers") * (6 * d + 2 * ffn) + of("decoder_layers") * (8 * d + 2 * inner)
+    sizes = ("model_dim", "ffn_dim", "decoder_ffn_dim", "encoder_layers", "decoder_layers")
+    found = [
+        Need("the weights of the layers in training", TRAINED * layers, sizes),
+        Need("the embeddings in training", TRAINED * types * e, ("latent_dim", "model_dim", "vocab_size")),
+        Need("the position tables in training", TRAINED * 2 * of("max_length") * d, ("max_length", "model_dim")),
+        Need("the projections in training", TRAINED * 3 * d * e * (d != e), ("latent_dim", "model_dim")),
+        Need("the noise schedule", SCHEDULED * of("diffusion_steps"), ("diffusion_steps",)),
+    ]
+    if options.get("data") is None:
+        pairs = of("corpus_pairs") + 2 * of("corpus_heldout")
+        found.append(Need("the embedded corpus", PAIR * pairs, ("corpus_pairs", "corpus_heldout")))
+    if not GPU.exists():  # whose memory is its own, and which says itself what does not fit
+        batch = of("batch_tokens") * (kept + 2 * types + 2 * e)
+        found.append(Need("a batch in training", FLOAT * batch, ("batch_tokens", *sizes, "latent_dim")))
+    return found
+
+
+def check_memory(config: RunConfig, types: int | None = None) -> None:
+    """Raises UserError, naming the option, if a run cannot fit into the machine's memory. types: if they are known."""
+    options, there = all_options(config), memory()
+    if types is None:
+        fewest = 3 * config.data.corpus_lexicon if config.data.data is None else USUAL_TYPES
+        types = min(config.data.vocab_size, fewest)
+    found = needs(options, types)
+    if there is None or sum(need.bytes for need in found) <= there:
+        return
+    most = max(found, key=lambda need: need.bytes)
+    usual = all_options(RunConfig(methods.options(config.method.name)))
+    blamed = max(
+        (name for name in most.options if options.get(name)), key=lambda n: options[n] / (usual[n] or options[n])
+    )
+    raise UserError(
+        f"option {blamed}: {options[blamed]:,} asks for {shown(most.bytes)} of memory at the least ({most.what}), "
+        f"and this machine has {shown(there)}"
+    )
+
+
+def shown(count: float) -> str:
+    """'12 GB'."""
+    return f"{count / 1e9:,.0f} GB" if count >= 1e10 else f"{count / 1e9:.1f} GB"
