@@ -136,7 +136,7 @@ class Execution:
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
             evaluator = self.evaluator
             parts = self.config, self.method, self.folder, stream, evaluator.validate, log, stop, ranks
-            job = Job(*parts, bleu_tokenizer=evaluator.bleu_tokenizer, step=self.place.step)
+            job = Job(*parts, bleu_tokenizer=evaluator.bleu_tokenizer, step=self.place.step, until=self.place.until)
             outcome = training.train(self.network, job)
         make_decodable(self.network, outcome)
         return outcome

@@ -28,6 +28,9 @@ def launch(config: RunConfig, place: Place, preset: str) -> int:
 def check_place(place: Place) -> None:
     """Raises UserError on a place no run can have."""
     device_for(place.device)
+    if place.minutes is not None and place.minutes <= 0:
+        raise UserError(f"option minutes: {place.minutes:g} is no time to run")
+    place.until  # noqa: B018 - the minutes count from here
     check_threads(place.threads)
     if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
         raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")

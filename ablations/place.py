@@ -1,6 +1,8 @@
 """Where and how a run happens."""
 
 import dataclasses
+import functools
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -20,5 +22,18 @@ class Place:
     step: Literal["auto", "eager", "graph", "compiled"] = "auto"
     """How an update is run: as it is written (eager), captured in CUDA graphs (graph), compiled besides; auto = the
     fastest for the length of the run (core/step_modes.py)."""
+    minutes: float | None = None
+    """End cleanly after so many minutes, all saved (status 75); the same command goes on. none = run to the end."""
     deterministic: bool = False
     """Equal bits each time also on a GPU, where the fastest sums are not (slower)."""
+
+    @property
+    def until(self) -> float | None:
+        """The moment when the minutes are over, on the clock of time.monotonic; None = never."""
+        return None if self.minutes is None else started_at() + 60 * self.minutes
+
+
+@functools.cache
+def started_at() -> float:
+    """When this process first asked, on the clock of time.monotonic."""
+    return time.monotonic()

@@ -20,6 +20,14 @@ class UserError(Exception):
     """Something the user can mend; the message names the file, line or option and the way out."""
 
 
+class TimeIsUp(SystemExit):
+    """The time that was given is over, and all is saved; the same command goes on. Status 75: not done yet."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(75)
+        self.message = message
+
+
 def masked(text: str) -> str:
     """The text with the passwords of all URLs in it as ***: for messages, logs and records."""
     return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
@@ -45,6 +53,9 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         except KeyboardInterrupt:
             print(STOPPED, file=sys.stderr)
             raise SystemExit(130) from None
+        except TimeIsUp as end:
+            print(f"{end.message}; start the same command again to go on", file=sys.stderr)
+            raise
         except BrokenPipeError:
             sys.stderr.close()
             return 0

@@ -18,7 +18,7 @@ from torch import nn
 from core import checkpoints, model_folder
 from core.config import RunConfig
 from core.distributed import ALONE, Ranks, in_step
-from core.errors import UserError
+from core.errors import TimeIsUp, UserError
 from core.methods.method import Method
 from core.optimizer import learning_rate, optimizer_for
 from core.precision import autocast
@@ -46,7 +46,8 @@ class Job:
     metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
     the training after a validation. Of several ranks all call validate, log and stop; what the first one's stop says
     holds for all, and the first one alone writes. bleu_tokenizer: that of BLEU-MBR, for whoever uses the model. step:
-    how an update is run (core/step_modes.py).
+    how an update is run (core/step_modes.py). until: the moment (time.monotonic) from which training saves and raises
+    TimeIsUp.
     """
 
     config: RunConfig
@@ -59,6 +60,7 @@ class Job:
     ranks: Ranks = ALONE
     bleu_tokenizer: str = USUAL
     step: Mode = "auto"
+    until: float | None = None
 
     def validated(self, scores: dict[str, float]) -> float:
         """The one of a validation's scores that checkpoints are chosen by."""
@@ -163,9 +165,12 @@ class Loop:
                 self.state.step += 1
                 self.state.tokens += batch.target_tokens
                 self.state.seconds += time.monotonic() - started
-                due = time.monotonic() - self.saved_at > self.training.checkpoint_seconds
-                saving = self.job.ranks.agreed(due)
+                now, until = time.monotonic(), self.job.until
+                leaving = until is not None and self.job.ranks.agreed(now > until)
+                saving = leaving or self.job.ranks.agreed(now - self.saved_at > self.training.checkpoint_seconds)
             self.report(update, saving)
+            if leaving and self.state.step < self.training.updates and not self.diverged and self.stopped is None:
+                raise TimeIsUp(f"time is up after {self.state.step} of {self.training.updates} updates")
 
     def row(self, update: Update) -> dict[str, float]:
         """The row of metrics of the update just made."""

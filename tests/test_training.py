@@ -19,6 +19,7 @@ from core.config import RunConfig, with_values
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import predict, terms
+from core.errors import TimeIsUp
 from core.evaluator import new_network
 from core.methods import method_for
 from core.optimizer import learning_rate
@@ -264,3 +265,16 @@ def stop_once() -> Callable[[Denoiser], dict[str, float]]:
     """A validation that breaks off the second time."""
     validations = iter((score, stopping))
     return lambda model: next(validations)(model)
+
+
+def test_a_training_whose_time_is_up_saves_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    chosen = config(checkpoint_seconds=1e9)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+    half = dataclasses.replace(job(chosen, tmp_path / "half"), until=time.monotonic())
+    for step in (1, 2):
+        with pytest.raises(TimeIsUp) as ended:
+            train(fresh(chosen), half)
+        assert ended.value.code == 75 and f"after {step} of {chosen.training.updates} updates" in ended.value.message
+        assert _stamp(tmp_path / "half") == step
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
