@@ -18,7 +18,7 @@ from core.diffusion.process import ForwardProcess, Visited
 from core.diffusion.samplers import SAMPLERS, sample
 from core.errors import UserError
 from core.methods.difformer_options import Options
-from core.released import reading
+from core.released import reading, systems
 from core.released.dictionary import read_dictionary
 from core.run_folder import TOKENIZER
 from core.text.batches import Batch
@@ -116,6 +116,8 @@ def same_tokens(tokens: Tensor, recorded: np.ndarray, mask: Tensor) -> bool:
 def replay(path: Path) -> dict[str, Any]:
     """Replay a recorded case that holds its own weights."""
     options, weights, case = reading.read_recording(path)
+    if "system" in options:
+        return systems.replay(path, options, weights, case)
     if not weights:
         raise UserError(f"{path}: holds no weights; name the checkpoint it belongs to (--checkpoint, --dict, --case)")
     ours = reading.configuration(options, weights)
