@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ablations.floor import constants, floor
 from core import scores
 from core.evaluator import Evaluator
 from core.generation import DECODE_TOKENS
@@ -26,6 +27,9 @@ def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list
     hypotheses = evaluator.texts(network, test, decoding)
     seconds, cpu = time.monotonic() - wall, time.process_time() - cpu
     found = scores.score(hypotheses, test.references, evaluator.bleu_tokenizer) | evaluator.method.facts(decoding)
+    outputs = constants(evaluator.materials.train.target, evaluator.materials.tokenizer)
+    found |= {"floor_outputs": outputs}
+    found |= floor(outputs, test.references, lambda h, r: scores.score(h, r, evaluator.bleu_tokenizer))
     if curve := score_steps(evaluator, network):
         found["by_steps"] = curve
     return found, hypotheses, {"decode_s": seconds, "decode_sentences_per_cpu_s": len(hypotheses) / max(cpu, 1e-9)}
@@ -86,8 +90,13 @@ class ProbedText:
 
     @property
     def frequency(self) -> np.ndarray:
-        """How often each type occurs in training, [V]."""
-        return self.evaluator.materials.train.counts(len(self.evaluator.materials.tokenizer))
+        """How often each type occurs in training targets, [V]."""
+        return self.evaluator.materials.train.target.counts(len(self.evaluator.materials.tokenizer))
+
+    @property
+    def source_frequency(self) -> np.ndarray:
+        """How often each type occurs in training sources, [V]."""
+        return self.evaluator.materials.train.source.counts(len(self.evaluator.materials.tokenizer))
 
     @property
     def batches(self) -> list[Batch]:

@@ -195,7 +195,7 @@ class Loop:
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
             with torch.no_grad():
-                watched = self.job.method.watch(self.network)
+                watched = self.job.method.watch(self.network, self.job.stream.target_types)
             self.job.log(facts | values | watched)
         if self.diverged:
             return

@@ -108,6 +108,13 @@ def test_a_figure_of_ones_own_takes_a_file_and_a_name_in_the_table(
     exec(NEW_FIGURE, lengths.__dict__)
     monkeypatch.setattr(drawing, "MODULES", (lengths,))
     written, said = drawing.redraw(study, tmp_path)
-    assert [path.name for path in written] == ["lengths.pdf", "lengths.png", "lengths.svg", "lengths.csv"] and not said
+    assert [path.name for path in written] == [
+        "lengths.pdf",
+        "lengths.png",
+        "lengths.svg",
+        "lengths.csv",
+        "lengths.txt",
+    ]
+    assert not said and (tmp_path / "lengths.txt").read_text().startswith(f"Lengths. {study.banner}")
     monkeypatch.setattr("analysis.report.sections.figures.MODULES", (lengths,))
     assert 'id="figure-lengths"' in page(study)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.figures.captions import CAPTIONS, ended
 from analysis.figures.common import Missing, name_missing
 from analysis.figures.drawing import MODULES, draw_module
 from analysis.load import StudyResults
@@ -11,34 +12,6 @@ from analysis.report.html_tables import disclosure, scroll
 from analysis.report.inline_svg import inline, svg_text
 from analysis.report.section import Section
 from analysis.style import Signs, styled
-
-CAPTIONS = {
-    "ablation": (
-        "Scores and effects",
-        "From the left: which modules an arm has, where there are several; its mean with 95% interval and every seed; "
-        "what each factor adds, or the difference to the control. An interval that touches 0 decides nothing.",
-    ),
-    "loss_collapse": (
-        "Loss and embeddings over training",
-        "A falling loss beside shrinking or aligning embeddings (small norm, cosine near 1, low effective rank) is "
-        "collapse, not learning.",
-    ),
-    "per_step": (
-        "Loss and accuracy at each diffusion step",
-        "Where the embedding nearest to z_t alone recovers nearly every token, the step is not noisy enough: the "
-        "network can copy instead of denoising.",
-    ),
-    "one_shot": (
-        "One shot from noise against along the trajectory",
-        "Dashed: predicted from pure noise fed in as if it were step t. Where it falls off towards t = 0 the network "
-        "trusts z_t and ignores the source.",
-    ),
-    "embedding_norms": (
-        "Embedding norms by token frequency",
-        "If the norms of frequent and rare types drift apart, one noise scale corrupts them unequally.",
-    ),
-    "score_steps": ("Score against decoding effort", "What more decoding steps buy, in steps and in time."),
-}
 
 
 def figures_section(study: StudyResults) -> Section:
@@ -51,6 +24,7 @@ def figures_section(study: StudyResults) -> Section:
                 figure, frame = draw_module(module, study)
                 missing = name_missing(study, frame)
                 caption += f" Without {missing}: no data of it." if missing else ""
+                caption = f"{caption} {ended(getattr(figure, 'caption', ''))}".strip()
                 parts.append(_figure(study, module.NAME, title, caption, svg_text(figure), frame))
             except Missing as missing:
                 parts.append(tag("p", f"{title}: left out, {missing}.", class_="note"))
