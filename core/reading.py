@@ -41,14 +41,14 @@ class Unreadable(ValueError):
 
 def content(path: Path, largest: int) -> bytes:
     """The bytes of a regular file. Raises OSError if there is none, Unreadable if it has more than `largest` bytes."""
-    with _opened(path) as file:
+    with opened(path) as file:
         found = file.read(largest + 1)
     if len(found) > largest:
         raise Unreadable(f"more than {largest:,} bytes")
     return found
 
 
-def _opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
     """A regular file. Not to block, since opening a pipe waits for whoever writes into it."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(handle).st_mode):
@@ -115,7 +115,7 @@ def rows(path: Path) -> Iterator[tuple[int, bool, dict[str, Any] | Unreadable]]:
     Lines end with LF alone. Blank ones are left out; bytes that are not UTF-8 become U+FFFD. Raises OSError if there is
     no such file, Unreadable if it is no regular one.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         number = 0
         while line := file.readline(LARGEST_JSON + 1):
             number += 1
@@ -144,7 +144,7 @@ def arrays(path: Path, largest: int = LARGEST_ARRAYS) -> dict[str, "np.ndarray"]
 
     Raises OSError if there is none, Unreadable if it is no such file, damaged, or unpacks to more than `largest` bytes.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             return _arrays(file, largest)
         except Unreadable:
