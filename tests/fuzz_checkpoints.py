@@ -39,6 +39,7 @@ ARGUMENTS = [
     b"1\n",
     b"argparse\nNamespace\n",
 ]
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 NUMBERS = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 
 
@@ -46,18 +47,16 @@ class Watch:
     """What happens in this process while it is on (sys.addaudithook)."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.on, self.known, self.odd = str(path), False, set[str](), list[str]()
+        self.path, self.on, self.odd = str(path), False, list[str]()
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
             return
         if event == "open":
             path, _, flags = arguments
-            if (str(path) != self.path and not isinstance(path, int)) or flags & (
-                os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-            ):
+            if (not isinstance(path, int) and str(path) != self.path) or flags & WRITING:
                 self.odd.append(f"open {path} {flags}")
-        elif event not in self.known:
+        else:
             self.odd.append(event)
 
 
@@ -103,9 +102,8 @@ def originals(folder: Path) -> tuple[list[bytes], list[bytes]]:
     forms = [(True, 2), (True, 4), (False, 2), (False, 4)]
     whole = [saved(folder / "whole.pt", *form, what=small).read_bytes() for form in forms]
     whole.append(saved(folder / "whole.pt", True).read_bytes())
-    pickles = [pickled for pickled in HOSTILE.values() if len(pickled) < 20_000] + [
-        weight(tensor((2,), (1,), 0, 2))
-    ] * 30
+    pickles = [pickled for pickled in HOSTILE.values() if len(pickled) < 20_000]
+    pickles += [weight(tensor((2,), (1,), 0, 2))] * 30
     return whole, pickles
 
 

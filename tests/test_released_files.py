@@ -22,6 +22,7 @@ from core.released import archives, reading
 NUMBERS = np.array([1.5, -2.0], "<f4").tobytes()
 TWO = tensor((2,), (1,), 0, 2)
 FUZZ = Path(__file__).parent / "fuzz_checkpoints.py"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(FUZZ.parents[1])}
 
 
 @pytest.mark.parametrize("zipped_form", [True, False], ids=["zip", "legacy"])
@@ -164,7 +165,7 @@ def test_a_damaged_checkpoint_never_crashes(zipped_form: bool, tmp_path: Path) -
 @pytest.mark.slow
 def test_ten_thousand_mutated_checkpoints_do_nothing(tmp_path: Path) -> None:
     """Each is read or refused within seconds and a GiB; no file is written, no process started, nothing looked up."""
-    done = subprocess.run([sys.executable, FUZZ, tmp_path, "10000"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, FUZZ, tmp_path, "10000"], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["read"] + found["refused"] == 10_000 and min(found.values()) > 300

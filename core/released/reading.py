@@ -185,7 +185,7 @@ def _check_sizes(options: Options, weights: Weights) -> None:
     values = values_of(options, all_of_them=True)
     for name in ("model_dim", "ffn_dim", "decoder_ffn_dim", "latent_dim"):
         if values[name] is not None and values[name] not in sizes:
-            raise UserError(f"option {name}: {values[name]} does not fit: no weight has that size")
+            raise UserError(f"option {name}: {values[name]} and the weights do not fit")
     if options.diffusion.diffusion_steps > MOST_STEPS:
         raise UserError(f"option diffusion_steps: {options.diffusion.diffusion_steps} is more than {MOST_STEPS:,}")
 
