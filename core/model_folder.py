@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
 from core.options import values_of
-from core.run_folder import TOKENIZER, WEIGHTS
+from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
@@ -72,7 +72,7 @@ def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object)
 
 def load(folder: Path, device: torch.device) -> Model:
     """The model of a folder, on a device. Raises UserError if the folder holds none, or one whose training diverged."""
-    tensors, facts = checkpoints.load(folder / WEIGHTS)
+    tensors, facts = read_weights(folder)
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
     if "config" not in facts:
@@ -82,6 +82,30 @@ def load(folder: Path, device: torch.device) -> Model:
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
     return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+
+
+def read_weights(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and facts of a folder's weights.
+
+    Raises UserError, with the way to have them again, if they are not as they were written, or not there: a run whose
+    record says that they were deleted on purpose stays finished without them.
+    """
+    path, again = folder / WEIGHTS, "make it again"
+    record = try_read(folder / RUN)[0]
+    if isinstance(record, dict):
+        again = f"delete {folder} and start its command again to have them made anew"
+    if path.exists():
+        try:
+            return checkpoints.load(path)
+        except UserError as error:
+            raise UserError(f"{error}; {again}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: no such checkpoint; name a run folder, or what core.official --convert wrote")
+    if record.get("weights") == DELETED:
+        raise UserError(f"{path}: deleted on purpose, the scores of this run were all that was needed; {again}")
+    if record.get("state") == "finished":
+        raise UserError(f"{path}: gone, or left on the machine that made this run, which is finished; {again}")
+    raise UserError(f"{path}: not there yet, this run is {record.get('state')}; start its command again to go on")
 
 
 def config_of(facts: dict[str, Any]) -> RunConfig:
