@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from core import reading
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import DELETED, FORMAT, LOCK, RUN, write_json
+from core.run_folder import DELETED, FORMAT, LOCK, RUN, sync, write_json
 
 LEASE_SECONDS = 90.0
 
@@ -91,6 +91,7 @@ def create(
     record |= {"config": dict(config), "toggles": {}, "state": "pending", "reason": None, "refused": False}
     record |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None}
     write_json(folder / RUN, record | {"tuning": {"trials": 0}} | fields, once=True)
+    sync(folder.parent)
     return read(folder)
 
 

@@ -116,13 +116,11 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 def test_weights_of_a_finished_run_that_are_not_as_written_are_not_used(how: str, made: Path) -> None:
-    path = made / WEIGHTS
+    path, name = made / WEIGHTS, re.escape(made.name)
     whole = path.read_bytes()
     DAMAGE[how](path)
     try:
-        with pytest.raises(
-            UserError, match=rf"model\.safetensors: .*delete .*{re.escape(made.name)} and start"
-        ) as error:
+        with pytest.raises(UserError, match=rf"model\.safetensors: .*delete .*{name} and start") as error:
             model_folder.load(made, torch.device("cpu"))
         assert "on purpose" not in str(error.value)
         other = made.with_name("other")
@@ -211,7 +209,5 @@ def test_all_of_a_run_is_on_the_disk_before_its_record_says_finished(tmp_path: P
     assert disk.happened[finished + 1] == ("synced", folder.name)
     times = [0, *disk.of(STATE), finished]
     assert len(times) > 4
-    for before, now in itertools.pairwise(times):
-        assert ("synced", METRICS) in disk.happened[before:now], (
-            "the rows that a checkpoint counts on, and the last ones"
-        )
+    for start, end in itertools.pairwise(times):
+        assert ("synced", METRICS) in disk.happened[start:end], "the rows that a checkpoint counts on, and the last"
