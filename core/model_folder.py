@@ -23,6 +23,9 @@ from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
+MOST_TIMES, ALWAYS = 100, 10_000_000
+"""A network has at most so many times the numbers of the weights made for it, and so many more."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -75,13 +78,41 @@ def load(folder: Path, device: torch.device) -> Model:
     tensors, facts = read_weights(folder)
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
-    if "config" not in facts:
+    if not isinstance(facts, dict) or not {"config", "vocab", "max_positions"} <= facts.keys():
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
-    config = config_of(facts)
+    try:
+        config = config_of(facts)
+        check(config)
+        check_size(config, facts["vocab"], facts["max_positions"], tensors)
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / WEIGHTS}: its options are none that a run can have ({error})") from error
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
-    return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    if len(tokenizer) != facts["vocab"]:
+        types = f"{len(tokenizer)} types, {WEIGHTS} beside it has {facts['vocab']}"
+        raise UserError(f"{folder / TOKENIZER}: {types}; the two are not of one model")
+    return Model(method, network.to(device).eval(), config, tokenizer)
+
+
+def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors) -> None:
+    """Raises UserError if options ask for a network of far more numbers than the weights hold, before it is built."""
+    if not all(type(value) is int and value > 0 for value in (vocab, max_positions)):
+        raise UserError("vocabulary and positions must be whole numbers above 0")
+    values = {"encoder_layers": 0, "decoder_layers": 0, "model_dim": 1} | all_options(config)
+    wide = ("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim")
+    width, layers = max(values.get(name) or 1 for name in wide), values["encoder_layers"] + values["decoder_layers"]
+    asked = (layers * values["model_dim"] + vocab + max_positions) * width + values.get("diffusion_steps", 0)
+    held = sum(value.numel() for value in tensors.values())
+    if layers > len(tensors) or asked > MOST_TIMES * held + ALWAYS:
+        said = {"vocabulary": vocab, "positions": max_positions} | {
+            name: values[name]
+            for name in (*wide, "encoder_layers", "decoder_layers", "diffusion_steps")
+            if name in values
+        }
+        listed = ", ".join(f"{name} {value}" for name, value in said.items())
+        raise UserError(f"they ask for a network of far more numbers than the {held:,} of the weights: {listed}")
 
 
 def read_weights(folder: Path) -> tuple[Tensors, dict[str, Any]]:

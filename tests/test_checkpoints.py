@@ -163,6 +163,44 @@ def test_weights_deleted_on_purpose_are_told_apart(made: Path, tmp_path: Path) -
         model_folder.load(tmp_path, torch.device("cpu"))
 
 
+WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no options": lambda facts: facts.pop("config"),
+    "no vocabulary": lambda facts: facts.pop("vocab"),
+    "options in a list": lambda facts: facts.update(config=[1]),
+    "options of options": lambda facts: facts["config"].update(model_dim=[8]),
+    "an unknown option": lambda facts: facts["config"].update(colour=3),
+    "an unknown method": lambda facts: facts.update(method="magic"),
+    "no name of a method": lambda facts: facts.update(method=[1]),
+    "a large network": lambda facts: facts["config"].update(model_dim=10**9),
+    "a deep network": lambda facts: facts["config"].update(encoder_layers=10**9),
+    "a long process": lambda facts: facts["config"].update(diffusion_steps=10**12),
+    "another network": lambda facts: facts["config"].update(model_dim=16),
+    "many positions": lambda facts: facts.update(max_positions=10**12),
+    "positions that are text": lambda facts: facts.update(max_positions="many"),
+    "a large vocabulary": lambda facts: facts.update(vocab=10**12),
+    "less than no vocabulary": lambda facts: facts.update(vocab=-3),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_weights_whose_facts_no_run_has_are_refused(name: str, made: Path, tmp_path: Path) -> None:
+    tensors, facts = checkpoints.load(made / WEIGHTS)
+    WRONG[name](facts)
+    checkpoints.save(tmp_path / WEIGHTS, tensors, facts)
+    (tmp_path / TOKENIZER).write_bytes((made / TOKENIZER).read_bytes())
+    with pytest.raises(UserError, match=r"model\.safetensors: "):
+        model_folder.load(tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("state", ["[]", '["a"]', '{"a": 1}', "3", "null", '[["a"]]', ""])
+def test_a_tokenizer_of_another_model_is_refused(state: str, made: Path, tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).write_bytes((made / WEIGHTS).read_bytes())
+    types = [0] * (checkpoints.load(made / WEIGHTS)[1]["vocab"] - 4)
+    (tmp_path / TOKENIZER).write_text(f'{{"format": 1, "kind": "words", "state": {state or types}}}')
+    with pytest.raises(UserError, match=r"tokenizer\.json"):
+        model_folder.load(tmp_path, torch.device("cpu"))
+
+
 # Power cuts
 
 

@@ -17,7 +17,7 @@ from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.methods.difformer import Difformer
 from core.methods.difformer_options import Options
-from core.model_folder import load_weights
+from core.model_folder import check_size, load_weights
 from core.options import replaced, values_of
 from core.reading import Unreadable
 from core.released import archives
@@ -33,8 +33,6 @@ from core.sections import (
 Weights = dict[str, Tensor]
 
 EMBEDDINGS = "decoder.embed_tokens.weight"
-MOST_STEPS = 1_000_000
-"""Diffusion steps of a released model, at most (released: 2000)."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:
@@ -154,9 +152,10 @@ def build_model(options: Options, weights: Weights) -> Denoiser:
     Raises UserError naming weights that are missing, left over or of other sizes.
     """
     vocab = vocabulary(weights)
-    _check_sizes(options, weights)
+    _check_layers(options, weights)
     tables = [v for k, v in weights.items() if k.endswith("embed_positions.weight")]
     positions = min((table.shape[0] - 2 if table.ndim else 0 for table in tables), default=1024)
+    check_size(RunConfig(options), vocab, positions, weights)
     try:
         model = Difformer(options).build(vocab, positions)
         renamed = rename(weights, options.latent, positions)
@@ -174,20 +173,13 @@ def vocabulary(weights: Weights) -> int:
     return len(table)
 
 
-def _check_sizes(options: Options, weights: Weights) -> None:
-    """Raises UserError unless the sizes that the options say are among those of the weights: no more is built then."""
+def _check_layers(options: Options, weights: Weights) -> None:
+    """Raises UserError unless the weights have as many layers as the options say."""
     network = options.network
     for side, layers in (("encoder", network.encoder_layers), ("decoder", network.decoder_layers)):
         there = {name.split(".")[2] for name in weights if name.startswith(f"{side}.layers.")}
         if len(there) != layers:
             raise UserError(f"option {side}_layers: {layers} do not fit the weights, which have {len(there)}")
-    sizes = {size for weight in weights.values() for size in weight.shape}
-    values = values_of(options, all_of_them=True)
-    for name in ("model_dim", "ffn_dim", "decoder_ffn_dim", "latent_dim"):
-        if values[name] is not None and values[name] not in sizes:
-            raise UserError(f"option {name}: {values[name]} and the weights do not fit")
-    if options.diffusion.diffusion_steps > MOST_STEPS:
-        raise UserError(f"option diffusion_steps: {options.diffusion.diffusion_steps} is more than {MOST_STEPS:,}")
 
 
 def rename(weights: Weights, config: LatentConfig, positions: int) -> Weights:

@@ -151,6 +151,8 @@ class Tokenizer:
             saved = read_json(path)
             for codec in (Words, Subwords):
                 if saved["kind"] == codec.kind:
+                    if not all(isinstance(word, str) for word in list(saved["state"])):
+                        raise ValueError("its types are no text")
                     return Tokenizer(codec(saved["state"]))
             return Tokenizer(Bpe(tokenizers.Tokenizer.from_str(json.dumps(saved["state"]))))
         except OSError as error:
