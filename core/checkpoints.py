@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core import reading
 from core.errors import UserError
-from core.reading import Unreadable, parse_json
+from core.reading import Unreadable
 from core.run_folder import replacing
 
 Tensors = dict[str, Tensor]
@@ -57,13 +58,14 @@ def checksum(tensors: Tensors, facts: str) -> str:
 
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors (on the CPU) and facts of a file. Raises UserError if it is missing, Damaged if it is not as written."""
-    if not path.exists():
-        raise UserError(f"{path}: no such checkpoint")
     try:
+        reading.opened(path).close()  # no pipe, for whose writer the library would wait
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             said = file.metadata() or {}
-        facts = parse_json(said.get(FACTS, "{}"))
+        facts = reading.parse_json(said.get(FACTS, "{}"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
     except (SafetensorError, OSError, Unreadable) as error:
         raise Damaged(f"{path}: not a readable checkpoint ({error})") from error
     odd = said and (FACTS not in said or said.keys() - {FACTS, CHECKSUM})

@@ -49,7 +49,10 @@ def content(path: Path, largest: int) -> bytes:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """A regular file. Not to block, since opening a pipe waits for whoever writes into it."""
+    """A regular file to read from. Raises OSError if there is none, Unreadable if it is a pipe, a folder or a device.
+
+    It is opened without blocking, since opening a pipe waits for whoever writes into it.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return os.fdopen(handle, "rb")

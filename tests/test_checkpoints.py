@@ -64,6 +64,13 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
             checkpoints.load(path)
 
 
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("pipe", "no regular file"), (".", "no regular file"), ("none", "no such checkpoint")):
+        with pytest.raises(UserError, match=said):
+            checkpoints.load(tmp_path / name)
+
+
 def test_tensors_and_facts_of_another_file_are_noticed(tmp_path: Path) -> None:
     """A checksum covers names, kinds, shapes and facts as well as numbers."""
     checkpoints.save(tmp_path / "x", {"a": torch.zeros(4)}, {"step": 1})

@@ -133,10 +133,11 @@ FORMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown numbers": (lambda path: path.write_bytes(legacy(weight(TWO), ("1", 2, NUMBERS))), "does not know"),
     "other numbers": (lambda path: path.write_bytes(legacy(weight(TWO), ("0", 3, NUMBERS))), "more or fewer"),
     "numbers left out": (lambda path: path.write_bytes(legacy(weight(TWO))), "damaged"),
-    "an older form": (tar, "damaged|legacy"),
+    "an older form": (tar, "neither a zip nor the legacy form"),
     "a folder": (lambda path: path.mkdir(), "no regular file"),
     "a pipe": (lambda path: os.mkfifo(path), "no regular file"),
-    "nothing": (lambda path: path.touch(), "damaged"),
+    "nothing": (lambda path: path.touch(), "neither a zip nor the legacy form"),
+    "text": (lambda path: path.write_text("w0 1"), "neither a zip nor the legacy form"),
 }
 
 

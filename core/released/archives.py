@@ -136,6 +136,9 @@ def _read_legacy(file: IO[bytes]) -> tuple[dict[str, Any], Weights]:
     """Magic number, protocol, facts of the machine, the pickle, the keys of the storages, and then their numbers."""
     size = file.seek(0, 2)
     file.seek(0)
+    if file.read(1) != b"\x80":  # the operation PROTO, by which pickles since protocol 2 begin
+        raise Unreadable("neither a zip nor the legacy form that torch.save writes")
+    file.seek(0)
     if pickles.load(file, 100) != MAGIC or pickles.load(file, 100) != PROTOCOL:
         raise Unreadable("neither a zip nor the legacy form that torch.save writes")
     if type(pickles.load(file, 10_000)) is not dict:
