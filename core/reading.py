@@ -77,7 +77,7 @@ def parse_json(text: str | bytes, largest: int = LARGEST_JSON) -> Any:
         raise Unreadable(f"more than {largest:,} bytes")
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        value = json.loads(text, parse_int=_whole)
+        value = DECODER.decode(text)
         if text.count("[") + text.count("{") > DEEPEST and _deeper(value, DEEPEST):
             raise RecursionError
         if HALF_CHARACTER.search(text):
@@ -98,6 +98,10 @@ def _whole(digits: str) -> int:
     if len(digits) > LONGEST_NUMBER:
         raise Unreadable(f"a number of {len(digits)} digits")
     return int(digits)
+
+
+DECODER = json.JSONDecoder(parse_int=_whole)
+"""Made once: rows are many."""
 
 
 def _deeper(value: Any, limit: int) -> bool:

@@ -29,7 +29,7 @@ LOCAL_HEADER = 30
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """What the legacy form begins with."""
 SHARED = 4
-"""The tensors have at most so many elements as the storages have bytes, times this: some share a storage."""
+"""Elements of all tensors for each byte of their storages, at most: some tensors share a storage."""
 
 
 def read(path: Path) -> tuple[dict[str, Any], Weights]:
