@@ -22,7 +22,7 @@ FACTS, CHECKSUM = "facts", "checksum"
 
 
 class Damaged(UserError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that is gone, or not what was written."""
 
 
 def save(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def checksum(tensors: Tensors, facts: str) -> str:
 
 
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors (on the CPU) and facts of a file. Raises UserError if it is missing, Damaged if it is not as written."""
+    """Tensors (on the CPU) and facts of a file. Raises Damaged if it is missing or not as written."""
     try:
         reading.opened(path).close()  # no pipe, for whose writer the library would wait
         with safe_open(path, framework="pt") as file:
@@ -65,7 +65,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
             said = file.metadata() or {}
         facts = reading.parse_json(said.get(FACTS, "{}"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
+        raise Damaged(f"{path}: no such checkpoint") from error
     except (SafetensorError, OSError, Unreadable) as error:
         raise Damaged(f"{path}: not a readable checkpoint ({error})") from error
     odd = said and (FACTS not in said or said.keys() - {FACTS, CHECKSUM})

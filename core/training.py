@@ -113,7 +113,10 @@ def train(network: Any, job: Job) -> Outcome:
     loop = Loop(network, job)
     loop.run()
     state = loop.state
-    averaged = finish(network, job, state) if loop.stopped is None else 0
+    try:
+        averaged = finish(network, job, state) if loop.stopped is None else 0
+    except checkpoints.Damaged as error:
+        raise UserError(f"{error}; start the same command again, and this training begins anew") from error
     return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped)
 
 

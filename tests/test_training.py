@@ -19,6 +19,7 @@ from core.config import RunConfig, with_values
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import predict, terms
+from core.errors import UserError
 from core.evaluator import new_network
 from core.methods import method_for
 from core.methods.method import Reduction
@@ -237,6 +238,25 @@ def test_a_damaged_checkpoint_is_told_and_training_begins_anew(
     train(fresh(chosen), job(chosen, tmp_path / "half"))
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and str(path) in said and said.endswith("; this training begins anew\n")
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def test_a_best_checkpoint_damaged_in_mid_training_is_told_and_the_next_start_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = config(updates=12, valid_every=4, keep_best=3)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+
+    def damaging(model: Denoiser) -> dict[str, float]:
+        for path in (tmp_path / "half").glob("best-*"):
+            path.write_bytes(path.read_bytes()[:-4] + b"????")
+        return score(model)
+
+    said = r"best-00000\d\.safetensors: damaged .*; start the same command again, and this training begins anew"
+    with pytest.raises(UserError, match=said):
+        train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=damaging))
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    assert capsys.readouterr().err.count("this training begins anew") == 1
     assert_same_end(tmp_path / "whole", tmp_path / "half")
 
 
