@@ -83,9 +83,9 @@ def load(folder: Path, device: torch.device) -> Model:
     try:
         config = config_of(facts)
         check(config)
-        check_size(config, facts["vocab"], facts["max_positions"], tensors)
     except (UserError, TypeError, ValueError) as error:
         raise UserError(f"{folder / WEIGHTS}: its options are none that a run can have ({error})") from error
+    check_size(config, facts["vocab"], facts["max_positions"], tensors, folder / WEIGHTS)
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
@@ -96,10 +96,10 @@ def load(folder: Path, device: torch.device) -> Model:
     return Model(method, network.to(device).eval(), config, tokenizer)
 
 
-def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors) -> None:
+def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors, source: Path | str) -> None:
     """Raises UserError if options ask for a network of far more numbers than the weights hold, before it is built."""
     if not all(type(value) is int and value > 0 for value in (vocab, max_positions)):
-        raise UserError("vocabulary and positions must be whole numbers above 0")
+        raise UserError(f"{source}: vocabulary and positions must be whole numbers above 0")
     values = {"encoder_layers": 0, "decoder_layers": 0, "model_dim": 1} | all_options(config)
     wide = ("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim")
     width, layers = max(values.get(name) or 1 for name in wide), values["encoder_layers"] + values["decoder_layers"]
@@ -112,7 +112,7 @@ def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tenso
             if name in values
         }
         listed = ", ".join(f"{name} {value}" for name, value in said.items())
-        raise UserError(f"they ask for a network of far more numbers than the {held:,} of the weights: {listed}")
+        raise UserError(f"{source}: weights do not fit the options: {held:,} numbers, far fewer than for {listed}")
 
 
 def read_weights(folder: Path) -> tuple[Tensors, dict[str, Any]]:

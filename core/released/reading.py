@@ -155,7 +155,7 @@ def build_model(options: Options, weights: Weights) -> Denoiser:
     _check_layers(options, weights)
     tables = [v for k, v in weights.items() if k.endswith("embed_positions.weight")]
     positions = min((table.shape[0] - 2 if table.ndim else 0 for table in tables), default=1024)
-    check_size(RunConfig(options), vocab, positions, weights)
+    check_size(RunConfig(options), vocab, positions, weights, "the recording")
     try:
         model = Difformer(options).build(vocab, positions)
         renamed = rename(weights, options.latent, positions)
