@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from core import scores
+from core import scores, watching
 from core.config import RunConfig
 from core.distributed import ALONE, Ranks
 from core.generation import DECODE_TOKENS, translate
@@ -40,11 +40,13 @@ class Evaluator:
     def texts(self, network: Any, split: Split, decoding: Any) -> list[str]:
         """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
         batched, decode = self.ranks.share(self.batched(split)), self.materials.tokenizer.decode
-        found = self.ranks.merged(translate(self.method, network, batched, decoding, decode, self.config.seed))
+        shown = watching.each(batched, len(split.pairs), lambda item: len(item[0]) * self.ranks.size)
+        found = self.ranks.merged(translate(self.method, network, shown, decoding, decode, self.config.seed))
         return [found[index] for index in sorted(found)]
 
     def validate(self, network: Any) -> dict[str, float]:
         """Losses and BLEU on the validation set's first sentences."""
+        watching.stage("validating")
         losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config.training)
         return losses | {"val/bleu": self.bleu(network, self.valid, self.method.validation)}
 

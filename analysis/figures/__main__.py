@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from analysis.formats import COLUMN, FORMATS, PAGE
+from core.display import shown
 from core.errors import command
 
 
@@ -57,9 +58,11 @@ def main() -> None:
         for path in options.study_dir
         if not show_and_write(path, options.out, options.formats, options.quiet, style)
     ]
-    for study in [load(path) for path in folders]:
-        made = tabulate(study)
-        with writing():
+    with shown(stderr=True):
+        studies = [load(path) for path in folders]
+    for study in studies:
+        with writing(), shown(stderr=True):
+            made = tabulate(study)
             written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)
             written += write(study, options.out / study.name, made)
         if not options.quiet:

@@ -14,6 +14,7 @@ from analysis.searches import Search, load_search
 from analysis.tables import print_grids
 from analysis.tuned.footer import search_footer
 from analysis.tuned.tables import grids
+from core.display import shown
 
 
 def narrow(grid: Grid) -> Grid:
@@ -43,7 +44,8 @@ def show_and_write(
     style: Mapping[Any, Any] | None = None,
 ) -> bool:
     """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
-    found = load_search(path)
+    with shown(stderr=True):
+        found = load_search(path)
     if found is None:
         return False
     console = Console()
@@ -51,7 +53,7 @@ def show_and_write(
     if not quiet:
         print_grids(tables, search_footer(found), console)
     out = out / path.resolve().name
-    with writing():
+    with writing(), shown(stderr=True):
         written, skipped = redraw_search(found, out, formats, style)
         written += write_tables(found, out)
     print("\n".join([describe_written(written), *skipped]))

@@ -11,6 +11,7 @@ from analysis.report.html_tables import disclosure, scroll
 from analysis.report.inline_svg import inline, svg_text
 from analysis.report.section import Section
 from analysis.style import Signs, styled
+from core.watching import stage
 
 CAPTIONS = {
     "ablation": (
@@ -46,6 +47,7 @@ def figures_section(study: StudyResults) -> Section:
     parts: list[Html] = []
     with styled(), Signs() as signs:
         for module in MODULES:
+            stage(f"drawing {module.NAME}")
             title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
             try:
                 figure, frame = draw_module(module, study)
