@@ -50,7 +50,7 @@ def main() -> None:
     from analysis.report.page import page  # takes seconds: not for --help
 
     with shown(stderr=True):
-        text = page(load_reported(options.study_dir))
+        text = page(load_reported(options.study_dir), options.out)
     path = write(text, options.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
 
