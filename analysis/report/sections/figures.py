@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, TooTall, name_missing
+from analysis.figures.common import Missing, any_height, name_missing
 from analysis.figures.drawing import MODULES, draw_module
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
@@ -67,11 +67,11 @@ def figures_section(study: StudyResults) -> Section:
 
 
 def _narrow(module: Any, study: StudyResults, figure: Figure) -> list[str]:
-    """The figure once more at the width of a column, for phones; none if it is no wider, or too tall like that."""
-    try:
-        return [] if figure.get_figwidth() <= COLUMN else [svg_text(draw_module(module, study, COLUMN)[0])]
-    except TooTall:
+    """The figure once more at the width of a column, for phones; none if it is no wider."""
+    if figure.get_figwidth() <= COLUMN:
         return []
+    with any_height():
+        return [svg_text(draw_module(module, study, COLUMN)[0])]
 
 
 def _figure(

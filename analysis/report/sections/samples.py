@@ -109,7 +109,7 @@ def read_samples(study: StudyResults) -> Samples | None:
     decoded = [i for i in common if all(rows[i].get("trajectory") for rows in stepwise)] if stepwise else []
     ids = choose(common, decoded)
     runs = [rows for arms in alike.values() for rows in arms.values()]
-    more = affordable(common, decoded, ids, runs)
+    more = affordable(common, ids, runs)
     return Samples(seed, ids, more, {s: arms for s, arms in alike.items() if arms}, len(common), bool(stepwise))
 
 
@@ -128,13 +128,18 @@ def _fits(rows: dict[int, Row], first: dict[int, Row], common: list[int]) -> boo
     return all(i in rows and _pair(rows[i]) == _pair(first[i]) for i in common)
 
 
-def affordable(common: list[int], decoded: list[int], ids: list[int], runs: list[dict[int, Row]]) -> list[int]:
+def affordable(common: list[int], ids: list[int], runs: list[dict[int, Row]]) -> list[int]:
     """The sentences for the script: those in the page, and as many others as CHARACTERS allow, evenly spread."""
     probe = spread(common, 50)
-    length = sum(len(str(rows[i].get(key, ""))) for rows in runs for i in probe for key in ("hypothesis", "reference"))
-    steps = sum(len(str(step["text"])) + 8 for rows in runs for i in {*decoded, *ids} for step in steps_of(rows[i]))
-    room = int(max(CHARACTERS - steps, 0) / max(length / len(probe), 1))
+    length = sum(_length(rows[i]) for rows in runs for i in probe)
+    room = int(CHARACTERS * len(probe) / max(length, 1))
     return sorted({*ids, *spread(common, max(room, len(ids)))})
+
+
+def _length(row: Row) -> int:
+    """About how many characters an output takes: it, what it lacks, and its steps."""
+    steps = sum(len(str(step["text"])) + 8 for step in steps_of(row))
+    return len(str(row.get("hypothesis", ""))) + len(str(row.get("reference", ""))) + steps
 
 
 def choose(common: list[int], decoded: list[int]) -> list[int]:
@@ -168,7 +173,7 @@ def samples_section(study: StudyResults) -> Section:
 
 def _intro(samples: Samples) -> Html:
     """What is shown, and what the marks mean."""
-    own = f"Seed {samples.seed}; {len(samples.ids)} of {samples.total:,} test sentences"
+    own = f"Seed {samples.seed}; {len(samples.ids)} of {samples.total:,} test sentences, by place, not by quality"
     seeds = "seed" if len(samples.rows) == 1 else "seeds"
     whole = f"{len(samples.rows)} {seeds}; {len(samples.more):,} of {samples.total:,} test sentences"
     recorded = " Of some the decoding is recorded; words that changed since the step before are "
@@ -176,7 +181,7 @@ def _intro(samples: Samples) -> Html:
         "p",
         tag("span", own, class_="no-js"),
         tag("span", whole, class_="js-only"),
-        ", by their place, not their quality. Against the reference: words that it does not have are ",
+        ". Against the reference: words that it does not have are ",
         tag("ins", "underlined"),
         ", words that the output lacks are ",
         tag("del", "struck out"),
