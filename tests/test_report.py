@@ -326,11 +326,11 @@ def test_a_seed_with_other_sentences_is_left_out(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab cd\n", max_size=40), st.text(alphabet="ab cd", max_size=40))
 def test_differences_are_of_the_output_and_of_the_reference(output: str, reference: str) -> None:
-    parts = differences(output, reference)
+    parts = differences(output, [reference])
     assert "".join(part.text for part in parts if part.kind != MISSING) == output
     kept = "".join(part.text for part in parts if part.kind != ADDED).split()
     assert kept == reference.split() or any(part.kind == SAME for part in parts)
-    assert [part.kind for part in differences(output, output)] == [SAME] * bool(output)
+    assert [part.kind for part in differences(output, [output])] == [SAME] * bool(output)
 
 
 @pytest.mark.parametrize(
@@ -345,12 +345,23 @@ def test_differences_are_of_the_output_and_of_the_reference(output: str, referen
 )
 def test_differences_go_by_words_or_by_signs(output: str, reference: str, marked: str) -> None:
     brackets = {SAME: "{}", ADDED: "{{{}}}", MISSING: "[{}]"}
-    found = "".join(brackets[part.kind].format(part.text) for part in differences(output, reference))
+    found = "".join(brackets[part.kind].format(part.text) for part in differences(output, [reference]))
     assert found.replace(" ]", "]") == marked.replace(" ]", "]")
 
 
 def test_differences_of_endless_output_take_no_time() -> None:
-    assert differences("la " * 100_000, "a b c") == [(SAME, "la " * 100_000)]
+    assert differences("la " * 100_000, ["a b c"]) == [(SAME, "la " * 100_000)]
+
+
+def test_of_several_references_all_stand_there_and_the_nearest_counts(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "token_loss", seeds=(1,))
+    for file in study.glob("*/samples.jsonl"):
+        row = {"id": 0, "source": "s", "reference": "far away", "references": ["far away", "a big cat"]}
+        file.write_text(json.dumps(row | {"hypothesis": "a cat", "sentence_bleu": 1.0}) + "\n")
+    made = samples.samples_section(load(study)).body
+    assert '<dd dir="auto">far away</dd><dt>reference</dt><dd dir="auto">a big cat</dd>' in made
+    assert "a <del>big </del>cat</span>" in made
+    assert '"sentences":[[0,"s",["far away","a big cat"]]]' in made and '["=a ","-big ","=cat"]' in made
 
 
 def test_the_title_asks_and_run_folders_are_links_with_dates(modules: Path, tmp_path: Path) -> None:

@@ -123,7 +123,6 @@ def any_height() -> Iterator[None]:
         _tallest.reset(token)
 
 
-
 def facets(
     study: StudyResults, metrics: Mapping[str, str], within: str, width: float | None = None, common_x: bool = True
 ) -> tuple[Figure, list[Cell]]:

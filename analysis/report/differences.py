@@ -42,8 +42,16 @@ def signs(word: str) -> list[str]:
     return found
 
 
-def differences(output: str, reference: str) -> list[Part]:
-    """The output in parts, with what it lacks of the reference where that would stand."""
+def differences(output: str, references: Sequence[str]) -> list[Part]:
+    """The output in parts, with what it lacks of a reference where that would stand.
+
+    Of several references it is the one that differs least.
+    """
+    found = [_against(output, reference) for reference in references] or [[Part(SAME, output)]]
+    return min(found, key=lambda parts: sum(len(part.text) for part in parts if part.kind != SAME))
+
+
+def _against(output: str, reference: str) -> list[Part]:
     ours, theirs = words(output), words(reference)
     if max(len(ours), len(theirs)) > LONGEST:
         return [Part(SAME, output)]

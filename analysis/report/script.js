@@ -317,9 +317,9 @@ function samples(data) {
 
   function show() {
     const index = Number(choose.value);
-    const [id, source, reference] = data.sentences[index];
+    const [id, source, references] = data.sentences[index];
     const pair = node("dl", { class: "pair" });
-    [["source", source], ["reference", reference]].forEach(([name, words]) =>
+    [["source", source], ...references.map((words) => ["reference", words])].forEach(([name, words]) =>
       pair.append(node("dt", {}, name), node("dd", { dir: "auto" }, words))
     );
     steps = [];

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.load import StudyResults
 from analysis.plain_text import spell_out
-from analysis.report.differences import ADDED, MISSING, differences
+from analysis.report.differences import ADDED, MISSING, Part, differences
 from analysis.report.html import Html, escape, join, script_data, tag, text_of
 from analysis.report.section import Section
 from analysis.report.sections.curves import pick_buttons
@@ -53,7 +53,7 @@ class Samples:
     def data(self, arms: list[tuple[int, Any]]) -> dict[str, Any]:
         """All for the script: sentences, and for each seed and arm the outputs in their order."""
         first = next(iter(self.own.values()))
-        texts = {i: [spell_out(first[i].get(key, "")) for key in ("source", "reference")] for i in self.more}
+        texts = {i: [spell_out(first[i].get("source")), references_of(first[i])] for i in self.more}
         outputs = {
             str(seed): {
                 str(number): [_packed(by_arm[arm.name][i]) for i in self.more]
@@ -73,11 +73,21 @@ class Samples:
 
 def _packed(row: Row) -> list[Any]:
     """An output for the script: its sentence BLEU, its parts, each with its kind before it, and its steps (t, text)."""
-    output, reference = spell_out(row.get("hypothesis", "")), spell_out(row.get("reference", ""))
-    parts = [part.kind + part.text for part in differences(output, reference)]
+    parts = [part.kind + part.text for part in differences_of(row)]
     steps = [[step_time(step), spell_out(step["text"])] for step in steps_of(row)]
     score = sentence_score(row)
     return [None if score is None else round(score, 1), parts, *([steps] if steps else [])]
+
+
+def references_of(row: Row) -> list[str]:
+    """All references of a sentence: `references` where it has several, else `reference`."""
+    several = row.get("references")
+    return [spell_out(each) for each in (several if isinstance(several, list) else [row.get("reference", "")])]
+
+
+def differences_of(row: Row) -> list[Part]:
+    """How an output differs from its references."""
+    return differences(spell_out(row.get("hypothesis", "")), references_of(row))
 
 
 def sentence_score(row: Row) -> float | None:
@@ -119,8 +129,8 @@ def shared(runs: list[dict[int, Row]]) -> list[int]:
     return [i for i in common if len({_pair(rows[i]) for rows in runs}) == 1]
 
 
-def _pair(row: Row) -> tuple[str, str]:
-    return str(row.get("source")), str(row.get("reference"))
+def _pair(row: Row) -> tuple[str, ...]:
+    return str(row.get("source")), *references_of(row)
 
 
 def _fits(rows: dict[int, Row], first: dict[int, Row], common: list[int]) -> bool:
@@ -223,8 +233,7 @@ def _sentence(samples: Samples, i: int, arms: list[Any]) -> Html:
         "dl",
         tag("dt", "source"),
         tag("dd", row.get("source"), dir="auto"),
-        tag("dt", "reference"),
-        tag("dd", row.get("reference", ""), dir="auto"),
+        [(tag("dt", "reference"), tag("dd", text, dir="auto")) for text in references_of(row)],
         class_="pair",
     )
     own = samples.own
@@ -247,7 +256,7 @@ def _output(row: Row, number: int, label: str) -> Html:
 def _marked(row: Row) -> list[Html]:
     """The output with its differences to the reference."""
     kinds = {ADDED: "ins", MISSING: "del"}
-    parts = differences(spell_out(row.get("hypothesis", "")), spell_out(row.get("reference", "")))
+    parts = differences_of(row)
     return [tag(kinds[part.kind], part.text) if part.kind in kinds else escape(part.text) for part in parts]
 
 
