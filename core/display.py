@@ -6,6 +6,7 @@ nobody reads any more, or a full disk behind it, ends what is shown, not the wor
 """
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ PERIOD_SECONDS = 30.0
 BAR = 24
 LEAST_BAR = 6
 """Characters of a progress bar; a shorter one is left out."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REFRESHES = 2
 """How often a second the line of a terminal is renewed."""
 
@@ -43,6 +45,11 @@ def duration(seconds: float) -> str:
 def number(value: float | None, digits: int) -> str:
     """A value, or a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def harmless(text: str) -> str:
+    """The text without what steers a terminal: names and reasons may come from files of others."""
+    return _CONTROL.sub("?", text)
 
 
 def timed(text: str) -> str:
@@ -152,7 +159,7 @@ class LiveLine(contextlib.AbstractContextManager["LiveLine"]):
 
     def say(self, text: str) -> None:
         """As a watcher."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(harmless(text)), soft_wrap=True)
 
 
 class PlainLines(contextlib.AbstractContextManager["PlainLines"]):
@@ -195,7 +202,7 @@ Display = LiveLine | PlainLines
 def write_line(stream: TextIO, text: str) -> None:
     """A line to a stream, at once; a stream that takes nothing any more is left alone."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=stream, flush=True)
+        print(harmless(text), file=stream, flush=True)
 
 
 def display(stderr: bool = False) -> Display:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fcntl import ioctl
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_the_screens_names_and_numbers_have_room(width: int) -> None:
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("3/8") == 2 and "ANCHOR+NORM+F4" in shown and "round 3, 12 min of 30 min" in shown
     assert shown.index("rounding") < shown.index("anchor · norm · F4"), "the best arm first"
+
+
+def test_names_of_others_neither_steer_the_terminal_nor_end_the_display() -> None:
+    name = "\x1b]0;title\x07 [/] [red]"
+    made = view("a", "running", step=3)
+    made = replace(made, job=replace(made.job, label=name))
+    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    failed = replace(view("b", "failed", reason="\x1b[2J gone"))
+    console.print(display.Screen(["s"], 1, "bleu", console).draw([made, failed]))
+    console.print(display.best_table([(name, 1.0, 1)], "BLEU", "seeds"))
+    stream = io.StringIO()
+    lines.PlainLines(stream).say(name)
+    shown = console.file.getvalue() + stream.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" not in shown and "\x07" not in shown and shown.count("?]0;title? [/] [red]") == 3
 
 
 # One piece of work
