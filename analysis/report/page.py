@@ -21,7 +21,7 @@ from analysis.report.sections.samples import samples_section
 from analysis.report.sections.tuned import tuned_section
 from analysis.report.sections.verdicts import verdicts_section
 from analysis.report.themes import dark_css
-from core.watching import each, stage
+from core.watching import stage
 
 SECTIONS: tuple[Callable[..., Section | None], ...] = (
     verdicts_section,
@@ -47,9 +47,11 @@ def page(study: StudyResults, out: Path | None = None) -> str:
     out: the folder that it will lie in, from where links lead to the run folders; without it they are no links.
     """
     base = None if out is None else place(study.path, out)
-    stage("writing the report")
-    made = [make(study, base) if make in LINKED else make(study) for make in each(SECTIONS, len(SECTIONS))]
-    sections = [section for section in made if section is not None]
+    sections = list[Section]()
+    for make in SECTIONS:
+        stage("writing the report")
+        if section := make(study, base) if make in LINKED else make(study):
+            sections.append(section)
     script = asset("script.js")
     body = tag(
         "body",

@@ -30,7 +30,7 @@ METRICS = {
     "diag/rank": "effective rank of the embeddings",
 }
 LOG = ("train/loss", "train/mse", "train/token", "train/nll", "train/grad_norm", "val/mse", "val/nll")
-POINTS, FEWEST, VALUES = 100, 12, 250_000
+POINTS, FEWEST, VALUES = 100, 12, 100_000
 """Steps of a curve that are kept; and of many runs, for which so many values in all must do."""
 USE = (
     "Point at a chart, or move the slider, to read values as they were logged. Smoothing is an exponential mean over "

@@ -19,7 +19,7 @@ from core.run_folder import SAMPLES, try_read
 
 SENTENCES = 12
 """Sentences that stand in the page itself."""
-CHARACTERS = 1_200_000
+CHARACTERS = 800_000
 """Of the texts that the script can show, all sentences, arms and seeds together."""
 ORDERS = {
     "place": "as in the test set",
