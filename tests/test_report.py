@@ -337,8 +337,9 @@ def test_differences_are_of_the_output_and_of_the_reference(output: str, referen
     ("output", "reference", "marked"),
     [
         ("the cat sat .", "the dog sat down .", "the [dog ]{cat }sat [down ]."),
-        ("", "all gone", "[all gone ]"),
-        ("我爱北京", "我不爱上海", "我[不 ]爱[上海]{北京}"),
+        ("", "all gone", "[all gone]"),
+        ("chi", "chi zi wu", "chi[ zi wu]"),
+        ("我爱北京", "我不爱上海", "我[不]爱[上海]{北京}"),
         ("กินข้าว", "กินน้ำ", "กิน[น้ำ]{ข้าว}"),
         ("same", "same", "same"),
     ],
@@ -346,7 +347,7 @@ def test_differences_are_of_the_output_and_of_the_reference(output: str, referen
 def test_differences_go_by_words_or_by_signs(output: str, reference: str, marked: str) -> None:
     brackets = {SAME: "{}", ADDED: "{{{}}}", MISSING: "[{}]"}
     found = "".join(brackets[part.kind].format(part.text) for part in differences(output, [reference]))
-    assert found.replace(" ]", "]") == marked.replace(" ]", "]")
+    assert found == marked
 
 
 def test_differences_of_endless_output_take_no_time() -> None:

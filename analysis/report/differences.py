@@ -60,10 +60,17 @@ def _against(output: str, reference: str) -> list[Part]:
     for kind, start, end, own_start, own_end in matcher.get_opcodes():
         lacking, own = "".join(theirs[start:end]), "".join(ours[own_start:own_end])
         if kind != "equal" and lacking:
-            parts.append(Part(MISSING, lacking if lacking[-1].isspace() or not own else f"{lacking} "))
+            before = parts[-1].text if parts else ""
+            parts.append(Part(MISSING, blank(before, lacking) + lacking + blank(lacking, own)))
         if own:
             parts.append(Part(SAME if kind == "equal" else ADDED, own))
     return parts
+
+
+def blank(before: str, after: str) -> str:
+    """What keeps apart two texts that did not stand together: a blank between words, nothing between signs."""
+    ends = before[-1:] + after[:1]
+    return "" if len(ends) < 2 or any(map(str.isspace, ends)) or UNSPACED.search(ends) else " "
 
 
 def _bare(pieces: Sequence[str]) -> list[str]:
