@@ -18,8 +18,9 @@ from ablations.factors import FACTORS, Level
 from ablations.metrics_log import MetricsLog
 from ablations.place import Place
 from ablations.provenance import provenance
+from ablations.show_training import ShownTraining
 from ablations.studies import Arm
-from core import run_folder, training
+from core import run_folder, training, watching
 from core.config import RunConfig, all_options, flat
 from core.distributed import ALONE, Ranks
 from core.evaluator import Evaluator, new_network
@@ -105,6 +106,7 @@ class Execution:
         """Bring the text, make the network, and note where this happens."""
         device = ranks.device(device_for(place.device))
         configure(place.threads, place.deterministic)
+        watching.stage("preparing the text")
         materials, write = prepare(config.data), Writer(folder, ranks.lead)
         evaluator = Evaluator(materials, config, device, ranks)
         network = new_network(config, evaluator.method, materials, device)
@@ -137,7 +139,8 @@ class Execution:
                 stack.enter_context(records.exclusive(self.folder.parent / f".training-{mine}.lock"))
                 shared_training.take_over(self.folder, mine, elsewhere, self.say)
                 step = saved_step(self.folder, self.say)
-                log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
+                written = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log))
+                log = ShownTraining(self.config.training.updates, step).after(written.log)
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
             evaluator = self.evaluator

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from core import scores
+from core import scores, watching
 from core.config import RunConfig
 from core.distributed import ALONE, Ranks
 from core.generation import decode_tokens, translate
@@ -53,9 +53,10 @@ class Evaluator:
     def texts(self, network: Any, split: Split, decoding: Any) -> list[str]:
         """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
         batched, decode = self.ranks.share(self.batched(split)), self.materials.tokenizer.decode
+        shown = watching.each(batched, len(split.pairs), lambda item: len(item[0]) * self.ranks.size)
         seed, words = self.config.seed, self.bleu_tokenizer
         with self.decoding_precision():
-            mine = translate(self.method, network, batched, decoding, decode, seed, words)
+            mine = translate(self.method, network, shown, decoding, decode, seed, words)
         found = self.ranks.merged(mine)
         return [found[index] for index in sorted(found)]
 
@@ -65,6 +66,7 @@ class Evaluator:
 
     def validate(self, network: Any) -> dict[str, float]:
         """Losses, BLEU and the metric on the validation set's first sentences."""
+        watching.stage("validating")
         losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config)
         texts, references = self.texts(network, self.valid, self.method.validation), self.valid.references
         names = dict.fromkeys(("bleu", self.metric))

@@ -199,8 +199,8 @@ def test_a_diverged_arm_is_a_result_with_finite_scores(tmp_path: Path) -> None:
     assert np.isfinite(scores(folder)["bleu"])
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+def command(*arguments: str, cwd: Path, wandb: str = "disabled") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "WANDB_MODE": wandb}
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments]
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment)
 
@@ -322,7 +322,7 @@ def test_bfloat16_trains_and_decodes(token_loss: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     arguments = ["--updates", "80", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "40"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "WANDB_MODE": "disabled"}
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments, "--runs", "killed"]
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     while process.poll() is None and not list((tmp_path / "killed").glob("*/*/state.safetensors")):

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 from analysis.formats import FORMATS, VENUES, Width
+from core.display import shown
 from core.errors import UserError, command
 from core.run_folder import SEARCH
 
@@ -81,11 +82,12 @@ def main() -> None:
     ]
     if len(folders) < len(options.study_dir) and (options.width or options.arms or options.panels):
         print("figures of a search have their own width, all arms and all panels")
-    studies = [load(path, options.metric) for path in folders]
+    with shown(stderr=True):
+        studies = [load(path, options.metric) for path in folders]
     choices = [choose(study, options.arms, options.panels, options.note) for study in studies]
     for study, choice in zip(studies, choices, strict=True):
-        made, out = tabulate(study), options.out / study.name
-        with writing():
+        with writing(), shown(stderr=True):
+            made, out = tabulate(study), options.out / study.name
             written, skipped = redraw(study, out, options.formats, options.width, style, choice)
             written += write(study, out, made)
         if not options.quiet:

@@ -1,6 +1,9 @@
 """What several figures share: means over seeds with their range, curves, and the error of missing data."""
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +157,17 @@ NARROWEST = 1.35
 """Inches of width that a panel has at least."""
 TALLEST = 9.0
 """Inches that a column of a paper has at most."""
+_tallest = ContextVar("tallest", default=TALLEST)
+
+
+@contextlib.contextmanager
+def any_height() -> Iterator[None]:
+    """Within it no figure is too tall: for screens, which scroll."""
+    token = _tallest.set(math.inf)
+    try:
+        yield
+    finally:
+        _tallest.reset(token)
 
 
 def facets(
@@ -199,7 +213,7 @@ def _matrix(
     if len(parts) > 1:
         height = 1.3 if not common_x else max(0.93, 0.8 * height - 0.1 * len(metrics))
     extra += 0.3 * (len(parts) - 1)
-    if len(parts) > 1 and rows * height + extra > TALLEST:
+    if len(parts) > 1 and rows * height + extra > _tallest.get():
         raise TooTall(f"{len(columns)} x {len(metrics)} panels do not fit on a page in a column {width:g} inches wide")
     fig, axes = panel_grid(rows, len(parts[0]), width, height, extra)
     cells: list[Cell] = []

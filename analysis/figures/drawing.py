@@ -38,6 +38,7 @@ from analysis.saving import save
 from analysis.searches import Search
 from analysis.style import Panel, Signs, arm_handle, styled
 from core.errors import UserError
+from core.watching import stage
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
 """The figures of a study, in the order in which they are listed. Add yours here."""
@@ -188,6 +189,7 @@ def _write(
     written: list[Path] = []
     said: list[str] = []
     for module in modules:
+        stage(f"drawing {module.NAME}")
         try:
             figure, frame, words = _fitted(module, draw_one, width, said)
             written += save(figure, out / module.NAME, frame, formats, words)

@@ -15,6 +15,7 @@ from analysis.searches import Search, load_search
 from analysis.tables import main_rows, print_grids
 from analysis.tuned.footer import search_footer
 from analysis.tuned.tables import arms_grid, effects_grid, grids
+from core.display import shown
 
 WHERE = "{} has how to read this, importance and fronts, and how the search was made"
 
@@ -51,15 +52,16 @@ def show_and_write(
 
     quiet: no tables are printed; brief: nothing else is.
     """
-    found = load_search(path)
+    with shown(stderr=True):
+        found = load_search(path)
     if found is None:
         return False
     console = Console()
-    shown = [arms_grid(found), *(main_rows(grid, found.effects) for grid in [effects_grid(found)] if grid)]
+    printed = [arms_grid(found), *(main_rows(grid, found.effects) for grid in [effects_grid(found)] if grid)]
     if not quiet:
-        print_grids(shown if console.width >= 150 else map(narrow, shown), found.banner, console)
+        print_grids(printed if console.width >= 150 else map(narrow, printed), found.banner, console)
     out = out / path.resolve().name
-    with writing():
+    with writing(), shown(stderr=True):
         written, skipped = redraw_search(found, out, formats, style, choices)
         written += write_tables(found, out)
     if not brief:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ablations import records
 from ablations.presets import Preset
+from core.display import duration
 from core.errors import masked
 from core.run_folder import LOG, full_disk
 from sweeps.running import plan, pool
 from sweeps.running.conduct import Sweep, conduct
-from sweeps.running.display import duration
 from sweeps.running.progress import View, view
 
 RANKED = 10
