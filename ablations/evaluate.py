@@ -11,7 +11,7 @@ import numpy as np
 from ablations.floor import constants, floor
 from core import scores
 from core.evaluator import Evaluator
-from core.generation import DECODE_TOKENS
+from core.model import DECODE_TOKENS
 from core.text.batches import Batch, decode_batches
 from core.watching import stage
 

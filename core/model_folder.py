@@ -3,8 +3,6 @@
 Run folders and converted released checkpoints are such folders.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,79 +14,13 @@ from core.checkpoints import Tensors
 from core.checks import check
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
-from core.generation import DECODE_TOKENS, Written, candidates
-from core.methods.method import Method
-from core.options import values_of
+from core.model import Model
 from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.scoring.tokenizers import USUAL
-from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
 MOST_TIMES, ALWAYS = 100, 10_000_000
 """A network has at most so many times the numbers of the weights made for it, and so many more."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network in evaluation mode with what it takes to use it. decoding: as its own options say. bleu_tokenizer: for
-    the choice among candidates by BLEU-MBR, as in training."""
-
-    method: Method[Any]
-    network: Any
-    config: RunConfig
-    tokenizer: Tokenizer
-    bleu_tokenizer: str = USUAL
-
-    @property
-    def decoding(self) -> Any:
-        """The decoding that its own options say; None if the method has no options of decoding."""
-        return getattr(self.config.method, "decoding", None)
-
-    def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
-        """The text of each source sentence. decoding: another one than the model's own.
-
-        Raises UserError if a sentence is too long, and on a decoding that no run can have.
-        """
-        return [found[0].text for found in self.candidates(lines, decoding, seed)]
-
-    def candidates(
-        self,
-        lines: Sequence[str],
-        decoding: Any = None,
-        seed: int = 1,
-        done: Callable[[int], None] = lambda count: None,
-    ) -> list[list[Written]]:
-        """All that is written for each sentence, the chosen text first. done(count): called after each batch.
-
-        Raises UserError as `translate` does.
-        """
-        if decoding is not None:
-            check(with_values(self.config, values_of(decoding, all_of_them=True)))
-        decoding = decoding or self.decoding
-        if not lines:
-            return []
-        if count := sum(length > self.longest for length in self.lengths(lines)):
-            message = f"source longer than {self.longest + 1} tokens: {count} sentences; shorten or split them"
-            raise UserError(message)
-        encoded = encode([(line, "") for line in lines], self.tokenizer, self.longest + 1, "source")
-        device = next(self.network.parameters()).device
-        made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
-        batches = ((indices, batch.to(device)) for indices, batch in made)
-        found: dict[int, list[Written]] = {}
-        decode, words = self.tokenizer.decode, self.bleu_tokenizer
-        for part in candidates(self.method, self.network, batches, decoding, decode, seed, words):
-            found |= part
-            done(len(part))
-        return [found[index] for index in range(len(lines))]
-
-    @property
-    def longest(self) -> int:
-        """Most tokens of a source sentence; EOS comes with them."""
-        return int(self.network.max_positions) - 1
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
-        return [len(ids) for ids in self.tokenizer.encode_many(list(texts))]
 
 
 def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object) -> None:

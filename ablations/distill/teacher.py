@@ -9,7 +9,7 @@ from core import run_folder, training, watching
 from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
-from core.generation import DECODE_TOKENS, translate
+from core.model import batch_tokens
 from core.saved_training import saved_step
 from core.text import batches, lines
 from core.text.batches import BatchStream
@@ -66,21 +66,19 @@ def write_targets(evaluator: Evaluator, network: Any, path: Path) -> dict[int, s
 
     A row for each batch goes to `path` (JSON lines); what is there already is not written again.
     """
-    materials, config, method = evaluator.materials, evaluator.config, evaluator.method
+    materials, config, decoding = evaluator.materials, evaluator.config, evaluator.decoding
     sources = [(source, "") for source, _ in materials.corpus.train]
     encoded = batches.encode(sources, materials.tokenizer, config.data.max_length, "train")
     found = {int(i): text for row in run_folder.read(path) for i, text in zip(row["id"], row["text"], strict=True)}
-    decode = materials.tokenizer.decode
+    budget, model = batch_tokens(evaluator.method, decoding, evaluator.device), evaluator.model(network)
     watching.stage("writing the targets")
     watching.watcher().reached(len(found), len(encoded))
     with MetricsLog(path, 0) as log:
-        for indices, batch in batches.decode_batches(encoded, DECODE_TOKENS // method.count(evaluator.decoding)):
+        for indices, batch in batches.decode_batches(encoded, budget):
             pairs = encoded.kept[indices].tolist()
             if all(pair in found for pair in pairs):
                 continue
-            one = [(pairs, batch.to(evaluator.device))]
-            words = evaluator.bleu_tokenizer
-            made = translate(method, network, one, evaluator.decoding, decode, config.seed, words)
+            made = model.texts([(pairs, batch)], decoding, config.seed)
             texts = {pair: on_one_line(text) for pair, text in made.items()}
             log.log({"id": pairs, "text": [texts[pair] for pair in pairs]})
             found |= texts
