@@ -2,16 +2,17 @@
 
 import errno
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from types import TracebackType
 from typing import NoReturn
 
 from core import surroundings
 
-_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@|(?<=password=)[^\s&]+")
-
+_PASSWORD = re.compile(r"(:/{1,2}[^\s:/@]*):\S*@|\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)[^\s&]+", re.I)
+_IN_ONE_WORD = re.compile(r"(:/{1,2}[^\s:/@]*):.*@", re.S)
 
 STOPPED = "stopped; start the same command again to go on"
 
@@ -22,7 +23,17 @@ class UserError(Exception):
 
 def masked(text: str) -> str:
     """The text with the passwords of all URLs in it as ***: for messages, logs and records."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] else f"{found[2]}***", text)
+
+
+def masked_word(text: str) -> str:
+    """The same for what is one URL, name or argument: a password in it may have blanks."""
+    return masked(_IN_ONE_WORD.sub(r"\1:***@", text))
+
+
+def masked_line(words: Iterable[str]) -> str:
+    """A command line as a shell would take it, passwords as ***."""
+    return shlex.join(masked_word(word) for word in words)
 
 
 def stop(message: str) -> NoReturn:

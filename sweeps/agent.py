@@ -54,7 +54,7 @@ class Options:
 def main() -> int:
     """The command: status 0 when every point is done, 1 when some failed."""
     options = command_line.read(Options, prog="python -m sweeps.agent", description=__doc__)
-    connection.check_mode()
+    connection.begin()
     file = sweep_file.load(options.file)
     count = None if options.count is None else positive("count", options.count)
     asked = SweepOptions(study=str(options.file), workers=options.workers, storage=options.storage)

@@ -26,7 +26,7 @@ class Options:
 def main() -> int:
     """The command."""
     study = command_line.read(Options, prog="python -m sweeps.mirror", description=__doc__).study
-    connection.check_mode()
+    connection.begin()
     folders = sorted(path.parent for path in study.glob("*/run.json"))
     folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
     if not folders:

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
-from core.errors import UserError, masked
+from core.errors import UserError, masked_word
 from core.run_folder import STUDY, write_json
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
@@ -83,7 +83,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     except Exception as error:
         if not lost(error):
             raise
-        raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
+        raise UserError(f"--storage {masked_word(sweep.storage)}: does not answer ({reason(error)})") from error
     line = worker_command(sweep.worker, sweep.queue, sweep.folder, sweep.metric)
     wanted, extra = [job.key for job in sweep.jobs], {ENVIRONMENT: sweep.storage}
     workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
@@ -159,7 +159,7 @@ class SweepLoop:
         except Exception as error:
             if not lost(error):
                 raise
-            self._report(f"the storage {masked(sweep.storage)} does not answer; what runs goes on", away=True)
+            self._report(f"the storage {masked_word(sweep.storage)} does not answer; what runs goes on", away=True)
             return 0
         self._report("the storage answers again", away=False)
         return waiting

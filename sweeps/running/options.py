@@ -1,6 +1,5 @@
 """Options that several commands share: which study, and how it is swept."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from core.errors import UserError, masked
+from core.errors import UserError, masked_line
 from sweeps.running import pool
 
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
@@ -69,4 +68,4 @@ def workers_for(options: SweepOptions, devices: Sequence[str]) -> int:
 
 def typed(program: str) -> str:
     """The command line of this process, without passwords."""
-    return masked(f"python -m {program} {shlex.join(sys.argv[1:])}").strip()
+    return masked_line(["python", "-m", program, *sys.argv[1:]])

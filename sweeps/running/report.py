@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablations import records
 from ablations.presets import Preset
-from core.errors import masked
+from core.errors import masked_word
 from core.run_folder import LOG, full_disk
 from sweeps.running import plan, pool
 from sweeps.running.conduct import Sweep, conduct
@@ -41,7 +41,7 @@ def show_plan(sweep: Sweep, preset: Preset) -> int:
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
     missing = sum(v.state != "finished" for v in views)
-    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked(sweep.storage)}")
+    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked_word(sweep.storage)}")
     return missing
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
-from core.errors import UserError, masked
+from core.errors import UserError, masked, masked_word
 from sweeps.extras import need
 from sweeps.running import optuna_private
 
@@ -51,6 +52,12 @@ def _check_journal(path: Path) -> None:
         with path.open("rb") as file:
             if not JOURNAL.startswith(file.read(len(JOURNAL))):
                 raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+
+
+def _check_path(where: str) -> None:
+    """Raises UserError for a URL with a slash too few: taken for a path, it would become a file of that name."""
+    if "://" not in where and re.match(r"[a-z][a-z0-9+]+:/", where):
+        raise UserError(f"--storage {masked_word(where)}: a URL has two slashes, as in postgresql://user@host/database")
 
 
 class FlockLock:
@@ -93,9 +100,10 @@ def local(where: str) -> bool:
 
 def present(where: str) -> None:
     """Raises UserError for a storage that is a file and not there: opened, it would be made, empty."""
+    _check_path(where)
     path = where.partition("///")[2] if where.startswith("sqlite") else where
     if local(where) and path and not Path(path).exists():
-        raise UserError(f"--storage {where}: no such file; give the storage of the sweep: its file or its URL")
+        raise UserError(f"--storage {masked_word(where)}: no such file; give the storage of the sweep: its file or its URL")
 
 
 def with_driver(url: str) -> str:
@@ -106,6 +114,7 @@ def with_driver(url: str) -> str:
 
 def _open(where: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _check_path(where)
     if "://" not in where:
         path = Path(where)
         _check_journal(path)
@@ -137,7 +146,7 @@ def open_storage(where: str) -> BaseStorage:
         except Exception as error:  # each kind of storage raises its own
             if attempt == ATTEMPTS or isinstance(error, ImportError | UserError):
                 said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
-                raise UserError(masked(f"--storage {where}: {said}")) from error
+                raise UserError(masked(f"--storage {masked_word(where)}: {said}")) from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
 
@@ -151,7 +160,7 @@ def lost(error: BaseException) -> bool:
 def reason(error: BaseException) -> str:
     """What a storage's exception says, in one line: gRPC's and SQLAlchemy's have many."""
     details = error.details() if hasattr(error, "details") else None
-    lines = str(details or error).strip().splitlines()
+    lines = masked(str(details or error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
