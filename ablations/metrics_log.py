@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.reading import parse_json
 from core.run_folder import full_disk, plain, read, replacing
 
 
@@ -62,6 +63,6 @@ def latest(path: Path, size: int = 16384) -> dict[str, Any]:
         start = max(file.seek(0, os.SEEK_END) - size, 0)
         file.seek(start)
         for line in file.read().split(b"\n")[1 if start else 0 : -1]:
-            with contextlib.suppress(ValueError):
-                row |= json.loads(line)
+            with contextlib.suppress(ValueError, TypeError):  # broken, or no mapping
+                row |= parse_json(line)
     return row

@@ -12,7 +12,6 @@ figures know can be rebuilt from these folders.
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import threading
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import reading
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
 from core.run_folder import FORMAT, LOCK, RUN, write_json
@@ -101,7 +101,7 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = reading.read_json(path)
         version = record["format"]
     except FileNotFoundError:
         raise UserError(f"{folder}: not a run folder (no run.json)") from None

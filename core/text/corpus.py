@@ -1,12 +1,11 @@
 """Parallel text: the embedded corpus, or a folder of {train,valid,test}.{src,tgt}[.gz], UTF-8, a sentence a line."""
 
-import gzip
 import hashlib
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import UserError
+from core.reading import Unreadable, gunzip
 from core.sections import DataConfig
 from core.text import synthetic
 from core.text.origin import Lineage
@@ -116,9 +115,9 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file, decompressed; UserError if it cannot be read."""
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}); fetch or pack it again") from None
+        return gunzip(content) if path.suffix == ".gz" else content
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}; fetch or pack it again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from core.errors import UserError
+from core.reading import read_json
 from core.text.corpus import Corpus
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -144,7 +145,7 @@ class Tokenizer:
     def load(path: Path) -> "Tokenizer":
         """Read what `save` wrote; UserError if it is not that."""
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = read_json(path)
             for codec in (Words, Subwords):
                 if saved["kind"] == codec.kind:
                     return Tokenizer(codec(saved["state"]))
