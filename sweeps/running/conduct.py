@@ -20,7 +20,7 @@ from sweeps.running.plan import Job
 from sweeps.running.pool import Pool, worker_command
 from sweeps.running.progress import View, view
 from sweeps.running.reconcile import Attempts, accept_failures, reconcile
-from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
+from sweeps.running.storage import ENVIRONMENT, local, lost, reason, renewed
 from sweeps.running.trials import Queue, job_from
 
 POLL_SECONDS = 1.0
@@ -114,7 +114,8 @@ def set_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Qu
     """Make the Optuna study and write study.json; one sweep at a time does this."""
     with records.exclusive(sweep.folder / "sweep.lock"):
         write_json(sweep.folder / STUDY, sweep.facts)
-        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms, **sweep.known)
+        opened = renewed(sweep.storage, lambda: any(records.busy(job.folder(sweep.runs)) for job in sweep.jobs))
+        queue = Queue.create(opened, sweep.queue, sweep.arms, **sweep.known)
         queue.register(site(sweep.folder))
         for folder in [job.create(sweep.runs) for job in sweep.jobs]:
             if records.read(folder)["state"] == "failed" and not records.busy(folder):

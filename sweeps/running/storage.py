@@ -1,8 +1,10 @@
 """Optuna's storage: a journal file by default, any storage URL otherwise."""
 
 import fcntl
+import itertools
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
+from core import reading, run_folder
 from core.errors import UserError, masked, masked_word
 from sweeps.extras import need
 from sweeps.running import optuna_private
@@ -42,16 +45,41 @@ PACKAGES = {
 CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
 
 
-JOURNAL = b'{"op_code":'
-"""How the journal of Optuna's file backend begins."""
+OP = b'{"op_code":'
+"""How the journal of Optuna's file backend begins, and each line of it."""
+
+
+class Damaged(UserError):
+    """A line of the journal at `path` is none, so Optuna cannot read on."""
+
+    def __init__(self, path: Path, line: int) -> None:
+        self.path = path
+        safe = "the runs are safe in their folders; start the sweep or search again, which makes it anew from them"
+        super().__init__(f"{path}:{line}: not a line of Optuna's journal; {safe}")
 
 
 def _check_journal(path: Path) -> None:
-    """Raises UserError for somebody's file of another kind: it would be written to, and its last line mended away."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if not JOURNAL.startswith(file.read(len(JOURNAL))):
-                raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+    """Raises Damaged for a journal with a line that is none, and UserError for somebody's file of another kind: it
+    would be written to, and its last line mended away."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        lines = file.read().split(b"\n")  # what follows the last line end was cut off in mid-write, and is mended
+    cut = lines.pop()
+    ours = path.name == run_folder.JOURNAL or any(line.startswith(OP) for line in lines)
+    if not ours and (lines or not OP.startswith(cut[: len(OP)])):
+        raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+    for number, line in enumerate(lines, start=1):
+        if not _is_entry(line):
+            raise Damaged(path, number)
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = reading.parse_json(line)
+    except reading.Unreadable:
+        return False
+    return isinstance(entry, dict) and isinstance(entry.get("op_code"), int)
 
 
 def _check_path(where: str) -> None:
@@ -117,9 +145,15 @@ def _open(where: str) -> BaseStorage:
     _check_path(where)
     if "://" not in where:
         path = Path(where)
-        _check_journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna_private.open_journal(str(path), FlockLock(path))
+        lock = FlockLock(path)
+        if path.exists():
+            lock.acquire()  # nobody writes while we look
+            try:
+                _check_journal(path)
+            finally:
+                lock.release()
+        return _replayed(path, lock)
     if local(where):
         return optuna_private.open_database(where)
     url = with_driver(where)
@@ -135,6 +169,33 @@ def _open(where: str) -> BaseStorage:
     return optuna_private.open_database(url, pool_pre_ping=True, connect_args=connect)
 
 
+def _replayed(path: Path, lock: FlockLock) -> BaseStorage:
+    """The journal, read to its end. Raises Damaged where its lines do not fit together."""
+    try:
+        return optuna_private.open_journal(str(path), lock)
+    except OSError:
+        raise
+    except Exception as error:
+        raise Damaged(path, optuna_private.first_misfit(path.read_bytes().split(b"\n"))) from error
+
+
+def renewed(where: str, at_work: Callable[[], bool]) -> BaseStorage:
+    """The opened storage; a damaged journal is set aside first, and said. at_work: whether others use it now.
+
+    Raises UserError if it cannot be opened, or is damaged while others are at work on it.
+    """
+    try:
+        return open_storage(where)
+    except Damaged as error:
+        if at_work():
+            raise UserError(f"{error}, once those that are at work on it now have ended") from error
+        aside = next(p for n in itertools.count(1) if not (p := error.path.with_name(f"{error.path.name}.damaged-{n}")).exists())
+        error.path.rename(aside)
+        print(f"{str(error).partition(';')[0]}; set aside as {aside.name}: it is made anew from the run folders,"
+              " which are safe", file=sys.stderr, flush=True)
+        return open_storage(where)
+
+
 def open_storage(where: str) -> BaseStorage:
     """A path (journal file), redis://, grpc://HOST:PORT (Optuna's proxy), or the URL of a database.
 
@@ -143,6 +204,8 @@ def open_storage(where: str) -> BaseStorage:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _open(where)
+        except Damaged:
+            raise
         except Exception as error:  # each kind of storage raises its own
             if attempt == ATTEMPTS or isinstance(error, ImportError | UserError):
                 said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
