@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from core import reading
+from core import run_folder
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
 from core.run_folder import FORMAT, LOCK, RUN, write_json
@@ -95,20 +95,13 @@ def create(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a run.
+    """The record of a run, its types checked, what earlier versions did not write filled in.
 
     Raises UserError if there is none, or it is not one of ours, or of a newer format.
     """
-    path = folder / RUN
-    try:
-        record = reading.read_json(path)
-        version = record["format"]
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a run folder (no run.json)") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a run record ({error}); delete {folder.name} to run it again") from error
-    if version > FORMAT:
-        raise UserError(f"{path}: written by a newer version of this suite (format {version}); update to read it")
+    if not (folder / RUN).exists():
+        raise UserError(f"{folder}: not a run folder (no run.json)")
+    record: dict[str, Any] = run_folder.read(folder / RUN)
     return record
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from core import run_folder
 from core.errors import UserError
 from core.run_folder import try_read
+from core.typed import is_name, printable
 
 
 @contextlib.contextmanager
@@ -38,9 +39,9 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     """study.json of a study's folder; None if there is none. Raises UserError if it is there and unreadable."""
     path = folder / run_folder.STUDY
     info, complaint = try_read(path)
-    if complaint or not isinstance(info, dict | None):
-        raise UserError(f"{path} is not readable JSON: delete it and start the sweep again, which writes it anew")
-    return info
+    if complaint:
+        raise UserError(f"{path} {complaint}. Delete it and start the sweep again, which writes it anew")
+    return info if isinstance(info, dict) else None
 
 
 def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
@@ -48,12 +49,15 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
     records: dict[str, dict[str, Any]] = {}
     broken = []
     for file in sorted(path.glob(f"*/{run_folder.RUN}")):
-        record, _ = try_read(file)
-        if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
+        if not is_name(file.parent.name):
+            name = printable(file.parent.name)
+            broken.append(failure(name, {"state": "broken"}, "the name of its folder is none that a sweep gives"))
+            continue
+        record, complaint = try_read(file)
+        if isinstance(record, dict):
             records[file.parent.name] = record
         else:
-            reason = f"{run_folder.RUN} is unreadable or incomplete"
-            broken.append(failure(file.parent.name, {"state": "broken"}, reason))
+            broken.append(failure(file.parent.name, {"state": "broken"}, f"{run_folder.RUN} {complaint}"))
     return records, broken
 
 

@@ -132,11 +132,11 @@ def load_search(path: Path) -> Search | None:
     Raises UserError if its search.json cannot be read.
     """
     file = Path(path) / SEARCH
-    if not file.exists():
+    search, complaint = try_read(file)
+    if complaint:
+        raise UserError(f"{file} {complaint}. Start the search again, which writes it anew")
+    if search is None:
         return None
-    search, _ = try_read(file)
-    if not isinstance(search, dict) or "arms" not in search:
-        raise UserError(f"{file} is not readable: start the search again, which writes it anew")
     studies: dict[str, StudyResults | None] = {}
     notes = []
     for which in ("default", "tuned"):

@@ -12,6 +12,7 @@ from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, 
 from core.errors import UserError
 from core.options import nearest, parse_value
 from core.run_folder import path_of
+from core.typed import is_name
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def job_from(attributes: Mapping[str, Any]) -> Job:
 
 def checked_name(name: str) -> str:
     """The name of a study or run, as a storage gives it. Raises UserError for a path, which may lead anywhere."""
-    if name in ("", ".", "..") or Path(str(name)).name != name or "\0" in name:
+    if not isinstance(name, str) or not is_name(name):
         raise UserError(f"{name!r} names no folder, and stands in the storage for a study or a run: it is not trusted")
     return name
 

@@ -1,0 +1,111 @@
+"""Whether a value read from a file is of a kind: one check for all that others wrote.
+
+A kind is a type (float takes whole numbers, int no truth values), `A | B`, `list[A]`, `dict[str, A]`, Any, a TypedDict
+(of its keys those that are required must be there; keys it does not name may hold anything), or Name.
+"""
+
+import re
+import types
+from functools import lru_cache
+from typing import Any, NewType, get_args, get_origin, get_type_hints, is_typeddict
+
+Name = NewType("Name", str)
+"""A text that can name one file or folder, and no place elsewhere."""
+
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+WORDS |= {Name: "a name", list: "a list", dict: "a mapping"}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may have it: control characters, which could move, colour or forge, as \\x1b."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names one file or folder: no path, no control character, not too long for a file system."""
+    plain = text not in ("", ".", "..") and not re.search(r"[/\\\0]", text) and not CONTROL.search(text)
+    return plain and "\n" not in text and "\t" not in text and len(text.encode("utf-8", "replace")) <= 255
+
+
+def misfit(value: Any, kind: Any, where: str = "") -> str:
+    """What is wrong with the value: '`config.lr` is text, not a number'; empty if nothing. where: the key above it."""
+    if kind is Any:
+        return ""
+    if is_typeddict(kind):
+        return _fields(value, kind, where)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is types.UnionType:
+        found = [misfit(value, each, where) for each in inner]
+        return "" if "" in found else _nearest(value, inner, found, where)
+    if origin is list and isinstance(value, list):
+        return next(filter(None, (misfit(each, inner[0], f"{where}[{i}]") for i, each in enumerate(value))), "")
+    if origin is dict and isinstance(value, dict):
+        return next(filter(None, (misfit(each, inner[1], _below(where, name)) for name, each in value.items())), "")
+    return "" if _is(value, kind) else f"`{where}` is {_said(value)}, not {_words(kind)}"
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind is Name:
+        return isinstance(value, str) and is_name(value)
+    if get_origin(kind) is not None:
+        return False
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _fields(value: Any, kind: Any, where: str) -> str:
+    if not isinstance(value, dict):
+        return f"`{where}` is {_said(value)}, not a mapping" if where else f"it is {_said(value)}, not a mapping"
+    for name, inner in _hints(kind):
+        if name in value:
+            if wrong := misfit(value[name], inner, _below(where, name)):
+                return wrong
+        elif name in kind.__required_keys__:
+            return f"`{_below(where, name)}` is missing"
+    return ""
+
+
+@lru_cache
+def _hints(kind: Any) -> list[tuple[str, Any]]:
+    return list(get_type_hints(kind).items())
+
+
+def _below(where: str, name: str) -> str:
+    return printable(f"{where}.{name}" if where else name)
+
+
+def _nearest(value: Any, kinds: tuple[Any, ...], found: list[str], where: str) -> str:
+    """What is wrong within a list or mapping if one was asked for and is there, else that it is none of the kinds."""
+    shapes = [(kind, said) for kind, said in zip(kinds, found, strict=True) if _shape(kind) is type(value)]
+    if shapes:
+        return shapes[0][1]
+    return f"`{where}` is {_said(value)}, not {' or '.join(map(_words, kinds))}"
+
+
+def _shape(kind: Any) -> Any:
+    return dict if is_typeddict(kind) else get_origin(kind)
+
+
+def _words(kind: Any) -> str:
+    return WORDS.get(_shape(kind) or kind, str(kind))
+
+
+def _said(value: Any) -> str:
+    """A value in a message: what it is, or itself if it is short."""
+    if value is None or isinstance(value, list | dict):
+        return WORDS[type(value)]
+    text = printable(repr(value))
+    return text if len(text) <= 40 else WORDS[type(value)]
+
+
+def made_printable(value: Any) -> Any:
+    """The value with all texts in it printable, keys as well."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [made_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {printable(name): made_printable(each) for name, each in value.items()}
+    return value
