@@ -30,6 +30,9 @@ LEASE_SECONDS = 90.0
 
 _held: dict[Path, tuple[int, threading.Event]] = {}
 _writing = threading.RLock()
+_finished: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+"""Records of finished runs, which hardly ever change, and which file (inode, time, size) they are from: a sweep asks for
+each a dozen times."""
 
 
 class Tracker(Protocol):
@@ -99,10 +102,18 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises UserError if there is none, or it is not one of ours, or of a newer format.
     """
-    if not (folder / RUN).exists():
-        raise UserError(f"{folder}: not a run folder (no run.json)")
-    record: dict[str, Any] = run_folder.read(folder / RUN)
-    return record
+    path = folder / RUN
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder}: not a run folder (no run.json)") from None
+    version = status.st_ino, status.st_mtime_ns, status.st_size
+    if path in _finished and _finished[path][0] == version:
+        return dict(_finished[path][1])
+    record: dict[str, Any] = run_folder.read(path)
+    if record["state"] == "finished":
+        _finished[path] = version, record
+    return dict(record)
 
 
 def update(folder: Path, **fields: Any) -> dict[str, Any]:
@@ -138,7 +149,8 @@ def _lock(path: Path, kind: int = fcntl.LOCK_EX, pauses: tuple[float, ...] = ())
     """A file descriptor that holds the lock, or None if another process does, also after some more tries."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     for pause in (0.0, *pauses):
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return handle

@@ -74,8 +74,8 @@ def failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]
     }
 
 
-def read_each(path: Path, names: Iterable[str], file: str) -> tuple[dict[str, Any], list[str]]:
-    """What can be read of a file of each run, by run, and a note for each that is damaged; absent ones are left out."""
+def read_each(path: Path, names: Iterable[str], file: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What can be read of a file of each run, by run, and what is wrong with it; absent ones are left out."""
     read = {name: try_read(path / name / file) for name in names}
-    notes = [f"{name}: {file} {complaint}, left out" for name, (_, complaint) in read.items() if complaint]
-    return {name: content for name, (content, _) in read.items() if content is not None}, notes
+    damaged = {name: complaint for name, (_, complaint) in read.items() if complaint}
+    return {name: content for name, (content, _) in read.items() if content is not None}, damaged

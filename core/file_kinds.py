@@ -99,7 +99,7 @@ class Scores(TypedDict, total=False):
     signature: str
     chrf_signature: str
     candidates: str
-    by_steps: list[dict[str, float | None]]
+    by_steps: list[dict[str, float | None]] | None
 
 
 class Sample(TypedDict, total=False):
@@ -194,19 +194,19 @@ class Space(TypedDict, total=False):
 
 
 class _Search(TypedDict):
-    metric: str
     arms: list[Arm]
     default: Name
     tuned: Name
-    best: dict[str, Point | None] | None
-    spent: dict[str, dict[str, float | None]]
-    trials: list[Trial]
-    rounds: int
 
 
 class Search(_Search, Space, total=False):
     """search.json."""
 
+    metric: str
+    best: dict[str, Point | None] | None
+    spent: dict[str, dict[str, float | None]]
+    trials: list[Trial]
+    rounds: int
     study: str
     name: str
     seeds: list[int]
@@ -219,6 +219,8 @@ class Search(_Search, Space, total=False):
 
 FILLED: dict[str, Any] = {"config": {}, "toggles": {}, "state": "pending", "reason": None, "refused": False}
 FILLED |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None, "tuning": {}}
+
+FILLED_SEARCH: dict[str, Any] = {"metric": "bleu", "best": {}, "spent": {}, "trials": [], "rounds": 0}
 
 AXES = {"mse": "t", "nll": "t", "accuracy": "t", "nearest": "t", "nearest_F1": "t", "oneshot_bleu": "fig5_t"}
 AXES |= {"along_bleu": "along_t", "norm": "frequency", "norm_raw": "frequency", "types": "frequency"}
@@ -247,11 +249,9 @@ def wrong_search(value: Any) -> str:
     if wrong := misfit(value, Search):
         return wrong
     names = {arm["name"] for arm in value["arms"]}
-    told = {"spent": value["spent"], "best": value["best"] or {}}
-    for key, each in told.items():
-        if lacking := names - each.keys():
-            return f"`{key}` lacks arm {min(lacking)}" if key == "spent" else ""
-    others = {trial["arm"] for trial in value["trials"]} - names
+    if lacking := names - value.get("spent", {}).keys():
+        return f"`spent` lacks arm {min(lacking)}"
+    others = {trial["arm"] for trial in value.get("trials", [])} - names
     return f"`trials` has arm {min(others)}, which is none of `arms`" if others else ""
 
 

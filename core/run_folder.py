@@ -171,6 +171,8 @@ def _content(path: Path) -> Any:
             raise Newer(f"written by a newer version of this suite (format {version}); update to read it")
     if path.name in _WRONG and (wrong := _WRONG[path.name](value)):
         raise Unreadable(wrong)
+    if path.name == SEARCH:
+        return file_kinds.FILLED_SEARCH | value
     if path.name != RUN:
         return value
     names = {"study": path.parent.parent.name, "label": value["arm"], "hash": path.parent.name[-8:]}
@@ -179,7 +181,9 @@ def _content(path: Path) -> Any:
 
 def _row_fault(path: Path, row: Any) -> str:
     """What is wrong with a row, or nothing."""
-    return str(row) if isinstance(row, Unreadable) else misfit(row, file_kinds.Sample) if path.name == SAMPLES else ""
+    if isinstance(row, Unreadable):
+        return str(row)
+    return misfit(row, file_kinds.Sample) if path.name == SAMPLES else ""
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

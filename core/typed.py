@@ -6,6 +6,7 @@ A kind is a type (float takes whole numbers, int no truth values), `A | B`, `lis
 
 import re
 import types
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NewType, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -30,7 +31,7 @@ def is_name(text: str) -> bool:
 
 def misfit(value: Any, kind: Any, where: str = "") -> str:
     """What is wrong with the value: '`config.lr` is text, not a number'; empty if nothing. where: the key above it."""
-    if kind is Any:
+    if test_of(kind)(value):
         return ""
     if is_typeddict(kind):
         return _fields(value, kind, where)
@@ -42,34 +43,58 @@ def misfit(value: Any, kind: Any, where: str = "") -> str:
         return next(filter(None, (misfit(each, inner[0], f"{where}[{i}]") for i, each in enumerate(value))), "")
     if origin is dict and isinstance(value, dict):
         return next(filter(None, (misfit(each, inner[1], _below(where, name)) for name, each in value.items())), "")
-    return "" if _is(value, kind) else f"`{where}` is {_said(value)}, not {_words(kind)}"
+    return "" if test_of(kind)(value) else f"`{where}` is {_said(value)}, not {_words(kind)}"
 
 
-def _is(value: Any, kind: Any) -> bool:
+TYPES: dict[Any, frozenset[type]] = {each: frozenset([each]) for each in (str, int, bool, list, dict, type(None))}
+TYPES |= {float: frozenset([float, int])}
+"""The types of JSON values that are of a kind."""
+
+
+@lru_cache
+def test_of(kind: Any) -> Callable[[Any], bool]:
+    """Whether a value is of a kind, as a function: made once for each kind, for it is called very often."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda value: True
     if kind is Name:
-        return isinstance(value, str) and is_name(value)
-    if get_origin(kind) is not None:
-        return False
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
+        return lambda value: isinstance(value, str) and is_name(value)
+    if is_typeddict(kind):
+        return _fields_test(kind)
+    if kind in TYPES:
+        return lambda value, fit=TYPES[kind]: type(value) in fit  # type: ignore[misc]
+    if origin is types.UnionType and all(each in TYPES for each in inner):
+        return lambda value, fit=frozenset().union(*(TYPES[each] for each in inner)): type(value) in fit  # type: ignore[misc]
+    tests = [test_of(each) for each in inner]
+    if origin is types.UnionType:
+        return lambda value: any(test(value) for test in tests)
+    if origin is list:
+        return lambda value: isinstance(value, list) and all(map(tests[0], value))
+    return lambda value: isinstance(value, dict) and all(map(tests[1], value.values()))
+
+
+def _fields_test(kind: Any) -> Callable[[Any], bool]:
+    fields = {name: test_of(inner) for name, inner in get_type_hints(kind).items()}
+    required = kind.__required_keys__
+
+    def test(value: Any) -> bool:
+        return isinstance(value, dict) and required <= value.keys() and all(
+            fields[name](each) for name, each in value.items() if name in fields
+        )
+
+    return test
 
 
 def _fields(value: Any, kind: Any, where: str) -> str:
     if not isinstance(value, dict):
         return f"`{where}` is {_said(value)}, not a mapping" if where else f"it is {_said(value)}, not a mapping"
-    for name, inner in _hints(kind):
+    for name, inner in get_type_hints(kind).items():
         if name in value:
             if wrong := misfit(value[name], inner, _below(where, name)):
                 return wrong
         elif name in kind.__required_keys__:
             return f"`{_below(where, name)}` is missing"
     return ""
-
-
-@lru_cache
-def _hints(kind: Any) -> list[tuple[str, Any]]:
-    return list(get_type_hints(kind).items())
 
 
 def _below(where: str, name: str) -> str:

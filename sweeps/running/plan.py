@@ -11,7 +11,7 @@ from ablations.studies import Arm, Study
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
 from core.options import nearest, parse_value
-from core.run_folder import path_of
+from core.run_folder import RUN, path_of
 from core.typed import is_name
 
 
@@ -47,9 +47,11 @@ class Job:
 
     def create(self, runs: Path) -> Path:
         """Make its run folder (pending), or leave the one that is there."""
+        folder = self.folder(runs)
+        if (folder / RUN).exists():
+            return folder
         fields = asdict(self)
         del fields["values"]
-        folder = self.folder(runs)
         records.create(folder, **(fields | fields.pop("extra")))
         return folder
 
