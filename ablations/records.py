@@ -24,14 +24,14 @@ from typing import Any, Protocol
 from core import run_folder
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import FORMAT, LOCK, RUN, write_json
+from core.run_folder import FORMAT, LOCK, RUN, SCORES, write_json
 
 LEASE_SECONDS = 90.0
 
 _held: dict[Path, tuple[int, threading.Event]] = {}
 _writing = threading.RLock()
 _finished: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
-"""Records of finished runs, which hardly ever change, and which file (inode, time, size) they are from: a sweep asks for
+"""Records of finished runs, which hardly ever change, and the file (inode, time, size) they are from: a sweep asks for
 each a dozen times."""
 
 
@@ -114,6 +114,30 @@ def read(folder: Path) -> dict[str, Any]:
     if record["state"] == "finished":
         _finished[path] = version, record
     return dict(record)
+
+
+def mend(folder: Path) -> str | None:
+    """Make a run that cannot be read one that can be made anew; says what was wrong, None if nothing was.
+
+    An unreadable run.json is renamed and kept; a finished run whose scores cannot be read is pending again. A record of
+    a newer version is left as it is. To be called before anybody reads the run.
+    """
+    path = folder / RUN
+    with reserved(folder) as free:
+        if not free or not path.is_file():
+            return None
+        record, complaint = run_folder.try_read(path)
+        if record is None:
+            if complaint and run_folder.NEWER not in complaint:
+                os.replace(path, path.with_name(f"{RUN}.damaged"))
+                return f"{path} {complaint}; it is kept as {RUN}.damaged, and the run is made anew"
+            return None
+        scores, complaint = run_folder.try_read(folder / SCORES)
+        if record["state"] == "finished" and scores is None:
+            said = f"{SCORES} {complaint or 'is missing'}"
+            update(folder, state="pending", reason=said)
+            return f"{folder}: {said}; the run is made anew"
+    return None
 
 
 def update(folder: Path, **fields: Any) -> dict[str, Any]:

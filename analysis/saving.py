@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from analysis.formats import FORMATS
+from analysis.plain_text import csv_text
 
 METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
@@ -48,7 +49,7 @@ def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str]
         path.write_bytes(render(figure, form, stem.name))
         written.append(path)
     table = stem.with_suffix(".csv")
-    frame.to_csv(table, index=False, lineterminator="\n")
+    table.write_text(csv_text(frame), encoding="utf-8")
     return [*written, table]
 
 

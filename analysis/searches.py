@@ -123,7 +123,8 @@ class Search:
             | {f"option/{name}": value for name, value in t["params"].items()}
             for t in kept
         ]
-        return pd.DataFrame(rows)
+        names = ["arm", "label", "number", "part", "value", "decode_ms", "front"]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=names)
 
 
 def load_search(path: Path) -> Search | None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from analysis.footer import arm_rows, footer
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
+from analysis.plain_text import csv_text
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
@@ -172,7 +173,7 @@ def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Pa
     out.mkdir(parents=True, exist_ok=True)
     texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.grids, made.lines)}
     kept = {name: frame for name, frame in made.frames.items() if len(frame)}
-    texts |= {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in kept.items()}
+    texts |= {f"{name}.csv": csv_text(frame) for name, frame in kept.items()}
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from core import surroundings
+from core.typed import printable
 
 _PASSWORD = re.compile(r"(:/{1,2}[^\s:/@]*):\S*@|\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)[^\s&]+", re.I)
 _IN_ONE_WORD = re.compile(r"(:/{1,2}[^\s:/@]*):.*@", re.S)
@@ -38,7 +39,7 @@ def masked_line(words: Iterable[str]) -> str:
 
 def stop(message: str) -> NoReturn:
     """Print one message for the user and leave with status 2."""
-    print(f"error: {masked(message)}", file=sys.stderr)
+    print(f"error: {printable(masked(message))}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -146,11 +146,14 @@ class Study(TypedDict, total=False):
     search: Name | None
 
 
-class Point(TypedDict, total=False):
+class _Point(TypedDict):
+    params: dict[str, Scalar]
+
+
+class Point(_Point, total=False):
     """The best point of an arm of a search."""
 
     number: int
-    params: dict[str, Scalar]
     options: dict[str, Option]
     value: float | None
     values: dict[str, float | None]
@@ -185,6 +188,13 @@ class Importance(TypedDict, total=False):
     all: dict[str, float | None] | None
 
 
+class Spent(TypedDict):
+    """What an arm's trials cost."""
+
+    trials: int
+    decodings: int
+
+
 class Space(TypedDict, total=False):
     """What was searched."""
 
@@ -204,13 +214,21 @@ class Search(_Search, Space, total=False):
 
     metric: str
     best: dict[str, Point | None] | None
-    spent: dict[str, dict[str, float | None]]
+    spent: dict[str, Spent]
     trials: list[Trial]
     rounds: int
     study: str
     name: str
     seeds: list[int]
-    spent_s: float | None
+    spent_s: float
+    budget_s: float | None
+    trials_per_arm: int | None
+    command: str
+    selection: str
+    objectives: list[str]
+    pruner: str
+    decodings: int
+    banner: str | None
     settings: dict[str, Any] | None
     own: dict[str, Space] | None
     importance: Importance | None
@@ -220,7 +238,23 @@ class Search(_Search, Space, total=False):
 FILLED: dict[str, Any] = {"config": {}, "toggles": {}, "state": "pending", "reason": None, "refused": False}
 FILLED |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None, "tuning": {}}
 
-FILLED_SEARCH: dict[str, Any] = {"metric": "bleu", "best": {}, "spent": {}, "trials": [], "rounds": 0}
+FILLED_SEARCH: dict[str, Any] = {
+    "metric": "bleu",
+    "best": {},
+    "spent": {},
+    "trials": [],
+    "rounds": 0,
+    "study": "unknown",
+}
+FILLED_SEARCH |= {
+    "spent_s": 0.0,
+    "command": "",
+    "selection": "",
+    "objectives": ["score"],
+    "pruner": "none",
+    "seeds": [],
+}
+FILLED_SEARCH |= {"decodings": 0, "dimensions": {}, "trained": [], "defaults": {}}
 
 AXES = {"mse": "t", "nll": "t", "accuracy": "t", "nearest": "t", "nearest_F1": "t", "oneshot_bleu": "fig5_t"}
 AXES |= {"along_bleu": "along_t", "norm": "frequency", "norm_raw": "frequency", "types": "frequency"}
@@ -258,7 +292,9 @@ def wrong_search(value: Any) -> str:
 def wrong_arrays(arrays: Mapping[str, "np.ndarray"]) -> str:
     """What is wrong with the arrays of probes.npz, or nothing."""
     for name, array in arrays.items():
-        if array.dtype.kind not in ("U" if name == "types" else "iufbU" if name not in {*AXES, *AXES.values()} else "iuf"):
+        if array.dtype.kind not in (
+            "U" if name == "types" else "iufbU" if name not in {*AXES, *AXES.values()} else "iuf"
+        ):
             return f"`{name}` holds no {'text' if name == 'types' else 'numbers'}"
         if name in {*AXES, *AXES.values()} and array.ndim != 1:
             return f"`{name}` has {array.ndim} dimensions, not one"

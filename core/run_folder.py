@@ -17,7 +17,7 @@ from typing import Any
 from core import file_kinds, reading
 from core.errors import UserError
 from core.reading import Unreadable
-from core.typed import made_printable, misfit
+from core.typed import misfit
 
 RUN = "run.json"
 """Identity, options, state and provenance; replaced as a whole, never edited in place."""
@@ -112,6 +112,9 @@ def write_json(path: Path, content: Any, once: bool = False) -> None:
 # Reading
 
 
+NEWER = "written by a newer version of this suite"
+
+
 class Newer(Unreadable):
     """A record of a format that this code does not know."""
 
@@ -127,12 +130,11 @@ def read(path: Path) -> Any:
         if path.suffix == ".jsonl":
             return _rows(path) if path.exists() else []
         return _content(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); delete {path.parent.name} to run it again") from error
     except Newer as error:
         raise UserError(f"{path}: {error}") from error
-    except Unreadable as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete {path.parent.name} to run it again") from error
+    except (OSError, Unreadable) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: cannot be read ({why}); delete {path.parent.name} to run it again") from error
 
 
 def try_read(path: Path) -> tuple[Any, str | None]:
@@ -161,18 +163,16 @@ _WRONG: dict[str, Callable[[Any], str]] = {
 
 
 def _content(path: Path) -> Any:
-    """The content of a .json or .npz file, of the right types, its texts printable. Raises OSError and Unreadable."""
-    if path.suffix == ".npz":
-        value: Any = reading.arrays(path)
-    else:
-        value = made_printable(reading.read_json(path))
-    if path.name == RUN and isinstance(value, dict) and isinstance(version := value.get("format"), int):
-        if version > FORMAT:
-            raise Newer(f"written by a newer version of this suite (format {version}); update to read it")
+    """The content of a .json or .npz file, of the right types. Raises OSError and Unreadable."""
+    value: Any = reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)
+    version = value.get("format") if path.name == RUN and isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise Newer(f"{NEWER} (format {version}); update to read it")
     if path.name in _WRONG and (wrong := _WRONG[path.name](value)):
         raise Unreadable(wrong)
     if path.name == SEARCH:
-        return file_kinds.FILLED_SEARCH | value
+        arms = [arm | {"label": arm.get("label") or arm["name"]} for arm in value["arms"]]
+        return file_kinds.FILLED_SEARCH | value | {"arms": arms}
     if path.name != RUN:
         return value
     names = {"study": path.parent.parent.name, "label": value["arm"], "hash": path.parent.name[-8:]}

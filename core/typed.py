@@ -15,17 +15,18 @@ Name = NewType("Name", str)
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 WORDS |= {Name: "a name", list: "a list", dict: "a mapping"}
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Controls, line separators, bidi overrides and isolates, surrogates."""
 
 
 def printable(text: str) -> str:
-    """The text as a terminal may have it: control characters, which could move, colour or forge, as \\x1b."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    """The text as a terminal may have it: what could move, colour or forge there spelled out, such as ⟨U+001B⟩."""
+    return HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def is_name(text: str) -> bool:
     """Whether a text names one file or folder: no path, no control character, not too long for a file system."""
-    plain = text not in ("", ".", "..") and not re.search(r"[/\\\0]", text) and not CONTROL.search(text)
+    plain = text not in ("", ".", "..") and not re.search(r"[/\\\0]", text) and not HIDDEN.search(text)
     return plain and "\n" not in text and "\t" not in text and len(text.encode("utf-8", "replace")) <= 255
 
 
@@ -62,9 +63,9 @@ def test_of(kind: Any) -> Callable[[Any], bool]:
     if is_typeddict(kind):
         return _fields_test(kind)
     if kind in TYPES:
-        return lambda value, fit=TYPES[kind]: type(value) in fit  # type: ignore[misc]
+        return _types_test(TYPES[kind])
     if origin is types.UnionType and all(each in TYPES for each in inner):
-        return lambda value, fit=frozenset().union(*(TYPES[each] for each in inner)): type(value) in fit  # type: ignore[misc]
+        return _types_test(frozenset().union(*(TYPES[each] for each in inner)))
     tests = [test_of(each) for each in inner]
     if origin is types.UnionType:
         return lambda value: any(test(value) for test in tests)
@@ -73,13 +74,19 @@ def test_of(kind: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(tests[1], value.values()))
 
 
+def _types_test(fit: frozenset[type]) -> Callable[[Any], bool]:
+    return lambda value: type(value) in fit
+
+
 def _fields_test(kind: Any) -> Callable[[Any], bool]:
     fields = {name: test_of(inner) for name, inner in get_type_hints(kind).items()}
     required = kind.__required_keys__
 
     def test(value: Any) -> bool:
-        return isinstance(value, dict) and required <= value.keys() and all(
-            fields[name](each) for name, each in value.items() if name in fields
+        return (
+            isinstance(value, dict)
+            and required <= value.keys()
+            and all(fields[name](each) for name, each in value.items() if name in fields)
         )
 
     return test
@@ -123,14 +130,3 @@ def _said(value: Any) -> str:
         return WORDS[type(value)]
     text = printable(repr(value))
     return text if len(text) <= 40 else WORDS[type(value)]
-
-
-def made_printable(value: Any) -> Any:
-    """The value with all texts in it printable, keys as well."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, list):
-        return [made_printable(each) for each in value]
-    if isinstance(value, dict):
-        return {printable(name): made_printable(each) for name, each in value.items()}
-    return value

@@ -91,7 +91,9 @@ def main(execute: Execute | None = None) -> int:
     except Exception as error:
         if not storage.lost(error):
             raise
-        raise UserError(f"--storage {masked_word(where)}: does not answer any more ({storage.reason(error)})") from error
+        raise UserError(
+            f"--storage {masked_word(where)}: does not answer any more ({storage.reason(error)})"
+        ) from error
     finally:
         records.leave_all()
     return 0

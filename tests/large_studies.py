@@ -1,7 +1,7 @@
-"""Studies as large as users have them, for measuring: PYTHONPATH=. python tests/large_studies.py many|long FOLDER [COUNT]
+"""Studies as large as users have them: PYTHONPATH=. python tests/large_studies.py many|long FOLDER [COUNT]
 
-`many`: COUNT (2,000) finished runs of the eight arms of modules. `long`: one seed of each arm, with COUNT (300,000) rows
-of metrics.jsonl a run, the length of the paper's training logged at every step.
+`many`: COUNT (2,000) finished runs of the eight arms of modules. `long`: one seed of each, with COUNT (300,000) rows of
+metrics.jsonl a run, the length of the paper's training logged at every step.
 """
 
 import json

@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablations import records
-from analysis.figures.names import FIGURES
+from analysis.claims import claims
+from analysis.figures import embedding_norms, loss_collapse, one_shot, per_step, score_steps
+from analysis.figures.common import Missing
+from analysis.figures.names import shorten_names
 from analysis.footer import footer
 from analysis.load import StudyResults, load
 from analysis.report.sections.samples import samples_section
@@ -37,6 +40,7 @@ STUDY_KEYS = ["study", "metric", "seeds", "arms", "factors", "control", "runs", 
 SCORE_KEYS = ["bleu", "chrf", "rouge1", "signature", "sentences", "candidates", "decoding_steps", "by_steps"]
 SEARCH_KEYS = ["metric", "arms", "default", "tuned", "best", "spent", "trials", "rounds", "importance", "pareto", "own"]
 SEARCH_KEYS += ["settings", "seeds", "dimensions", "defaults", "trained", "objectives", "banner", "budget_s", "study"]
+ROW_KEYS = ["train/step", "train/loss", "val/bleu", "diag/cosine", "id", "source", "hypothesis", "trajectory"]
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -45,15 +49,17 @@ VALUES = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["../..", "/etc", "=1+1", "\x1b[2J", "a\u2028b", "<script>", "", "nan"]),
     st.lists(st.one_of(st.none(), st.integers(), st.text(max_size=3)), max_size=3),
-    st.dictionaries(st.text(max_size=3), st.one_of(st.none(), st.floats(), st.lists(st.integers(), max_size=2)), max_size=3),
+    st.dictionaries(
+        st.text(max_size=3), st.one_of(st.none(), st.floats(), st.lists(st.integers(), max_size=2)), max_size=3
+    ),
 )
-HOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that is whole."""
-    return write_study(tmp_path_factory.mktemp("whole"), "token_loss", seeds=(1, 2))
+    return write_study(tmp_path_factory.mktemp("whole"), "token_loss", seeds=(1,))
 
 
 @contextlib.contextmanager
@@ -87,19 +93,18 @@ def use(path: Path) -> StudyResults | None:
     assert path.parent / study.name == path.parent / Path(study.name).name
     grids(study)
     footer(study)
+    claims(study)
     samples_section(study)
     compare(study)
-    assert not [text for text in (*study.failed["reason"], *study.notes, *study.scores["label"]) if "\x1b" in text]
+    assert not [text for text in (*study.failed["run"], *study.notes) if "\x1b" in text]
     return study
 
 
 def draw(study: StudyResults) -> None:
     """What the figures make of it; each may say that it lacks something."""
-    from analysis.figures.common import Missing
-
-    for figure in FIGURES.values():
-        with contextlib.suppress(Missing, UserError):
-            figure.tidy(study) if hasattr(figure, "tidy") else None
+    for module in (embedding_norms, loss_collapse, one_shot, per_step, score_steps):
+        with contextlib.suppress(Missing):
+            module.tidy(shorten_names(study))
 
 
 @HOW
@@ -111,7 +116,7 @@ def test_run_json_of_any_content_is_read_or_named(
         run = sorted(path.glob("*/run.json"))[0]
         mutate(run, key, value, drop)
         study = use(path)
-        assert study is not None and len(study.scores) + len(study.failed) >= 7
+        assert study is not None and len(study.scores) + len(study.failed) >= 3
         with contextlib.suppress(UserError):
             records.read(run.parent)
             records.busy(run.parent)
@@ -125,7 +130,7 @@ def test_scores_of_any_content_are_read_or_named(
     with copied(original, tmp_path) as path:
         mutate(sorted(path.glob("*/scores.json"))[0], key, value, drop)
         study = use(path)
-        assert study is not None and len(study.scores) >= 7
+        assert study is not None and len(study.scores) >= 3
         draw(study)
 
 
@@ -140,9 +145,11 @@ def test_study_json_of_any_content_is_read_or_refused(
 
 
 @HOW
-@given(name=st.sampled_from(["metrics.jsonl", "samples.jsonl"]), row=st.dictionaries(
-    st.sampled_from(["train/step", "train/loss", "val/bleu", "diag/cosine", "id", "source", "hypothesis", "trajectory"]),
-    VALUES, max_size=4), number=st.integers(0, 5))  # fmt: skip
+@given(
+    name=st.sampled_from(["metrics.jsonl", "samples.jsonl"]),
+    row=st.dictionaries(st.sampled_from(ROW_KEYS), VALUES, max_size=4),
+    number=st.integers(0, 5),
+)
 def test_rows_of_any_content_are_read_or_counted(
     original: Path, tmp_path: Path, name: str, row: dict[str, Any], number: int
 ) -> None:
@@ -152,7 +159,7 @@ def test_rows_of_any_content_are_read_or_counted(
         lines.insert(number, json.dumps(row).encode())
         file.write_bytes(b"\n".join(lines))
         study = use(path)
-        assert study is not None and len(study.scores) == 8
+        assert study is not None and len(study.scores) == 4
         draw(study)
 
 
@@ -203,12 +210,12 @@ def test_damaged_probes_are_named_and_the_run_counts(kind: str, original: Path, 
         file = sorted(path.glob("*/probes.npz"))[0]
         file.write_bytes(PROBES[kind])
         study = use(path)
-        assert study is not None and len(study.scores) == 8 and file.parent.name not in study.probes
+        assert study is not None and len(study.scores) == 4 and file.parent.name not in study.probes
         assert any(f"{file.parent.name}: probes.npz is unreadable" in note for note in study.notes)
         draw(study)
 
 
-@settings(HOW, max_examples=80)
+@settings(HOW, max_examples=40)
 @given(data=st.data())
 def test_flipped_probes_are_read_or_named(original: Path, tmp_path: Path, data: st.DataObject) -> None:
     with copied(original, tmp_path) as path:
@@ -225,11 +232,14 @@ def test_flipped_probes_are_read_or_named(original: Path, tmp_path: Path, data: 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that is whole, with its two studies."""
-    return write_search(tmp_path_factory.mktemp("searched"))
+    """A search that is whole; its two studies are not there."""
+    folder = write_search(tmp_path_factory.mktemp("searched"), "token_loss", rounds=2)
+    for name in ("token_loss", "token_loss-tuned"):
+        shutil.rmtree(folder.parent / name)  # reading them has its own tests
+    return folder
 
 
-@HOW
+@settings(HOW, max_examples=80)
 @given(key=st.sampled_from(["", *SEARCH_KEYS]), value=VALUES, drop=st.booleans())
 def test_search_json_of_any_content_is_read_or_refused(searched: Path, key: str, value: Any, drop: bool) -> None:
     file = searched / "search.json"

@@ -55,7 +55,9 @@ def test_a_damaged_journal_is_set_aside_and_the_sweep_goes_on(
     lines(journal, damage)
     damaged = journal.read_bytes()
     number = number if number > 0 else damaged.count(b"\n")
-    with pytest.raises(UserError, match=rf"optuna\.journal:{number}: not a line of Optuna's journal; the runs are safe"):
+    with pytest.raises(
+        UserError, match=rf"optuna\.journal:{number}: not a line of Optuna's journal; the runs are safe"
+    ):
         storage.open_storage(sweep.storage)
     run(sweep)
     said = capfd.readouterr().err
@@ -104,7 +106,9 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_url_with_a_slash_too_few_makes_no_file_and_shows_no_password(where: str, tmp_path: Path) -> None:
     code = "from core.errors import command; from sweeps.running.storage import open_storage as o; "
     code += f"command(lambda: o({where!r}))()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
     assert done.returncode == 2 and b"a URL has two slashes" in done.stderr
     assert b"secret" not in done.stderr and b"s e" not in done.stderr and not list(tmp_path.iterdir())
 

@@ -81,7 +81,7 @@ def test_values_reach_the_program_unchanged_and_run_nothing(by: str, tmp_path: P
 def test_names_of_goals_and_variables_run_nothing(arguments: list[str]) -> None:
     ran = ROOT / "ran"
     done = make(*arguments)
-    assert done.returncode != 0 and "error" in done.stderr.lower() or "not a variable" in done.stderr
+    assert (done.returncode != 0 and "error" in done.stderr.lower()) or "not a variable" in done.stderr
     try:
         assert not ran.exists()
     finally:

@@ -207,7 +207,7 @@ def test_what_is_no_file_of_arrays_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "probes.npz").write_bytes(WRONG[name])
     with pytest.raises(Unreadable):
         reading.arrays(tmp_path / "probes.npz")
-    assert run_folder.try_read(tmp_path / "probes.npz") [1].startswith("is unreadable")
+    assert run_folder.try_read(tmp_path / "probes.npz")[1].startswith("is unreadable")
     with pytest.raises(UserError, match=r"probes\.npz: cannot be read"):
         run_folder.read(tmp_path / "probes.npz")
 

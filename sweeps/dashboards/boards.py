@@ -84,7 +84,9 @@ def board(where: str, port: int | None) -> Server:
 
     storage = open_storage(where)
     if not optuna.get_all_study_names(storage):
-        raise UserError(f"{masked_word(where)}: there is no Optuna study in it; give the storage of the sweep, --storage")
+        raise UserError(
+            f"{masked_word(where)}: there is no Optuna study in it; give the storage of the sweep, --storage"
+        )
     importance_by_fanova()
     return listen(wsgi(storage), BOARD_PORT, port)
 

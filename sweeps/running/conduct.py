@@ -77,6 +77,10 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
+    for job in sweep.jobs:
+        folder = job.folder(sweep.runs)
+        if folder.is_dir() and (said := records.mend(folder)):
+            print(said, file=sys.stderr, flush=True)
     attempts, leases = Attempts(sweep.jobs, sweep.runs), Leases(sweep.lease_seconds)
     try:
         queue = set_up(sweep, attempts, leases)

@@ -60,7 +60,7 @@ def show_result(sweep: Sweep, views: Sequence[View]) -> int:
     for v in failed:
         log = v.job.folder(sweep.runs) / LOG
         print(f"failed: {v.job.arm} seed {v.job.seed} ({v.attempts} attempts): {v.reason}\n  {log}", file=sys.stderr)
-        print("".join(f"  | {line}\n" for line in pool.tail(log).splitlines()), end="", file=sys.stderr)
+        print("".join(f"  | {line}\n" for line in pool.tail(log).split("\n")), end="", file=sys.stderr)
     spent = sum(v.seconds for v in views)
     done = f"{len(views) - len(failed)} of {len(views)} runs done ({duration(spent)} of work)"
     print(f"{done} in {sweep.folder}" + f", {len(failed)} failed" * bool(failed), flush=True)

@@ -131,7 +131,9 @@ def present(where: str) -> None:
     _check_path(where)
     path = where.partition("///")[2] if where.startswith("sqlite") else where
     if local(where) and path and not Path(path).exists():
-        raise UserError(f"--storage {masked_word(where)}: no such file; give the storage of the sweep: its file or its URL")
+        raise UserError(
+            f"--storage {masked_word(where)}: no such file; give the storage of the sweep: its file or its URL"
+        )
 
 
 def with_driver(url: str) -> str:
@@ -189,10 +191,16 @@ def renewed(where: str, at_work: Callable[[], bool]) -> BaseStorage:
     except Damaged as error:
         if at_work():
             raise UserError(f"{error}, once those that are at work on it now have ended") from error
-        aside = next(p for n in itertools.count(1) if not (p := error.path.with_name(f"{error.path.name}.damaged-{n}")).exists())
+        aside = next(
+            p for n in itertools.count(1) if not (p := error.path.with_name(f"{error.path.name}.damaged-{n}")).exists()
+        )
         error.path.rename(aside)
-        print(f"{str(error).partition(';')[0]}; set aside as {aside.name}: it is made anew from the run folders,"
-              " which are safe", file=sys.stderr, flush=True)
+        print(
+            f"{str(error).partition(';')[0]}; set aside as {aside.name}: it is made anew from the run folders,"
+            " which are safe",
+            file=sys.stderr,
+            flush=True,
+        )
         return open_storage(where)
 
 
@@ -223,7 +231,7 @@ def lost(error: BaseException) -> bool:
 def reason(error: BaseException) -> str:
     """What a storage's exception says, in one line: gRPC's and SQLAlchemy's have many."""
     details = error.details() if hasattr(error, "details") else None
-    lines = masked(str(details or error)).strip().splitlines()
+    lines = masked(str(details or error)).strip().split("\n")
     return lines[0] if lines else type(error).__name__
 
 

@@ -73,7 +73,7 @@ def check_mode() -> str | None:
 
 
 def begin() -> None:
-    """For commands of many runs: WANDB_MODE is checked; what W&B's agent tells one run is dropped, or all would take it.
+    """For commands of many runs: WANDB_MODE is checked; what W&B's agent tells one run is dropped, not taken by all.
 
     The client reads these variables itself, so they leave the environment. sweeps.arm, which the agent starts for one
     run, keeps them.
