@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.footer import arm_rows, footer
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
-from analysis.plain_text import csv_text
+from analysis.plain_text import csv_text, spell_out
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import OTHER_SCORES, ablation, comparison_name, comparisons, metric_name, toggle_text
 from analysis.sentences import compare, sentence_note
@@ -198,11 +198,11 @@ def show(study: StudyResults, console: Console | None = None, made: Tables | Non
 def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) -> None:
     """Print tables and the lines below them on the terminal."""
     for grid in tables:
-        table = Table(title=grid.title, title_justify="left", show_edge=False, pad_edge=False)
+        table = Table(title=Text(spell_out(grid.title)), title_justify="left", show_edge=False, pad_edge=False)
         for i, head in enumerate(grid.heads):
-            table.add_column(Text(head), justify="right" if i else "left", overflow="fold")
+            table.add_column(Text(spell_out(head)), justify="right" if i else "left", overflow="fold")
         for row in grid.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(spell_out(cell)) for cell in row))
         console.print(table, "")
     for line in lines:
-        console.print(line, style="dim", markup=False, highlight=False)
+        console.print(spell_out(line), style="dim", markup=False, highlight=False)

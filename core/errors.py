@@ -1,6 +1,7 @@
 """The one exception for mistakes a user can make: its message is all they see."""
 
 import errno
+import os
 import re
 import shlex
 import sys
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from core import surroundings
+from core.surroundings import outlive_output as outlive_output
 from core.typed import printable
 
 _PASSWORD = re.compile(r"(:/{1,2}[^\s:/@]*):\S*@|\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)[^\s&]+", re.I)
@@ -51,19 +53,32 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         """The wrapped command: returns its status, or leaves with one message."""
         surroundings.prepare()
         try:
-            return main() or 0
+            status = main() or 0
+            _flush()
+            return status
         except UserError as error:
             stop(str(error))
         except KeyboardInterrupt:
             print(STOPPED, file=sys.stderr)
             raise SystemExit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            return 0
+        except BrokenPipeError:  # nobody reads any more, as behind `| head -1`: the status of a program ended by it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise SystemExit(141) from None
         except OSError as error:
             stop(_refused(error))
 
     return run
+
+
+def _flush() -> None:
+    """Write what standard output still holds: what is wrong with it is said, and not left to the interpreter's end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise UserError(f"standard output: {error.strerror}") from error
 
 
 def _refused(error: OSError) -> str:

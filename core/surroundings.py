@@ -1,10 +1,12 @@
 """What a command needs of the process it starts in: a home folder, and an output that takes every character."""
 
+import contextlib
 import io
 import os
 import pwd
 import sys
 import tempfile
+from typing import Any
 
 
 def prepare() -> None:
@@ -13,6 +15,43 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="replace")
     if not os.environ.get("HOME"):  # as under cron and in containers; nltk and wandb give up without one
         os.environ["HOME"] = home()
+
+
+class _Lasting(io.RawIOBase):
+    """Standard output that may go: what cannot be written any more is dropped, and said once on standard error."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def isatty(self) -> bool:
+        return os.isatty(1)
+
+    def write(self, data: Any) -> int:
+        """Writes all, or drops it; never raises."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            try:
+                rest = rest[os.write(1, rest) :]
+            except OSError as error:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 1)  # for child processes too
+                os.close(nowhere)
+                with contextlib.suppress(OSError):
+                    print(
+                        f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr, flush=True
+                    )
+        return len(data)
+
+
+def outlive_output() -> None:
+    """For work of hours: go on where standard output is closed (`| head -1`) or on a full disk."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
+        sys.stdout.flush()
+        how: dict[str, Any] = {"encoding": sys.stdout.encoding, "errors": "replace", "line_buffering": True}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Lasting()), **how)
 
 
 def home() -> str:

@@ -21,7 +21,7 @@ from typing import Annotated
 import tyro
 
 from ablations import command_line
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.signals import end_on_sigterm
 from sweeps.running import report
 from sweeps.running.conduct import Sweep
@@ -64,6 +64,7 @@ def main() -> int:
         return int(report.show_plan(sweep, preset) > 0)
     set_environment(file)
     end_on_sigterm()
+    outlive_output()
     before = [job.key for job in sweep.jobs if enter_sweep(job, sweep.runs)]
     status = report.conduct_and_report(sweep, options.figures)
     show_sync(sweep, len(before))

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from analysis.formats import COLUMN, FORMATS, PAGE
-from core.errors import command
+from core.errors import command, outlive_output
 
 
 def parse() -> argparse.Namespace:
@@ -43,11 +43,13 @@ def inches(text: str) -> float:
 @command
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
+    outlive_output()  # what it makes are files
     options = parse()
     from analysis.figures.drawing import redraw  # these take seconds: not for --help
     from analysis.figures.write_search import show_and_write
     from analysis.files import describe_written, writing
     from analysis.load import load
+    from analysis.plain_text import spell_out
     from analysis.style import read_style
     from analysis.tables import show, tabulate, write
 
@@ -66,7 +68,7 @@ def main() -> None:
             show(study, made=made)
         print(describe_written(written))
         for line in skipped:
-            print(line)
+            print(spell_out(line))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from ablations import records
 from core.errors import UserError, masked_word
 from core.run_folder import STUDY, write_json
+from core.typed import printable
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
@@ -80,7 +81,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
     for job in sweep.jobs:
         folder = job.folder(sweep.runs)
         if folder.is_dir() and (said := records.mend(folder)):
-            print(said, file=sys.stderr, flush=True)
+            print(printable(said), file=sys.stderr, flush=True)
     attempts, leases = Attempts(sweep.jobs, sweep.runs), Leases(sweep.lease_seconds)
     try:
         queue = set_up(sweep, attempts, leases)
