@@ -1,8 +1,8 @@
 """metrics.jsonl as a frame: read fast, one row per training step, and thinned where a training logged very often.
 
-Of more than WHOLE steps EVEN are kept, evenly spaced and the same for all runs, so that seeds can be averaged, and
-those at which some run has the lowest or the highest value of a metric, which are marked in the column EXTREME: a mean
-over steps leaves them out.
+Of more than WHOLE steps those of EVEN values of each metric are kept, evenly spaced and the same for all runs, so that
+seeds can be averaged, and those at which some run has the lowest or the highest value of a metric, which are marked in
+the column EXTREME: a mean over steps leaves them out.
 """
 
 import csv
@@ -46,17 +46,26 @@ def read_metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.Da
 
 def chosen_steps(frames: list[pd.DataFrame]) -> tuple[set[int] | None, set[int]]:
     """The steps that are kept of each run, evenly spaced, and those of extremes; None if all are."""
-    longest = max(frames, key=len)[STEP].to_numpy()
-    if len(longest) <= WHOLE:
+    if max(map(len, frames)) <= WHOLE:
         return None, set()
-    even = longest[np.linspace(0, len(longest) - 1, EVEN).round().astype(int)]
-    rare = [frame.loc[frame[name].notna(), STEP] for frame in frames for name in frame if frame[name].count() <= EVEN]
+    logged = dict[tuple[int, int, int], np.ndarray]()  # how a metric is logged: training at other steps than validation
+    for frame in frames:
+        for name in frame:
+            steps = frame.loc[frame[name].notna(), STEP].to_numpy()
+            if len(steps):
+                logged[len(steps), int(steps[0]), int(steps[-1])] = steps
+    even = {int(step) for steps in logged.values() for step in spread(steps)}
     extremes = set[int]()
     for frame in frames:
         values = frame.drop(columns=STEP).dropna(axis=1, how="all")
         rows = pd.concat([values.idxmin(), values.idxmax()])
         extremes |= set(frame.loc[rows, STEP])
-    return set(even).union(*rare), extremes
+    return even, extremes
+
+
+def spread(steps: np.ndarray) -> np.ndarray:
+    """EVEN of the steps, evenly spaced, the first and the last among them; all if there are no more."""
+    return steps if len(steps) <= EVEN else steps[np.linspace(0, len(steps) - 1, EVEN).round().astype(int)]
 
 
 def read_rows(path: Path) -> tuple[pd.DataFrame | None, str | None]:

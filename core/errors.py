@@ -14,8 +14,10 @@ from core import surroundings
 from core.surroundings import outlive_output as outlive_output
 from core.typed import printable
 
-_PASSWORD = re.compile(r"(:/{1,2}[^\s:/@]*):\S*@|\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)[^\s&]+", re.I)
-_IN_ONE_WORD = re.compile(r"(:/{1,2}[^\s:/@]*):.*@", re.S)
+_SECRET = r"\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)"
+_PASSWORD = re.compile(rf"(:/{{1,2}}[^\s:/@]*):\S*@|{_SECRET}[^\s&]+", re.I)
+_IN_ONE_WORD = re.compile(rf"(:/{{1,2}}[^\s:/@]*):.*@|{_SECRET}[^&]+", re.I | re.S)
+
 
 STOPPED = "stopped; start the same command again to go on"
 
@@ -26,12 +28,16 @@ class UserError(Exception):
 
 def masked(text: str) -> str:
     """The text with the passwords of all URLs in it as ***: for messages, logs and records."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] else f"{found[2]}***", text)
+    return _PASSWORD.sub(_stars, text)
 
 
 def masked_word(text: str) -> str:
     """The same for what is one URL, name or argument: a password in it may have blanks."""
-    return masked(_IN_ONE_WORD.sub(r"\1:***@", text))
+    return _IN_ONE_WORD.sub(_stars, text)
+
+
+def _stars(found: re.Match[str]) -> str:
+    return f"{found[1]}:***@" if found[1] else f"{found[2]}***"
 
 
 def masked_line(words: Iterable[str]) -> str:

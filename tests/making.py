@@ -36,7 +36,7 @@ def pretender(folder: Path, script: str) -> Path:
     return path
 
 
-def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, folder: Path = ROOT, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run make as a script would."""
     options = surroundings(**variables)
     return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, **options)

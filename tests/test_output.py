@@ -16,7 +16,7 @@ def run(code: str, out: int, **options: object) -> subprocess.CompletedProcess[s
     """A program with this standard output."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     line = [sys.executable, *(["-c", code] if "\n" in code else code.split())]
-    return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
 
 
 def closed() -> int:
