@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from making import MAKEFILE, ROOT, make, needs_make, pretender
@@ -27,7 +28,7 @@ TELLS = """for word; do printf '<%s>' "$word"; done; echo " storage <$SWEEP_STOR
 """A program that says what it was given."""
 
 
-def given(tmp_path: Path, *arguments: str, **variables: str) -> list[str]:
+def given(tmp_path: Path, *arguments: str, **variables: Any) -> list[str]:
     """What the last program that make starts is given: its words, and its storage."""
     done = make(*arguments, f"PY={pretender(tmp_path, TELLS)}", **variables)
     assert done.returncode == 0, done.stderr
@@ -106,8 +107,8 @@ def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(
 ) -> None:
     url = f"postgresql://me:{secret}@host/db"
     asked = pretender(tmp_path, TELLS)
-    for settings, variables in (([f"STORAGE={url}"], {}), ([], {"SWEEP_STORAGE": url})):
-        done = make(target, f"PY={asked}", *settings, **variables)
+    for settings, variable in (([f"STORAGE={url}"], ""), ([], url)):
+        done = make(target, f"PY={asked}", *settings, SWEEP_STORAGE=variable)
         *before, line = done.stdout.splitlines()
         words, _, storage = line.rpartition(" storage ")
         assert storage == f"<{url}>" and secret not in words + "".join(before) + done.stderr
