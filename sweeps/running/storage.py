@@ -148,14 +148,8 @@ def _open(where: str) -> BaseStorage:
     if "://" not in where:
         path = Path(where)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FlockLock(path)
-        if path.exists():
-            lock.acquire()  # nobody writes while we look
-            try:
-                _check_journal(path)
-            finally:
-                lock.release()
-        return _replayed(path, lock)
+        _check_journal(path)
+        return _replayed(path, FlockLock(path))
     if local(where):
         return optuna_private.open_database(where)
     url = with_driver(where)
