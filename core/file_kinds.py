@@ -45,6 +45,12 @@ class Data(TypedDict, total=False):
     tokenizer: str | None
 
 
+class Tuning(TypedDict, total=False):
+    """What was spent on choosing its options."""
+
+    trials: int
+
+
 class _Run(TypedDict):
     format: int
     arm: Name
@@ -67,7 +73,7 @@ class Run(_Run, total=False):
     lease: Lease | None
     started: str | None
     finished: str | None
-    tuning: dict[str, Any]
+    tuning: Tuning | None
     versions: dict[str, str]
     commit: str | None
     device: str | None
@@ -167,12 +173,13 @@ class _Trial(TypedDict):
     round: int
     part: str
     params: dict[str, Scalar]
+    value: float | None
 
 
 class Trial(_Trial, total=False):
     """A trial of a search."""
 
-    value: float | None
+    outcomes: list[str]
     decode_ms: float | None
     options: dict[str, Option]
     objectives: list[float] | None
@@ -180,19 +187,29 @@ class Trial(_Trial, total=False):
     runs: list[Name]
 
 
-class Importance(TypedDict, total=False):
+class _Importance(TypedDict):
+    evaluator: str
+
+
+class Importance(_Importance, total=False):
     """How much each searched option matters."""
 
-    evaluator: str
     arms: dict[str, dict[str, float | None] | None] | None
     all: dict[str, float | None] | None
 
 
-class Spent(TypedDict):
-    """What an arm's trials cost."""
-
+class _Spent(TypedDict):
     trials: int
     decodings: int
+
+
+class Spent(_Spent, total=False):
+    """What an arm's trials cost."""
+
+    pruned: int
+    failed: int
+    updates: int
+    seconds: float
 
 
 class Space(TypedDict, total=False):
@@ -285,6 +302,9 @@ def wrong_search(value: Any) -> str:
     names = {arm["name"] for arm in value["arms"]}
     if lacking := names - value.get("spent", {}).keys():
         return f"`spent` lacks arm {min(lacking)}"
+    points = [point["params"] for point in (value.get("best") or {}).values() if point]
+    if points and (lacking := value.get("dimensions", {}).keys() - set().union(*points)):
+        return f"`best` lacks {min(lacking)}, which is one of `dimensions`"
     others = {trial["arm"] for trial in value.get("trials", [])} - names
     return f"`trials` has arm {min(others)}, which is none of `arms`" if others else ""
 

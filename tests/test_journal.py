@@ -48,7 +48,7 @@ DAMAGE: dict[str, tuple[Callable[[list[bytes]], None], int]] = {
 def test_a_damaged_journal_is_set_aside_and_the_sweep_goes_on(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = sweep_of(tmp_path)
+    sweep = sweep_of(tmp_path / "a;b")
     run(sweep)
     journal = Path(sweep.storage)
     damage, number = DAMAGE[kind]

@@ -53,9 +53,9 @@ class Damaged(UserError):
     """A line of the journal at `path` is none, so Optuna cannot read on."""
 
     def __init__(self, path: Path, line: int) -> None:
-        self.path = path
+        self.path, self.fault = path, f"{path}:{line}: not a line of Optuna's journal"
         safe = "the runs are safe in their folders; start the sweep or search again, which makes it anew from them"
-        super().__init__(f"{path}:{line}: not a line of Optuna's journal; {safe}")
+        super().__init__(f"{self.fault}; {safe}")
 
 
 def _check_journal(path: Path) -> None:
@@ -190,8 +190,7 @@ def renewed(where: str, at_work: Callable[[], bool]) -> BaseStorage:
         )
         error.path.rename(aside)
         print(
-            f"{str(error).partition(';')[0]}; set aside as {aside.name}: it is made anew from the run folders,"
-            " which are safe",
+            f"{error.fault}; set aside as {aside.name}: it is made anew from the run folders, which are safe",
             file=sys.stderr,
             flush=True,
         )
