@@ -173,12 +173,12 @@ class _Trial(TypedDict):
     round: int
     part: str
     params: dict[str, Scalar]
-    value: float | None
 
 
 class Trial(_Trial, total=False):
     """A trial of a search."""
 
+    value: float | None
     outcomes: list[str]
     decode_ms: float | None
     options: dict[str, Option]
@@ -305,6 +305,8 @@ def wrong_search(value: Any) -> str:
     points = [point["params"] for point in (value.get("best") or {}).values() if point]
     if points and (lacking := value.get("dimensions", {}).keys() - set().union(*points)):
         return f"`best` lacks {min(lacking)}, which is one of `dimensions`"
+    if any(trial["state"] == "complete" and "value" not in trial for trial in value.get("trials", [])):
+        return "a complete one of `trials` has no value"
     others = {trial["arm"] for trial in value.get("trials", [])} - names
     return f"`trials` has arm {min(others)}, which is none of `arms`" if others else ""
 

@@ -257,3 +257,17 @@ def test_search_json_of_any_content_is_read_or_refused(searched: Path, key: str,
         _ = found.importance, found.trials
     finally:
         file.write_bytes(whole)
+
+
+def test_a_trial_that_runs_has_no_value_yet(searched: Path) -> None:
+    file = searched / "search.json"
+    whole = file.read_bytes()
+    content = json.loads(whole)
+    for name in ("value", "values", "objectives", "outcomes", "decode_ms", "seconds", "updates"):
+        del content["trials"][-1][name]
+    content["trials"][-1]["state"] = "running"
+    file.write_text(json.dumps(content))
+    try:
+        assert load_search(searched) is not None
+    finally:
+        file.write_bytes(whole)
