@@ -19,7 +19,7 @@ from core.run_folder import METRICS
 
 STEP = "train/step"
 EXTREME = "extreme"
-WHOLE, EVEN = 2000, 500
+WHOLE, EVEN = 2000, 400
 MOST_COLUMNS = 200
 BLOCK = 8 << 20
 """Bytes that are parsed at a time."""
