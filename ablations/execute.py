@@ -27,6 +27,7 @@ from core.machine import configure
 from core.methods import DEFAULT
 from core.methods.method import Method
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
+from core.saved_training import saved_step, warn
 from core.text import corpus
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
@@ -116,6 +117,11 @@ class Execution:
         )
         return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write)
 
+    def say(self, sentence: str) -> None:
+        """Tell the user on standard error, and keep it in the record's `notes`."""
+        warn(sentence)
+        self.write.update(notes=[*records.read(self.folder).get("notes", []), sentence])
+
     def train(self, stop: Stop = never, elsewhere: bool = False) -> Outcome:
         """Train the network, or take the weights of a run that was trained just so; elsewhere: also of another study.
 
@@ -127,8 +133,8 @@ class Execution:
             log: training.Log = ignore
             if ranks.lead:
                 stack.enter_context(records.exclusive(self.folder.parent / f".training-{mine}.lock"))
-                shared_training.take_over(self.folder, mine, elsewhere)
-                step = training.saved_step(self.folder)
+                shared_training.take_over(self.folder, mine, elsewhere, self.say)
+                step = saved_step(self.folder, self.say)
                 log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.reading import parse_json
-from core.run_folder import full_disk, plain, read, replacing
+from core.run_folder import full_disk, plain, read, replacing, sync
 
 
 class MetricsLog:
@@ -45,8 +45,9 @@ class MetricsLog:
             self.mirror(plain(row))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once it is on the disk."""
         with contextlib.suppress(OSError):
+            sync(self.path)
             self.file.close()
 
     def __enter__(self) -> "MetricsLog":

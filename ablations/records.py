@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from core import run_folder
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import FORMAT, LOCK, RUN, SCORES, write_json
+from core.run_folder import DELETED, FORMAT, LOCK, RUN, SCORES, sync, write_json
 
 LEASE_SECONDS = 90.0
 
@@ -94,6 +94,7 @@ def create(
     record |= {"config": dict(config), "toggles": {}, "state": "pending", "reason": None, "refused": False}
     record |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None}
     write_json(folder / RUN, record | {"tuning": {"trials": 0}} | fields, once=True)
+    sync(folder.parent)
     return read(folder)
 
 
@@ -273,6 +274,9 @@ def busy(folder: Path) -> bool:
 
 
 def lighten(folder: Path) -> None:
-    """Delete the weights of a run whose scores are all that is still needed."""
-    for path in folder.glob("*.safetensors"):
+    """Delete the weights of a run whose scores are all that is still needed; its record says so."""
+    if found := list(folder.glob("*.safetensors")):
+        with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
+            update(folder, weights=DELETED)
+    for path in found:
         path.unlink(missing_ok=True)

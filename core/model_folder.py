@@ -19,9 +19,12 @@ from core.errors import UserError
 from core.generation import DECODE_TOKENS, translate
 from core.methods.method import Method
 from core.options import values_of
-from core.run_folder import TOKENIZER, WEIGHTS
+from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
+
+MOST_TIMES, ALWAYS = 100, 10_000_000
+"""A network has at most so many times the numbers of the weights made for it, and so many more."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,68 @@ def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object)
 
 def load(folder: Path, device: torch.device) -> Model:
     """The model of a folder, on a device. Raises UserError if the folder holds none, or one whose training diverged."""
-    tensors, facts = checkpoints.load(folder / WEIGHTS)
+    tensors, facts = read_weights(folder)
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
-    if "config" not in facts:
+    if not isinstance(facts, dict) or not {"config", "vocab", "max_positions"} <= facts.keys():
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
-    config = config_of(facts)
+    try:
+        config = config_of(facts)
+        check(config)
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / WEIGHTS}: its options are none that a run can have ({error})") from error
+    check_size(config, facts["vocab"], facts["max_positions"], tensors, folder / WEIGHTS)
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
-    return Model(method, network.to(device).eval(), config, Tokenizer.load(folder / TOKENIZER))
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    if len(tokenizer) != facts["vocab"]:
+        types = f"{len(tokenizer)} types, {WEIGHTS} beside it has {facts['vocab']}"
+        raise UserError(f"{folder / TOKENIZER}: {types}; the two are not of one model")
+    return Model(method, network.to(device).eval(), config, tokenizer)
+
+
+def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors, source: Path | str) -> None:
+    """Raises UserError if options ask for a network of far more numbers than the weights hold, before it is built."""
+    if not all(type(value) is int and value > 0 for value in (vocab, max_positions)):
+        raise UserError(f"{source}: vocabulary and positions must be whole numbers above 0")
+    values = {"encoder_layers": 0, "decoder_layers": 0, "model_dim": 1} | all_options(config)
+    wide = ("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim")
+    width, layers = max(values.get(name) or 1 for name in wide), values["encoder_layers"] + values["decoder_layers"]
+    asked = (layers * values["model_dim"] + vocab + max_positions) * width + values.get("diffusion_steps", 0)
+    held = sum(value.numel() for value in tensors.values())
+    if layers > len(tensors) or asked > MOST_TIMES * held + ALWAYS:
+        said = {"vocabulary": vocab, "positions": max_positions} | {
+            name: values[name]
+            for name in (*wide, "encoder_layers", "decoder_layers", "diffusion_steps")
+            if name in values
+        }
+        listed = ", ".join(f"{name} {value}" for name, value in said.items())
+        raise UserError(f"{source}: weights do not fit the options: {held:,} numbers, far fewer than for {listed}")
+
+
+def read_weights(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and facts of a folder's weights.
+
+    Raises UserError, with the way to have them again, if they are not as they were written, or not there: a run whose
+    record says that they were deleted on purpose stays finished without them.
+    """
+    path, again = folder / WEIGHTS, "make it again"
+    record = try_read(folder / RUN)[0]
+    if isinstance(record, dict):
+        again = f"delete {folder} and start its command again to have them made anew"
+    if path.exists():
+        try:
+            return checkpoints.load(path)
+        except UserError as error:
+            raise UserError(f"{error}; {again}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: no such checkpoint; name a run folder, or what core.official --convert wrote")
+    if record.get("weights") == DELETED:
+        raise UserError(f"{path}: deleted on purpose, the scores of this run were all that was needed; {again}")
+    if record.get("state") == "finished":
+        raise UserError(f"{path}: gone, or left on the machine that made this run, which is finished; {again}")
+    raise UserError(f"{path}: not there yet, this run is {record.get('state')}; start its command again to go on")
 
 
 def config_of(facts: dict[str, Any]) -> RunConfig:

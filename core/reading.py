@@ -41,15 +41,18 @@ class Unreadable(ValueError):
 
 def content(path: Path, largest: int) -> bytes:
     """The bytes of a regular file. Raises OSError if there is none, Unreadable if it has more than `largest` bytes."""
-    with _opened(path) as file:
+    with opened(path) as file:
         found = file.read(largest + 1)
     if len(found) > largest:
         raise Unreadable(f"more than {largest:,} bytes")
     return found
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """A regular file. Not to block, since opening a pipe waits for whoever writes into it."""
+def opened(path: Path) -> IO[bytes]:
+    """A regular file to read from. Raises OSError if there is none, Unreadable if it is a pipe, a folder or a device.
+
+    It is opened without blocking, since opening a pipe waits for whoever writes into it.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return os.fdopen(handle, "rb")
@@ -74,7 +77,7 @@ def parse_json(text: str | bytes, largest: int = LARGEST_JSON) -> Any:
         raise Unreadable(f"more than {largest:,} bytes")
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        value = json.loads(text, parse_int=_whole)
+        value = DECODER.decode(text)
         if text.count("[") + text.count("{") > DEEPEST and _deeper(value, DEEPEST):
             raise RecursionError
         if HALF_CHARACTER.search(text):
@@ -97,6 +100,10 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
+DECODER = json.JSONDecoder(parse_int=_whole)
+"""Made once: rows are many."""
+
+
 def _deeper(value: Any, limit: int) -> bool:
     """Whether lists and mappings stand more than `limit` deep in each other."""
     level = [value]
@@ -115,7 +122,7 @@ def rows(path: Path) -> Iterator[tuple[int, bool, dict[str, Any] | Unreadable]]:
     Lines end with LF alone. Blank ones are left out; bytes that are not UTF-8 become U+FFFD. Raises OSError if there is
     no such file, Unreadable if it is no regular one.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         number = 0
         while line := file.readline(LARGEST_JSON + 1):
             number += 1
@@ -133,7 +140,7 @@ def blocks(path: Path, size: int) -> Iterator[bytes]:
 
     Raises OSError if there is no such file, Unreadable if it is no regular one or has too long a line.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         kept = b""
         while more := file.read(size):
             kept += more
@@ -163,7 +170,7 @@ def arrays(path: Path, largest: int = LARGEST_ARRAYS) -> dict[str, "np.ndarray"]
 
     Raises OSError if there is none, Unreadable if it is no such file, damaged, or unpacks to more than `largest` bytes.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             return _arrays(file, largest)
         except Unreadable:

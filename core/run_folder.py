@@ -28,6 +28,8 @@ SAMPLES = "samples.jsonl"
 """Source, reference and hypothesis of each test sentence; of the first few, what decoding went through."""
 PROBES = "probes.npz"
 WEIGHTS = "model.safetensors"
+DELETED = "deleted"
+"""What a record's `weights` says once they were deleted on purpose; without a word they were there at the end."""
 TOKENIZER = "tokenizer.json"
 STATE = "state.safetensors"
 """The checkpoint that a stopped training goes on from."""
@@ -67,25 +69,37 @@ def full_disk(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: the disk is full; make room and start the same command again to go on") from error
 
 
+def sync(path: Path) -> None:
+    """Wait until what was written to a file is on the disk; of a folder: the names of its files."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no such thing of folders
+            raise
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def replacing(path: Path, once: bool = False) -> Iterator[Path]:
     """Give a draft beside `path` to write to; at the end it takes the place of `path`. once: unless one is there.
 
-    Readers see the old file or the new one, also after a crash. What fails leaves the old one, and no draft. Raises
-    UserError when the disk is full.
+    Readers see the old file or the new one, also after a power cut, and no later file is on the disk before it. What
+    fails leaves the old one, and no draft. Raises UserError when the disk is full.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with full_disk(path):
             yield draft
-            with open(draft, "rb") as file:
-                os.fsync(file.fileno())
+            sync(draft)
             if once:
                 with contextlib.suppress(FileExistsError):  # a link, unlike a replacement, never overwrites
                     os.link(draft, path)
                 draft.unlink()
             else:
                 os.replace(draft, path)
+            sync(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -21,7 +21,8 @@ from core.distributed import ALONE, Ranks, in_step
 from core.errors import UserError
 from core.methods.method import Loss, Method, Reduction
 from core.randomness import mixed
-from core.run_folder import BEST, STATE
+from core.run_folder import METRICS, STATE, sync
+from core.saved_training import best_path, last_state
 from core.text.batches import Batch, BatchStream
 
 Log = Callable[[dict[str, Any]], None]
@@ -112,7 +113,10 @@ def train(network: Any, job: Job) -> Outcome:
     loop = Loop(network, job)
     loop.run()
     state = loop.state
-    averaged = finish(network, job, state) if loop.stopped is None else 0
+    try:
+        averaged = finish(network, job, state) if loop.stopped is None else 0
+    except checkpoints.Damaged as error:
+        raise UserError(f"{error}; start the same command again, and this training begins anew") from error
     return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped)
 
 
@@ -136,9 +140,9 @@ class Loop:
     def restore(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
         path = self.job.folder / STATE
-        if not path.exists():
+        if (found := last_state(self.job.folder)) is None:
             return State()
-        tensors, facts = checkpoints.load(path)
+        tensors, facts = found
         model_folder.load_weights(self.network, checkpoints.unprefixed("model", tensors), path)
         checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
         best = [(score, step) for score, step in facts["best"]]
@@ -149,6 +153,8 @@ class Loop:
         self.saved_at = time.monotonic()
         if not self.job.ranks.lead:
             return
+        if (self.job.folder / METRICS).exists():
+            sync(self.job.folder / METRICS)  # no row up to this step may be lost, should the power be cut
         tensors = checkpoints.prefixed("model", self.network.state_dict())
         moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
         checkpoints.save(
@@ -258,17 +264,6 @@ def take_part(ranks: Ranks, batch: Batch, draws: Any) -> tuple[Batch, Any, Reduc
     rows = ranks.rows(len(batch.source))
     part = Batch.padded(batch.source[rows], batch.target[rows])
     return part, draws.rows(rows), Reduction(part, batch, lambda mine, whole: ranks.weight(mine, whole, rows))
-
-
-def saved_step(folder: Path) -> int | None:
-    """The step of the checkpoint that training in a folder would go on from; None if there is none."""
-    state = folder / STATE
-    return checkpoints.load(state)[1]["step"] if state.exists() else None
-
-
-def best_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands if it is among the best."""
-    return folder / BEST.format(step=step)
 
 
 def finish(network: Any, job: Job, state: State) -> int:

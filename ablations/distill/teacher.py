@@ -1,6 +1,5 @@
 """The teacher of a distillation: trained in a folder of its own, and what it writes for training sources."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.generation import DECODE_TOKENS, translate
+from core.saved_training import Say, saved_step
 from core.text import batches
 from core.text.batches import BatchStream
 from core.text.materials import Split
 from core.training import Job
-
-Say = Callable[[str], None]
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
@@ -46,7 +44,7 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
             say(f"teacher: {at} updates, validation BLEU {row['val/bleu']:.2f} (decoded simply), {losses}")
 
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
-    with MetricsLog(folder / run_folder.METRICS, training.saved_step(folder)) as metrics:
+    with MetricsLog(folder / run_folder.METRICS, saved_step(folder, say)) as metrics:
         outcome = training.train(network, Job(config, method, folder, stream, evaluator.validate, log))
     if outcome.diverged:
         raise UserError(
