@@ -1,7 +1,7 @@
 """Decoding by an embedding diffusion: lengths of the candidates, the network as a sampler sees it, reading out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ def length_mask(lengths: Tensor, longest: int) -> Tensor:
 def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConfig) -> Denoise:
     """The network as the sampler sees it: fixed t and clamping applied. z_0_hat is 0 at padding."""
     parts = alike(memory, mask)
+    if mask.device.type == "cpu":
+        parts = [replace(part, memory=folded(model, part.memory)) for part in parts]
 
     def denoise(z_t: Tensor, t: int, z_0_prev: Tensor | None) -> Tensor:
         told = t if config.fixed_t is None else config.fixed_t * model.process.steps
@@ -50,6 +52,11 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
         return z_0_hat
 
     return denoise
+
+
+def folded(model: Denoiser, memory: Memory) -> Memory:
+    """The memory as many steps look at it."""
+    return replace(memory, layers=model.fold(memory.layers, memory.mask))
 
 
 @dataclass(frozen=True)
