@@ -35,7 +35,7 @@ RULES: dict[str, Rule] = {
         NOT_NEGATIVE,
     ),
     **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std"), POSITIVE),
-    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2"), SHARE),
+    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2", "ema"), SHARE),
     "corpus_ambiguity": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
     "fixed_t": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
     "model_dim": (lambda value: value >= 4, "must be at least 4"),

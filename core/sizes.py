@@ -50,7 +50,9 @@ def needs(options: Mapping[str, Any], types: int) -> list[Need]:
 
     d, ffn = of("model_dim"), of("ffn_dim")
     e, inner = of("latent_dim", d), of("decoder_ffn_dim", ffn)
-    layers = of("encoder_layers") * (4 * d * d + 2 * d * ffn) + of("decoder_layers") * (8 * d * d + 2 * d * inner)
+    crossing = 0 if methods.options(options.get("method", methods.DEFAULT)).one_stack else 4 * d * d
+    decoder = 4 * d * d + crossing + 2 * d * inner
+    layers = of("encoder_layers") * (4 * d * d + 2 * d * ffn) + of("decoder_layers") * decoder
     kept = of("encoder_layers") * (6 * d + 2 * ffn) + of("decoder_layers") * (8 * d + 2 * inner)
     sizes = ("model_dim", "ffn_dim", "decoder_ffn_dim", "encoder_layers", "decoder_layers")
     found = [
