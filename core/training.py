@@ -23,7 +23,8 @@ from core.errors import TimeIsUp, UserError
 from core.methods.method import Method
 from core.optimizer import MovingAverage, learning_rate, optimizer_for
 from core.precision import autocast
-from core.run_folder import BEST, STATE
+from core.run_folder import METRICS, STATE, sync
+from core.saved_training import best_path, last_state
 from core.scoring.tokenizers import USUAL
 from core.step import Update, shares
 from core.step_modes import Mode, step_for
@@ -104,7 +105,10 @@ def train(network: Any, job: Job) -> Outcome:
     loop = Loop(network, job)
     loop.run()
     state = loop.state
-    averaged, validated = finish(network, job, state) if loop.stopped is None else (0, {})
+    try:
+        averaged, validated = finish(network, job, state) if loop.stopped is None else (0, {})
+    except checkpoints.Damaged as error:
+        raise UserError(f"{error}; start the same command again, and this training begins anew") from error
     return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped, validated)
 
 
@@ -132,9 +136,9 @@ class Loop:
     def restore(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
         path = self.job.folder / STATE
-        if not path.exists():
+        if (found := last_state(self.job.folder)) is None:
             return State()
-        tensors, facts = checkpoints.load(path)
+        tensors, facts = found
         model_folder.load_weights(self.network, checkpoints.unprefixed("model", tensors), path)
         checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
         if self.average is not None:
@@ -147,6 +151,8 @@ class Loop:
         self.saved_at = time.monotonic()
         if not self.job.ranks.lead:
             return
+        if (self.job.folder / METRICS).exists():
+            sync(self.job.folder / METRICS)  # no row up to this step may be lost, should the power be cut
         parts = {
             "model": self.network.state_dict(),
             "optimizer": checkpoints.optimizer_tensors(self.optimizer, self.names),
@@ -205,7 +211,7 @@ class Loop:
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
             with torch.no_grad():
-                watched = self.job.method.watch(self.network)
+                watched = self.job.method.watch(self.network, self.job.stream.target_types)
             self.job.log(facts | values | watched)
         if self.diverged:
             return
@@ -245,17 +251,6 @@ class Loop:
         """Write the weights as one of the best."""
         if self.job.ranks.lead:
             checkpoints.save(best_path(self.job.folder, self.state.step), self.network.state_dict(), scores)
-
-
-def saved_step(folder: Path) -> int | None:
-    """The step of the checkpoint that training in a folder would go on from; None if there is none."""
-    state = folder / STATE
-    return checkpoints.load(state)[1]["step"] if state.exists() else None
-
-
-def best_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands if it is among the best."""
-    return folder / BEST.format(step=step)
 
 
 def finish(network: Any, job: Job, state: State) -> tuple[int, dict[str, float]]:

@@ -84,9 +84,9 @@ class DiffusionLM(Method[LatentDenoiser]):
         """Where t is drawn by the loss."""
         return self.options.diffusion.time_sampler == "lossaware"
 
-    def watch(self, network: LatentDenoiser) -> dict[str, float]:
-        """How far the types' embeddings stand apart."""
-        return probes.embedding_spread(network.embedding)
+    def watch(self, network: LatentDenoiser, types: Tensor) -> dict[str, float]:
+        """How far the embeddings of target types stand apart."""
+        return probes.embedding_spread(network.embedding, types)
 
     def held_out(self, network: LatentDenoiser, batches: Iterable[Batch]) -> dict[str, float]:
         """mse and nll of the prediction per target token, PAD not counted; the same t and noise at every call."""
@@ -166,6 +166,7 @@ class DiffusionLM(Method[LatentDenoiser]):
             return {
                 "types": text.types,
                 "frequency": text.frequency,
+                "source_frequency": text.source_frequency,
                 **{name: table.norm(dim=-1).cpu().numpy() for name, table in norms.items()},
                 "t": times,
                 **end_to_end.per_step(network, text.batches, times, text.seed, self.absorb_rate),

@@ -95,7 +95,11 @@ class ProbeText(Protocol):
 
     @property
     def frequency(self) -> np.ndarray:
-        """How often each type occurs in training, [V]."""
+        """How often each type occurs in training targets, [V]."""
+
+    @property
+    def source_frequency(self) -> np.ndarray:
+        """How often each type occurs in training sources, [V]."""
 
     @property
     def batches(self) -> list[Batch]: ...
@@ -146,8 +150,11 @@ class Method(ABC, Generic[N]):
         """Whether `adapt` does anything with these options: what it learns is not shared between processes."""
         return type(self).adapt is not Method.adapt
 
-    def watch(self, network: N) -> dict[str, float]:
-        """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py."""
+    def watch(self, network: N, types: Tensor) -> dict[str, float]:
+        """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py.
+
+        types: ids of those that occur in training targets, int64 [n].
+        """
         return {}
 
     @abstractmethod
@@ -201,8 +208,9 @@ class Method(ABC, Generic[N]):
     def probes(self, network: N, text: ProbeText) -> dict[str, Any]:
         """The arrays of probes.npz; a method may have none. A figure is drawn of the methods that have its arrays.
 
-        types, frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll, accuracy, nearest [times]: the curves
-        over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t, along_bleu: BLEU of one-shot predictions
+        types, frequency (in training targets), source_frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll,
+        accuracy, nearest [times]: the curves over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t,
+        along_bleu: BLEU of one-shot predictions
         told each t, and of what the text is at each t of a decoding.
         """
         return {}

@@ -135,7 +135,7 @@ def check_checkpoint(
     """Load a released checkpoint and, given a case, replay its decoding."""
     options, weights = reading.read_checkpoint(checkpoint)
     words = Tokenizer(Subwords(read_dictionary(dictionary)))
-    vocab = len(weights["decoder.embed_tokens.weight"])
+    vocab = reading.vocabulary(weights)
     if len(words) != vocab:
         raise UserError(f"{dictionary}: {len(words)} types with the four special ones, but {checkpoint} has {vocab}")
     case: Arrays = {}
