@@ -73,9 +73,17 @@ class EndToEndConfig:
 class WalkConfig:
     """The sampler, the candidates and the choice among them."""
 
-    sampler: Literal["ancestral", "ddim"] = "ancestral"
-    """From x_t to x_s: drawn from the posterior (released with all T steps), or without new noise (released with
-    fewer)."""
+    sampler: Literal["ancestral", "ddim", "dpm_solver", "cedi"] = "ancestral"
+    """From x_t to x_s (core/diffusion/samplers.py): drawn from the posterior (released with all T steps), DDIM (released
+    with fewer), DPM-Solver++(2M) (DiffuSeq-v2), or CEDI."""
+    eta: float = 0.0
+    """DDIM: share of ancestral sampling's new noise, from 0 (none) to 1 (ancestral sampling)."""
+    cedi_end: float = 0.99
+    """CEDI: the network is told times from T down towards this share of it."""
+    spacing: Literal["uniform", "log_snr", "quadratic"] = "uniform"
+    """Where the K steps lie: evenly in t (released), evenly in log-SNR, or by squares."""
+    visited_steps: str | None = None
+    """The K steps themselves, from 0 to T-1 and rising, with commas between; none = as spacing says."""
     variance: Literal["small", "large"] = "small"
     """Noise of the ancestral sampler: the posterior's (Diffusion-LM), or beta (DiffuSeq, whatever sigma_small says)."""
     decoding_steps: int = 20
@@ -103,6 +111,10 @@ class WalkConfig:
         """As the steps of a Gaussian sampler take them."""
         return DecodingConfig(
             sampler=self.sampler,
+            eta=self.eta,
+            cedi_end=self.cedi_end,
+            spacing=self.spacing,
+            visited_steps=self.visited_steps,
             decoding_steps=self.decoding_steps,
             early_stop=self.early_stop,
             decoding_noise_factor=self.decoding_noise_factor,

@@ -21,17 +21,18 @@ from core.diffusion.schedules import alpha_bars
 from core.networks.kernels import most_likely
 from core.text.tokenizer import EOS, PAD
 
-OnWalk = Callable[[int, Tensor, Tensor], None]
+OnWalk = Callable[[float, Tensor, Tensor], None]
 """(t, the network's output before clamping, x after the step with the source put back), both [B, J, d_e]."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a decoding, least noise first. t: what the network is told; start: standard deviation of the noise
+    """The steps of a decoding, least noise first. t: their times; told: what the network is told; start: standard deviation of the noise
     that it starts from; step: from x_k to x_{k-1}; slipping: also after the last call, whose prediction is else taken.
     """
 
-    t: tuple[int, ...]
+    t: tuple[float, ...]
+    told: tuple[float, ...]
     start: float
     step: Step
     slipping: bool = False
@@ -44,7 +45,7 @@ class Plan:
             return cls(*one_down(process, T // walk.decoding_steps), slipping=True)
         visited = Visited.build(process.gaussian(), walk.sampling())
         large = walk.sampler == "ancestral" and walk.variance == "large"
-        return cls(visited.t, visited.start, (ancestral_large if large else SAMPLERS[walk.sampler])(visited))
+        return cls(visited.t, visited.told, visited.start, (ancestral_large if large else SAMPLERS[walk.sampler])(visited))
 
 
 def ancestral_large(visited: Visited) -> Step:
@@ -61,7 +62,7 @@ def ancestral_large(visited: Visited) -> Step:
     return step
 
 
-def one_down(process: ProcessConfig, gap: int) -> tuple[tuple[int, ...], float, Step]:
+def one_down(process: ProcessConfig, gap: int) -> tuple[tuple[int, ...], tuple[int, ...], float, Step]:
     """DDIM as released: told t = T-1, T-1-gap, ..., x moves from level t to t-1 alone (and so ends at (T-1) % gap)."""
     T = process.diffusion_steps
     abar = np.append(1.0, alpha_bars(process.schedule, T))  # abar[t + 1] is that of t
@@ -73,7 +74,7 @@ def one_down(process: ProcessConfig, gap: int) -> tuple[tuple[int, ...], float, 
         eps = (x_k - float(signal[at]) * x_0) / float(noise[at])
         return float(signal[at - 1]) * x_0 + float(noise[at - 1]) * eps
 
-    return t, 1.0, step
+    return t, t, 1.0, step
 
 
 def truncated(noise: Noise, most: float | None) -> Noise:
@@ -106,7 +107,7 @@ class Walker:
         m = 0.0 if self.network.absorbing is None else self.network.absorbing
         x, noise = torch.where(written, x, given), truncated(noise, walk.top_p)
         for k in range(len(plan.t) - 1, walk.early_stop - 1, -1):
-            time = torch.full((1,), plan.t[k], device=x.device) * self.network.time_scale
+            time = torch.full((1,), plan.told[k], device=x.device, dtype=torch.float32) * self.network.time_scale
             out = self.network.denoise(x, time, self.layout, self.memory).float()
             x_0 = self.clamped(out) if walk.clamping and k >= walk.clamp_step else out
             last = k == walk.early_stop and not plan.slipping
