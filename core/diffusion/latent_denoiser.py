@@ -109,7 +109,7 @@ class LatentDenoiser(EncoderDecoder):
 
 
 class ConditionalDenoiser(LatentDenoiser):
-    """Diffusion-LM's conditional form: the canvas is the target, and attends to an encoder with embeddings of its own."""
+    """Diffusion-LM's conditional form: the canvas is the target, beside an encoder with embeddings of its own."""
 
     def __init__(
         self, network: NetworkConfig, space: SpaceConfig, process: ProcessConfig, vocab: int, max_positions: int
