@@ -74,7 +74,7 @@ class WalkConfig:
     """The sampler, the candidates and the choice among them."""
 
     sampler: Literal["ancestral", "ddim", "dpm_solver", "cedi"] = "ancestral"
-    """From x_t to x_s (core/diffusion/samplers.py): drawn from the posterior (released with all T steps), DDIM (released
+    """From x_t to x_s (core/diffusion/samplers.py): drawn from the posterior (released at all T steps), DDIM (released
     with fewer), DPM-Solver++(2M) (DiffuSeq-v2), or CEDI."""
     eta: float = 0.0
     """DDIM: share of ancestral sampling's new noise, from 0 (none) to 1 (ancestral sampling)."""
