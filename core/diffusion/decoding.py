@@ -38,7 +38,7 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
     if mask.device.type == "cpu":
         parts = [replace(part, memory=folded(model, part.memory)) for part in parts]
 
-    def denoise(z_t: Tensor, t: int, z_0_prev: Tensor | None) -> Tensor:
+    def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
         told = t if config.fixed_t is None else config.fixed_t * model.process.steps
         time = torch.full((1,), told * model.time_scale, device=z_t.device, dtype=torch.float32)
         z_0_hat = torch.zeros_like(z_t)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.checks import check_decoding
+from core.checks import check_decoding, visited_times
 from core.diffusion.schedules import alpha_bars
+from core.diffusion.spacing import SPACINGS
 from core.sections import DecodingConfig, DiffusionConfig
 
 LEAST_NOISE = 1e-12
@@ -56,14 +57,19 @@ class ForwardProcess(nn.Module):
 class Visited:
     """The K steps k = 0 .. K-1 that a sampler visits, least noise first (float64: no host synchronisation).
 
-    t[k]: the training step that the network is told. z_k ~ N(signal[k] z_0, noise[k]^2 I). start: standard deviation
-    of z_T, where sampling begins.
+    t[k]: the time of z_k ~ N(signal[k] z_0, noise[k]^2 I). told[k]: the time that the network is told, and the levels
+    there; t[k] but for CEDI. start: standard deviation of z_T, where sampling begins. eta: share of ancestral
+    sampling's new noise in DDIM's.
     """
 
-    t: tuple[int, ...]
+    t: tuple[float, ...]
     signal: np.ndarray
     noise: np.ndarray
     start: float
+    told: tuple[float, ...]
+    told_signal: np.ndarray
+    told_noise: np.ndarray
+    eta: float = 0.0
 
     @classmethod
     def build(cls, training: DiffusionConfig, decoding: DecodingConfig, released_slip: bool = False) -> Self:
@@ -72,18 +78,16 @@ class Visited:
         check_decoding(decoding, T)
         F = max(decoding.decoding_noise_factor, LEAST_NOISE)
         vp = decoding.decoding_variance_preserving
-        t = spaced_steps(T, K)
-        alpha_bar = alpha_bars(decoding.decoding_schedule or training.schedule, T, F if vp else 1.0)[list(t)]
+        alpha_bar = alpha_bars(decoding.decoding_schedule or training.schedule, T, F if vp else 1.0)
         scale = F if released_slip or not vp else 1.0
-        return cls(t, np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar) * scale, scale)
+        signal, noise = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar) * scale
+        t = visited_times(decoding) or SPACINGS[decoding.spacing](np.log(alpha_bar / (1.0 - alpha_bar)), K)
+        told = cedi_steps(T, K, decoding.cedi_end) if decoding.sampler == "cedi" else t
+        at, seen = list(t), list(told)
+        return cls(t, signal[at], noise[at], scale, told, signal[seen], noise[seen], decoding.eta)
 
 
-def spaced_steps(T: int, K: int) -> tuple[int, ...]:
-    """s_k = round(k (T-1) / (K-1)), accumulated as the released sampler does; one step stands at T-1."""
-    if K == 1:
-        return (T - 1,)
-    position, steps = 0.0, []
-    for _ in range(K):
-        steps.append(round(position))
-        position += (T - 1) / (K - 1)
-    return tuple(steps)
+def cedi_steps(T: int, K: int, end: float) -> tuple[int, ...]:
+    """What CEDI tells the network at steps k = 0 .. K-1: evenly from T-1 down towards the share `end` of it, which
+    stands for what would follow k = 0 (Ye et al. 2023)."""
+    return tuple(round((T - 1) * (end + (1.0 - end) * (k + 1) / K)) for k in range(K))

@@ -1,7 +1,8 @@
 """Samplers: from z_k to z_{k-1}, given the network's z_0_hat. A sampler reports each step and never logs.
 
-Each gets the visited steps (t, signal, noise), works out its coefficients once, and returns its step. `sample` is the
-loop that all share.
+Each gets the visited steps (t, signal, noise), works out its coefficients once, and returns its step; one that looks
+back keeps what it needs. All hold for any signal and noise: with a noise factor, in the variance-preserving form, on a
+schedule of the sampler's own. `sample` is the loop that all share.
 """
 
 from collections.abc import Callable
@@ -13,23 +14,24 @@ from torch import Tensor
 
 from core.diffusion.process import Visited
 
-Denoise = Callable[[Tensor, int, Tensor | None], Tensor]
+Denoise = Callable[[Tensor, float, Tensor | None], Tensor]
 """(z_t [B, L, d_e], t, z_0_prev or None) -> z_0_hat [B, L, d_e]."""
 Noise = Callable[[Tensor], Tensor]
 """Standard-normal noise like a tensor."""
 Step = Callable[[int, Tensor, Tensor, Noise], Tensor]
 """(k, z_k [B, L, d_e], z_0_hat, noise) -> z_{k-1}; k >= 1."""
 Sampler = Callable[[Visited], Step]
+"""Called once for each decoding."""
 
 
 class OnCall(Protocol):
     """The hook behind every figure about decoding."""
 
-    def __call__(self, *, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
+    def __call__(self, *, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
         """Called once a network call, with its input z_t and its prediction z_0_hat, both [B, L, d_e]."""
 
 
-def silent(*, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
+def silent(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
     """The hook that does nothing."""
 
 
@@ -49,18 +51,62 @@ def ancestral(visited: Visited) -> Step:
 
 
 def ddim(visited: Visited) -> Step:
-    """z_{k-1} = signal_{k-1} z_0_hat + noise_{k-1} eps_hat, eps_hat = (z_k - signal_k z_0_hat) / noise_k, without new
-    noise (Song et al. 2021, eq. 12 with sigma = 0)."""
-    signal, noises = visited.signal.tolist(), visited.noise.tolist()
+    """z_{k-1} = signal_{k-1} z_0_hat + sqrt(noise_{k-1}^2 - sigma_k^2) eps_hat + sigma_k eps,
+    eps_hat = (z_k - signal_k z_0_hat) / noise_k, sigma_k = eta times that of ancestral sampling (Song et al. 2021,
+    eq. 12 and 16). eta 0 draws no noise; eta 1 is ancestral sampling."""
+    signal, noises, sigma = visited.signal.tolist(), visited.noise.tolist(), [0.0] * len(visited.t)
+    kept = noises
+    if visited.eta > 0:
+        sigma = (visited.eta * posterior(visited.signal, visited.noise)[2]).tolist()
+        kept = np.sqrt(np.maximum(visited.noise[:-1] ** 2 - np.square(sigma[1:]), 0.0)).tolist()
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
         eps_hat = (z_k - signal[k] * z_0_hat) / noises[k]
+        z_next = signal[k - 1] * z_0_hat + kept[k - 1] * eps_hat
+        return z_next + sigma[k] * noise(z_k) if sigma[k] > 0 else z_next
+
+    return step
+
+
+def dpm_solver(visited: Visited) -> Step:
+    """DPM-Solver++(2M), without noise: z_{k-1} = noise_{k-1} / noise_k z_k + signal_{k-1} (1 - exp(-h_k)) D_k,
+    D_k = z_0_hat_k + h_k / (2 h_{k+1}) (z_0_hat_k - z_0_hat_{k+1}), h_k = lambda_{k-1} - lambda_k,
+    lambda = log(signal / noise) (Lu et al. 2022b, algorithm 2). The first step has D_k = z_0_hat_k, and is DDIM's."""
+    with np.errstate(divide="ignore"):  # without signal lambda is -inf, and exp(-h) = 0
+        h = np.append(0.0, -np.diff(np.log(visited.signal / visited.noise)))
+    from_last = np.append(h[:-1] / (2.0 * h[1:]), 0.0).tolist()
+    from_z_k = (np.append(0.0, visited.noise[:-1]) / visited.noise).tolist()
+    from_D = (np.append(0.0, visited.signal[:-1]) * -np.expm1(-h)).tolist()
+    last: Tensor | None = None
+
+    def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
+        nonlocal last
+        D = z_0_hat if last is None else z_0_hat + from_last[k] * (z_0_hat - last)
+        last = z_0_hat
+        return from_z_k[k] * z_k + from_D[k] * D
+
+    return step
+
+
+def cedi(visited: Visited) -> Step:
+    """DDIM's step whose eps_hat goes by what the network was told, the times with most noise, while z_k moves along the
+    visited steps: it then looks more at the source than at z_k (DINOISER, Ye et al. 2023, section 4.2)."""
+    told_signal, told_noise = visited.told_signal.tolist(), visited.told_noise.tolist()
+    signal, noises = visited.signal.tolist(), visited.noise.tolist()
+
+    def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
+        eps_hat = (z_k - told_signal[k] * z_0_hat) / told_noise[k]
         return signal[k - 1] * z_0_hat + noises[k - 1] * eps_hat
 
     return step
 
 
-SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "ddim": ddim}
+SAMPLERS: dict[str, Sampler] = {
+    "ancestral": ancestral,
+    "ddim": ddim,
+    "dpm_solver": dpm_solver,
+    "cedi": cedi,
+}
 
 
 def sample(
@@ -78,7 +124,7 @@ def sample(
     """
     step, z_t, z_0_hat = sampler(visited), z_T, None
     for k in range(len(visited.t) - 1, early_stop - 1, -1):
-        z_0_hat = denoise(z_t, visited.t[k], z_0_hat)
+        z_0_hat = denoise(z_t, visited.told[k], z_0_hat)
         on_step(t=visited.t[k], z_t=z_t, z_0_hat=z_0_hat)
         if k > early_stop:
             z_t = step(k, z_t, z_0_hat, noise)
