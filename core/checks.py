@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
             *("vocab_size", "corpus_pairs", "corpus_heldout", "corpus_lexicon", "latent_dim", "ffn_dim", "heads"),
             *("encoder_layers", "decoder_layers", "decoder_ffn_dim", "decoder_heads", "updates", "batch_tokens"),
             *("log_every", "valid_every", "valid_sentences", "keep_best", "length_candidates", "noise_candidates"),
+            "decoding_steps",
         ),
         AT_LEAST_1,
     ),
@@ -101,12 +102,16 @@ def check_decoding(decoding: DecodingConfig, T: int) -> None:
         raise UserError(said)
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
-    lengths, noises = decoding.length_candidates, decoding.noise_candidates
+    check_candidates(decoding.length_candidates, decoding.noise_candidates)
+    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
+
+
+def check_candidates(lengths: int, noises: int) -> None:
+    """Raises UserError on more candidates of a sentence than can be compared."""
     if lengths * noises > MOST_CANDIDATES:
         name = "length_candidates" if lengths > noises else "noise_candidates"
         said = f"option {name}: {lengths} lengths x {noises} noises make {lengths * noises:,} candidates a sentence"
         raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
-    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
 
 
 def visited_times(decoding: DecodingConfig) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws
 from core.diffusion.objectives import errors, predict
 from core.diffusion.process import ForwardProcess
-from core.networks.embedding import EmbeddingSpace
 from core.randomness import generator
 from core.sections import DecodingConfig
 from core.text.batches import Batch
@@ -20,8 +20,15 @@ from core.text.batches import Batch
 PROBE_TIMES = 16
 
 
+class Placed(Protocol):
+    """An embedding space."""
+
+    def all_z_0(self) -> Tensor:
+        """z_0 of every type, [V, d_e]."""
+
+
 @torch.no_grad()
-def embedding_spread(space: EmbeddingSpace) -> dict[str, float]:
+def embedding_spread(space: Placed) -> dict[str, float]:
     """How far the types' z_0 stand apart: norm, mean pairwise cosine, effective rank, root mean square per dimension.
 
     mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy

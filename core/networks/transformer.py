@@ -11,7 +11,7 @@ from core.networks.compiling import compilable
 from core.networks.kernels import Dropout, attention
 from core.sections import NetworkConfig
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each [B, heads, S, d / heads]."""
