@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ablations.floor import constants, floor
 from core import scores
 from core.evaluator import Evaluator
-from core.generation import DECODE_TOKENS
+from core.model import DECODE_TOKENS
 from core.text.batches import Batch, decode_batches
+from core.watching import stage
 
 SCORE_STEPS = (2, 5, 10, 20, 50)
 """Decoding steps K of the score-against-steps curve, for methods that have them."""
@@ -22,10 +24,14 @@ def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list
     """scores.json, the hypotheses, and what decoding the test set cost."""
     test, decoding = evaluator.test, evaluator.decoding
     evaluator.batched(test)
+    stage("decoding the test set")
     wall, cpu = time.monotonic(), time.process_time()
     hypotheses = evaluator.texts(network, test, decoding)
     seconds, cpu = time.monotonic() - wall, time.process_time() - cpu
     found = scores.score(hypotheses, test.references, evaluator.bleu_tokenizer) | evaluator.method.facts(decoding)
+    outputs = constants(evaluator.materials.train.target, evaluator.materials.tokenizer)
+    found |= {"floor_outputs": outputs}
+    found |= floor(outputs, test.references, lambda h, r: scores.score(h, r, evaluator.bleu_tokenizer))
     if curve := score_steps(evaluator, network):
         found["by_steps"] = curve
     return found, hypotheses, {"decode_s": seconds, "decode_sentences_per_cpu_s": len(hypotheses) / max(cpu, 1e-9)}
@@ -39,6 +45,7 @@ def score_steps(evaluator: Evaluator, network: Any) -> list[dict[str, float | in
         decoding = evaluator.method.with_steps(evaluator.decoding, K)
         if decoding is None:
             continue
+        stage(f"decoding with {K} steps")
         started = time.monotonic()
         bleu = evaluator.bleu(network, evaluator.test_head, decoding)
         spent, sentences = time.monotonic() - started, len(evaluator.test_head.pairs)
@@ -51,6 +58,7 @@ def samples(evaluator: Evaluator, network: Any, hypotheses: list[str]) -> str:
     """samples.jsonl: source, reference (all of them where there are several), hypothesis of each test sentence, the
     first few with their decoding."""
     first = decode_batches(evaluator.test_head.head(TRAJECTORIES).encoded, DECODE_TOKENS)
+    stage("writing samples")
     steps = evaluator.texts_by_step(network, first, evaluator.decoding)
     lines = []
     test = evaluator.test
@@ -86,8 +94,13 @@ class ProbedText:
 
     @property
     def frequency(self) -> np.ndarray:
-        """How often each type occurs in training, [V]."""
-        return self.evaluator.materials.train.counts(len(self.evaluator.materials.tokenizer))
+        """How often each type occurs in training targets, [V]."""
+        return self.evaluator.materials.train.target.counts(len(self.evaluator.materials.tokenizer))
+
+    @property
+    def source_frequency(self) -> np.ndarray:
+        """How often each type occurs in training sources, [V]."""
+        return self.evaluator.materials.train.source.counts(len(self.evaluator.materials.tokenizer))
 
     @property
     def batches(self) -> list[Batch]:
@@ -108,5 +121,6 @@ class ProbedText:
 
 def probe(evaluator: Evaluator, network: Any) -> Mapping[str, np.ndarray]:
     """The arrays of probes.npz; none for a method without probes."""
+    stage("probing")
     found = evaluator.method.probes(network, ProbedText(evaluator, network))
     return {name: np.asarray(value) for name, value in found.items()}

@@ -18,8 +18,9 @@ from ablations.factors import FACTORS, Level
 from ablations.metrics_log import MetricsLog
 from ablations.place import Place
 from ablations.provenance import provenance
+from ablations.show_training import ShownTraining
 from ablations.studies import Arm
-from core import run_folder, training
+from core import run_folder, training, watching
 from core.config import RunConfig, all_options, flat
 from core.distributed import ALONE, Ranks
 from core.evaluator import Evaluator, new_network
@@ -28,6 +29,7 @@ from core.methods import DEFAULT
 from core.methods.method import Method
 from core.precision import mixed_precision
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
+from core.saved_training import saved_step, warn
 from core.text import corpus
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
@@ -104,6 +106,7 @@ class Execution:
         """Bring the text, make the network, and note where this happens."""
         device = ranks.device(device_for(place.device))
         configure(place.threads, place.deterministic)
+        watching.stage("preparing the text")
         materials, write = prepare(config.data), Writer(folder, ranks.lead)
         evaluator = Evaluator(materials, config, device, ranks)
         network = new_network(config, evaluator.method, materials, device)
@@ -118,6 +121,11 @@ class Execution:
         )
         return cls(config, folder, tracker, materials, evaluator, evaluator.method, network, write, place)
 
+    def say(self, sentence: str) -> None:
+        """Tell the user on standard error, and keep it in the record's `notes`."""
+        warn(sentence)
+        self.write.update(notes=[*records.read(self.folder).get("notes", []), sentence])
+
     def train(self, stop: Stop = never, elsewhere: bool = False) -> Outcome:
         """Train the network, or take the weights of a run that was trained just so; elsewhere: also of another study.
 
@@ -129,9 +137,10 @@ class Execution:
             log: training.Log = ignore
             if ranks.lead:
                 stack.enter_context(records.exclusive(self.folder.parent / f".training-{mine}.lock"))
-                shared_training.take_over(self.folder, mine, elsewhere)
-                step = training.saved_step(self.folder)
-                log = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log)).log
+                shared_training.take_over(self.folder, mine, elsewhere, self.say)
+                step = saved_step(self.folder, self.say)
+                written = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log))
+                log = ShownTraining(self.config.training.updates, step).after(written.log)
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
             evaluator = self.evaluator

@@ -1,6 +1,8 @@
 """One run in this process, or in the processes that torchrun started."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from ablations import presets, records
 from ablations.execute import execute, folder_of, single_arm
@@ -8,19 +10,31 @@ from ablations.place import Place
 from core import distributed
 from core.checks import check_threads
 from core.config import RunConfig
+from core.display import shown
 from core.distributed import RankLost, Ranks
 from core.errors import UserError
 from core.sizes import check_memory
 from core.text.materials import device_for
 
+Track = Callable[[Path], records.Tracker]
+"""Makes the tracker of a run folder: where the run is shown besides."""
 
-def launch(config: RunConfig, place: Place, preset: str) -> int:
-    """Run one arm; status 0 when it is finished. Raises UserError if it cannot fit into the machine's memory."""
+
+def untracked(folder: Path) -> records.Tracker:
+    """Nowhere."""
+    return records.NullTracker()
+
+
+def launch(config: RunConfig, place: Place, preset: str, track: Track = untracked) -> int:
+    """Run one arm, and show how it goes; status 0 when it is finished.
+
+    Raises UserError if it cannot fit into the machine's memory.
+    """
     check_memory(config)
     check_place(place)
     ranks = distributed.join(device_for(place.device))
     try:
-        return lead(config, place, preset, ranks) if ranks.lead else follow(config, place, ranks)
+        return lead(config, place, preset, ranks, track) if ranks.lead else follow(config, place, ranks)
     finally:
         distributed.leave()
 
@@ -30,7 +44,7 @@ def check_place(place: Place) -> None:
     device_for(place.device)
     if place.minutes is not None and place.minutes <= 0:
         raise UserError(f"option minutes: {place.minutes:g} is no time to run")
-    place.until  # noqa: B018 - the minutes count from here
+    place.begin()
     check_threads(place.threads)
     if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
         raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")
@@ -40,7 +54,7 @@ def check_place(place: Place) -> None:
         raise UserError(f"option runs: {place.runs} cannot be made ({error.strerror})") from error
 
 
-def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
+def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks, track: Track) -> int:
     """Run the arm, with the other ranks if there are any."""
     tuning = {"trials": 0, "note": presets.get(preset).tuning}
     arm = single_arm(config)
@@ -51,9 +65,13 @@ def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
         return 0
     if not records.claim(folder):
         raise UserError(f"{folder}: another process runs this arm")
+    tracker: records.Tracker = records.NullTracker()
     try:
+        tracker = track(folder)
         ranks.told(folder)
-        found = execute(config, folder, records.NullTracker(), place, ranks)
+        with shown() as display:
+            display.say(f"{folder}: {config.training.updates:,} updates")
+            found = execute(config, folder, tracker, place, ranks)
     except RankLost as error:
         records.suspend(folder, str(error))
         raise
@@ -67,6 +85,7 @@ def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks) -> int:
         records.fail(folder, f"{type(error).__name__}: {error}")
         raise
     finally:
+        tracker.finish(records.read(folder)["state"])
         records.release(folder)
     print(f"{folder}: BLEU {found['bleu']:.2f} (brevity penalty {found['brevity_penalty']:.3f}, {found['signature']})")
     return 0

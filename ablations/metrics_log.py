@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.run_folder import full_disk, plain, read, replacing
+from core.reading import parse_json
+from core.run_folder import full_disk, plain, read, replacing, sync
 
 
 class MetricsLog:
@@ -44,8 +45,9 @@ class MetricsLog:
             self.mirror(plain(row))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once it is on the disk."""
         with contextlib.suppress(OSError):
+            sync(self.path)
             self.file.close()
 
     def __enter__(self) -> "MetricsLog":
@@ -62,6 +64,6 @@ def latest(path: Path, size: int = 16384) -> dict[str, Any]:
         start = max(file.seek(0, os.SEEK_END) - size, 0)
         file.seek(start)
         for line in file.read().split(b"\n")[1 if start else 0 : -1]:
-            with contextlib.suppress(ValueError):
-                row |= json.loads(line)
+            with contextlib.suppress(ValueError, TypeError):  # broken, or no mapping
+                row |= parse_json(line)
     return row

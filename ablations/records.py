@@ -12,7 +12,6 @@ figures know can be rebuilt from these folders.
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import threading
@@ -22,9 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import reading
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import FORMAT, LOCK, RUN, write_json
+from core.run_folder import DELETED, FORMAT, LOCK, RUN, sync, write_json
 
 LEASE_SECONDS = 90.0
 
@@ -91,6 +91,7 @@ def create(
     record |= {"config": dict(config), "toggles": {}, "state": "pending", "reason": None, "refused": False}
     record |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None}
     write_json(folder / RUN, record | {"tuning": {"trials": 0}} | fields, once=True)
+    sync(folder.parent)
     return read(folder)
 
 
@@ -101,7 +102,7 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = reading.read_json(path)
         version = record["format"]
     except FileNotFoundError:
         raise UserError(f"{folder}: not a run folder (no run.json)") from None
@@ -244,6 +245,9 @@ def busy(folder: Path) -> bool:
 
 
 def lighten(folder: Path) -> None:
-    """Delete the weights of a run whose scores are all that is still needed."""
-    for path in folder.glob("*.safetensors"):
+    """Delete the weights of a run whose scores are all that is still needed; its record says so."""
+    if found := list(folder.glob("*.safetensors")):
+        with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
+            update(folder, weights=DELETED)
+    for path in found:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
+from ablations.floor import floor
 from core import scores
 from core.errors import UserError
 from core.run_folder import RUN, SAMPLES, SCORES, plain, read, replacing
@@ -73,6 +74,8 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     made = scores.score(hypotheses, references, wanted)
     found = {name: value for name, value in before.items() if name != CURVES} | made
     chosen = scores.tokenizer_for(references, wanted)
+    if outputs := before.get("floor_outputs"):
+        found |= floor(outputs, references, lambda h, r: scores.score(h, r, wanted))
     rows = [row | by_sentence(row, group, chosen) for row, group in zip(rows, references, strict=True)]
     for metric in own:
         try:

@@ -8,8 +8,11 @@ Every option of the run can be set; the preset gives the rest. The folder is run
 same command again goes on with an unfinished run and leaves a finished one as it is. Under torchrun each process takes
 its part of every batch (batch_tokens is that of all together), and of what is decoded; the first one alone writes.
 
-W&B is told nothing, whatever WANDB_MODE says; python -m sweeps.mirror runs/single tells it afterwards. The runs of a
-sweep are told at once.
+How far it is shows one line that renews itself, or without a terminal a line at each validation and every half minute.
+
+With --wandb, or where WANDB_MODE is set and is not disabled, the run is mirrored to W&B: that is python -m sweeps.one,
+which takes the same options, and which this command then becomes. python -m sweeps.mirror runs/single tells W&B
+afterwards.
 """
 
 import dataclasses
@@ -35,22 +38,27 @@ def _preset_help() -> str:
 class Options:
     """Options of one run."""
 
-    run: RunConfig
+    run: tyro.conf.FlagConversionOff[RunConfig]
     place: Place
     preset: Annotated[str, tyro.conf.arg(help=_preset_help())]
     method: Annotated[str, tyro.conf.arg(help=f"The method: {', '.join(methods.names())} (core/methods/).")]
+    wandb: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="Mirror the run to W&B.")] = False
 
 
-def parse(arguments: list[str]) -> Options:
+MIRRORING = "sweeps.one"
+"""The command that makes the same run and mirrors it: started, not imported, for this room knows nothing of W&B."""
+
+
+def parse(arguments: list[str], command_name: str = "ablations.run", description: str | None = __doc__) -> Options:
     """Preset, place and configuration from a command line; a wrong option ends the program naming the nearest."""
     preset, method, config = command_line.start(arguments, methods.DEFAULT)
     return command_line.read(
         Options,
-        prog="python -m ablations.run",
-        description=__doc__,
+        prog=f"python -m {command_name}",
+        description=description,
         default=Options(config, Place(), preset.name, method),
         args=arguments,
-        config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
@@ -60,6 +68,8 @@ def main() -> int:
     signals.end_on_sigterm()
     options = parse(sys.argv[1:])
     check(options.run)
+    if options.wandb or os.environ.get("WANDB_MODE", "disabled") not in ("", "disabled"):
+        os.execv(sys.executable, [sys.executable, "-m", MIRRORING, *sys.argv[1:]])
     from ablations.launch import launch  # brings in torch, which takes seconds: not for --help
 
     return launch(options.run, options.place, options.preset)

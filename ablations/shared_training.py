@@ -7,30 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from ablations import provenance, records
+from core import checkpoints
 from core.errors import UserError
 from core.run_folder import METRICS, STATE, WEIGHTS, replacing
+from core.saved_training import Say, check_saved, warn
 
 MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", "ranks")
 """What the bits of a training depend on besides its options, its seed and the text."""
 
 
-def find(folder: Path, training_hash: str, elsewhere: bool = False) -> Path | None:
+def find(folder: Path, training_hash: str, elsewhere: bool = False, say: Say = warn) -> Path | None:
     """Another run of the study with this training, done; elsewhere: or of a study beside it, if it comes out alike.
 
     Within a study one training stands for all that share it. Another study may be older than the code, or from another
-    machine.
+    machine. One whose files are not as they were written, or gone, is left out, and that is said.
     """
     mine = records.read(folder)
     own = sorted(folder.parent.glob("*"))
     others = sorted(set(folder.parents[1].glob("*/*")) - set(own)) if elsewhere else []
     for twin in [*own, *others]:
-        if twin == folder or not all((twin / name).exists() for name in (WEIGHTS, STATE)):
+        if twin == folder or not (twin / STATE).exists():
             continue
         with contextlib.suppress(UserError):  # a broken record: whoever runs that one says so
             found = records.read(twin)
-            if found.get("training_hash") == training_hash and (twin in own or alike(mine, found)):
+            same = found.get("training_hash") == training_hash and (twin in own or alike(mine, found))
+            if same and _whole(twin, found, say):
                 return twin
     return None
+
+
+def _whole(twin: Path, record: Mapping[str, Any], say: Say) -> bool:
+    """Whether the training of a run is through, and all that it left is as it was written; said if it should be."""
+    if not (twin / WEIGHTS).exists() and record.get("state") != "finished":
+        return False
+    try:
+        checkpoints.load(twin / WEIGHTS)
+        check_saved(twin)
+    except UserError as error:
+        say(f"{error}; the training of {twin.name} is not taken over")
+        return False
+    return True
 
 
 def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -39,12 +55,12 @@ def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(committed) and all(one.get(name) == other.get(name) for name in MADE_BY)
 
 
-def take_over(folder: Path, training_hash: str, elsewhere: bool = False) -> None:
+def take_over(folder: Path, training_hash: str, elsewhere: bool = False, say: Say = warn) -> None:
     """Copy what the training of another run left, if there is one, and note whose it is.
 
     The state is last, since its being there says that all is. To be called under the lock of this training.
     """
-    twin = find(folder, training_hash, elsewhere)
+    twin = find(folder, training_hash, elsewhere, say)
     if twin is None:
         return
     for name in [*(path.name for path in twin.glob("best-*.safetensors")), METRICS, STATE]:

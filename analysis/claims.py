@@ -9,7 +9,8 @@ claim holds. The verdict is
 - undecided otherwise, and where the study does not vary what the claim is about.
 
 Both need a p of at most 0.05 after Holm's correction; p is the smallest error probability at which the interval would
-still decide. There are two families, each corrected for those of its claims that the study can test: about the score
+still decide. Where the scores allow no verdict at all (analysis/judging.py) there is none, whatever the interval. There
+are two families, each corrected for those of its claims that the study can test: about the score
 (what a reader acts on) and about mechanisms (why it should be so). Verdicts on scores thus do not depend on how many
 mechanisms are looked at, as in the table of effects main effects do not on interactions. The chance of a false verdict
 is at most 5% in each, 10% in both together. The claims are about the full model (the study's control arm) and
@@ -29,7 +30,7 @@ from analysis.questions.base import Family
 from analysis.questions.full_model import full_model
 from analysis.stats import Interval, holm
 
-Verdict = Literal["reproduced", "not reproduced", "undecided"]
+Verdict = Literal["reproduced", "not reproduced", "undecided", "no verdict"]
 
 
 NO_CONTROL = "The full model, this study's control arm, has no result to compare with."
@@ -67,7 +68,10 @@ def claims(study: StudyResults) -> list[Claim]:
         asked = [replace(question, missing=NO_CONTROL) for question in asked]
     families = {family: [q for q in asked if q.family == family] for family in get_args(Family)}
     judged = {claim.key: claim for family in families.values() for claim in judge_family(family)}
-    return [judged[question.key] for question in asked]
+    found = [judged[question.key] for question in asked]
+    if study.no_verdict:
+        return [replace(claim, verdict="no verdict", reason=study.no_verdict) for claim in found]
+    return found
 
 
 def judge_family(family: list[Question]) -> list[Claim]:

@@ -4,13 +4,14 @@ Only a study.json that is there and unreadable is an error.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core import run_folder
 from core.errors import UserError
 from core.run_folder import try_read
+from core.watching import each, stage
 
 
 @contextlib.contextmanager
@@ -47,7 +48,9 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
     """All run.json by folder name, and the folders whose run.json cannot be used."""
     records: dict[str, dict[str, Any]] = {}
     broken = []
-    for file in sorted(path.glob(f"*/{run_folder.RUN}")):
+    files = sorted(path.glob(f"*/{run_folder.RUN}"))
+    stage("reading the runs")
+    for file in each(files, len(files)):
         record, _ = try_read(file)
         if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
             records[file.parent.name] = record
@@ -70,8 +73,9 @@ def failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]
     }
 
 
-def read_each(path: Path, names: Iterable[str], file: str) -> tuple[dict[str, Any], list[str]]:
+def read_each(path: Path, names: Collection[str], file: str) -> tuple[dict[str, Any], list[str]]:
     """What can be read of a file of each run, by run, and a note for each that is damaged; absent ones are left out."""
-    read = {name: try_read(path / name / file) for name in names}
+    stage(f"reading {file}")
+    read = {name: try_read(path / name / file) for name in each(names, len(names))}
     notes = [f"{name}: {file} {complaint}, left out" for name, (_, complaint) in read.items() if complaint]
     return {name: content for name, (content, _) in read.items() if content is not None}, notes

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import StudyResults
+from analysis.mixture import mixture_note
 from analysis.questions import unknown_claims
-from analysis.results import OWN_SIGNATURE, factorial_cells, is_factorial
+from analysis.results import OWN_SIGNATURE, factorial_cells, is_factorial, metric_name
 
 INTERVALS = (
     "Intervals: 95%, Student's t over seeds (n/a with one seed, or where all are equal): right if seeds scatter "
@@ -29,6 +30,7 @@ def footer(study: StudyResults) -> list[str]:
     lines += [
         f"Metric: BLEU {_scores(study, 'signature')}; chrF {_scores(study, 'chrf_signature')}{_more_scores(study)}.",
         f"Test set: {_scores(study, 'sentences')} sentences{_decoding(study)}.",
+        f"Floor: {_floor(study)}.",
         f"Data: {_records(study, _data)}. Tokenizer: {_records(study, _tokenizer)}.",
         *_text(study),
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
@@ -88,6 +90,17 @@ def _more_scores(study: StudyResults) -> str:
     known = [column for column in columns if column in study.scores]
     said = [f"{names.get(column, column.removeprefix(OWN_SIGNATURE))} {_scores(study, column)}" for column in known]
     return "".join(f"; {each}" for each in said)
+
+
+def _floor(study: StudyResults) -> str:
+    """What an output that never changes gets."""
+    name = f"floor/{study.metric}"
+    values = study.scores[name].dropna() if name in study.scores else study.scores["seed"].iloc[:0]
+    if values.empty:
+        return "unknown: runs of earlier versions do not say what one and the same output for every sentence gets"
+    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
+    score = low if low == high else f"{low} to {high}"
+    return f"{metric_name(study)} {score}, by the best of some outputs that are the same for every sentence"
 
 
 def _command(study: StudyResults) -> str:
@@ -218,4 +231,5 @@ def exceptions(study: StudyResults) -> list[str]:
     for row in study.failed.itertuples():
         who = f"{row.label}, seed {row.seed}" if row.seed >= 0 else row.run
         lines.append(f"No result: {who}: {row.reason}.")
-    return lines + [f"Note: {note}." for note in (*study.notes, *unknown_claims(study))]
+    notes = (*study.notes, *unknown_claims(study), mixture_note(study))
+    return lines + [f"Note: {note}." for note in notes if note]

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.files import failure, read_each, read_records, read_study
+from analysis.judging import why_no_verdict
 from analysis.missing_study import no_folder, no_runs
 from core.errors import UserError
 from core.run_folder import METRICS, PROBES, SCORES
@@ -64,10 +66,16 @@ class StudyResults:
         """The score the study is judged by: a column of `scores`."""
         return str(self.info.get("metric") or "bleu")
 
+    @cached_property
+    def no_verdict(self) -> str:
+        """Why nothing can be decided by these scores (analysis/judging.py); empty if something can."""
+        kept = self.info.get("no_verdict")  # of a part of a study it is what it is of the whole
+        return why_no_verdict(self.info, self.scores, self.metric) if kept is None else str(kept)
+
     @property
     def banner(self) -> str:
-        """The sentence that must stand wherever numbers are shown; may be empty."""
-        return str(self.info.get("banner") or "")
+        """What must stand wherever numbers are shown; may be empty."""
+        return " ".join(part for part in (self.no_verdict, str(self.info.get("banner") or "")) if part)
 
     @property
     def control(self) -> str | None:

@@ -3,11 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.plain_text import one_line
 
-NEEDS = r"% needs \usepackage{booktabs,amssymb}"
+NEEDS = r"% needs \usepackage{booktabs,amssymb}; table* spans both columns of a page, table one"
 PLAIN = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\`{}", '"': "''"} | {
     character: f"\\{character}" for character in "&%$#_{}"
 }
@@ -27,17 +27,25 @@ FOREIGN = re.compile("[^ -~\u00a1-\u017f‘’“”•]|[«»ÐÞðþĄąĐđĘ
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as text: a title, column heads and rows of cells."""
+    """A table as text: a title, column heads and rows of cells.
+
+    For LaTeX: caption (default: the title), label (default: made of the title), and which cells, as (row, column), are
+    bold.
+    """
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    label: str = ""
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     def columns(self, order: Iterable[int]) -> "Grid":
         """The same with these columns, in this order."""
         order = list(order)
         heads, *rows = (tuple(row[i] for i in order) for row in (self.heads, *self.rows))
-        return Grid(self.title, heads, tuple(rows))
+        bold = frozenset((row, order.index(column)) for row, column in self.bold if column in order)
+        return replace(self, heads=heads, rows=tuple(rows), bold=bold)
 
     def without(self, heads: Collection[str]) -> "Grid":
         """The same without the columns of these heads."""
@@ -72,8 +80,8 @@ def escape_latex(text: str) -> str:
 
 
 def latex(tables: list[Grid], lines: list[str]) -> str:
-    """Tables as LaTeX with the footer as comments (a caption is the author's); needs booktabs and amssymb."""
-    body = [_tabular(table) for table in tables]
+    """Tables as LaTeX, each a table* with caption and label, with the footer as comments; booktabs and amssymb."""
+    body = [_floating(table) for table in tables]
     foreign = " ".join(sorted(set(FOREIGN.findall("".join(part for _, part in body))) - {"\n"}))
     other = (
         f"\n% pdflatex has no sign for {foreign}: use lualatex or xelatex, with a font that has them" if foreign else ""
@@ -82,14 +90,20 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     return "\n\n".join([NEEDS + other, *(f"{title}\n{part}" for title, part in body), comments]) + "\n"
 
 
-def _tabular(table: Grid) -> tuple[str, str]:
-    """The title as a comment, and the table."""
-    rows = [r"\toprule", _row(table.heads), r"\midrule", *map(_row, table.rows), r"\bottomrule"]
+def _floating(table: Grid) -> tuple[str, str]:
+    """The title as a comment, and the table as one that floats over the width of the page."""
+    body = [_row(row, {column for at, column in table.bold if at == i}) for i, row in enumerate(table.rows)]
+    rows = [r"\toprule", _row(table.heads), r"\midrule", *body, r"\bottomrule"]
+    head = [r"\begin{table*}[t]", r"\centering", r"\small", r"\setlength{\tabcolsep}{4pt}"]
+    label = re.sub(r"[^a-z0-9]+", "-", (table.label or table.title).lower()).strip("-")
+    head += [rf"\caption{{{escape_latex(table.caption or table.title)}}}", rf"\label{{tab:{label}}}"]
     columns = f"l{'r' * (len(table.heads) - 1)}"
-    return f"% {one_line(table.title)}", "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
+    lines = [*head, rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}", r"\end{table*}"]
+    return f"% {one_line(table.title)}", "\n".join(lines)
 
 
-def _row(row: Iterable[str]) -> str:
+def _row(row: Iterable[str], bold: Collection[int] = ()) -> str:
     """A row; one that begins with a bracket would be read as an option of the row break before it."""
-    text = " & ".join(map(escape_latex, row)) + r" \\"
+    cells = [rf"\textbf{{{text}}}" if i in bold else text for i, text in enumerate(map(escape_latex, row))]
+    text = " & ".join(cells) + r" \\"
     return "{}" + text if text.startswith(("[", "*")) else text

@@ -5,12 +5,13 @@ Frames in full precision; analysis.tables formats them, analysis.figures.ablatio
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.judging import HUNDRED, NO_VERDICT
 from analysis.load import StudyResults
 from analysis.power import seeds_to_separate
 from analysis.stats import (
@@ -61,13 +62,38 @@ def other_scores(study: StudyResults) -> dict[str, str]:
     return {column: name for column, name in shown.items() if column != study.metric}
 
 
+def seeds_text(study: StudyResults) -> str:
+    """ "3 seeds", "2-3 seeds" or "1 seed": how many results the arms have."""
+    counts = sorted({len(study.values(study.metric, arm.name)) for arm in study.arms})
+    if counts[-1] == 1:
+        return "1 seed"
+    return f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]}-{counts[-1]} seeds"
+
+
+def score_digits(study: StudyResults) -> int:
+    """Decimals that scores of the study's metric are written with: one from 0 to 100, more of smaller scores."""
+    if study.metric in HUNDRED or study.metric not in study.scores:
+        return 1
+    largest = float(pd.to_numeric(study.scores[study.metric], errors="coerce").abs().max())
+    return 1 if largest >= 10 else 2 if largest >= 2 else 3
+
+
 def short(factor: str) -> str:
     """A factor in a few letters."""
     return SHORT.get(factor, factor.replace("_", " "))
 
 
-def level_text(factor: str, level: Any) -> str:
-    """A factor at a level in a few letters: "anchor", "no anchor", "F = 4"."""
+def level_text(study: StudyResults, factor: str, level: Any) -> str:
+    """A factor at a level in a few letters: the part of the names of arms that says it ("rounding", "F4").
+
+    Where names are not made of a part for each factor: "anchor", "no anchor", "F = 4".
+    """
+    at = list(study.factors).index(factor)
+    parts = {arm.name: arm.label.split(" · ") for arm in study.arms}
+    if {len(each) for each in parts.values()} == {len(study.factors)}:
+        found = {parts[arm.name][at] for arm in study.arms if arm.toggles.get(factor) == level}
+        if len(found) == 1:
+            return found.pop()
     name = short(factor)
     if isinstance(level, bool):
         return name if level else f"no {name}"
@@ -103,6 +129,18 @@ def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:
     return {prefix: interval.estimate, f"{prefix}_low": interval.low, f"{prefix}_high": interval.high}
 
 
+def mean_columns(prefix: str, values: Values) -> dict[str, Any]:
+    """The columns of a mean over seeds: estimate, t interval, and the values themselves, as text."""
+    listed = " ".join(repr(float(value)) for value in values)
+    return interval_columns(prefix, mean_interval_t(values)) | {f"{prefix}_values": listed}
+
+
+def values_of(row: "Mapping[str, Any] | pd.Series[Any]", prefix: str) -> list[float]:
+    """The values that a mean is of, where a row has them."""
+    listed = row.get(f"{prefix}_values")
+    return [float(each) for each in listed.split()] if isinstance(listed, str) else []
+
+
 def ablation(study: StudyResults) -> pd.DataFrame:
     """A row per arm: toggles, seeds, the metric with both intervals, other scores, difference to the control."""
     rows = []
@@ -112,7 +150,7 @@ def ablation(study: StudyResults) -> pd.DataFrame:
         row: dict[str, Any] = {"arm": arm.name, "label": arm.label}
         row |= {f"toggle/{factor}": arm.toggles.get(factor) for factor in study.factors}
         row |= {"n_seeds": len(values), "seeds": " ".join(str(seed) for seed in values)}
-        row |= interval_columns(study.metric, mean_interval_t(scores))
+        row |= mean_columns(study.metric, scores)
         row |= _bootstraps(scores)
         row |= {column: _mean(study, column, arm.name) for column in other_scores(study)}
         row["outcomes"] = _outcomes(study, arm.name)
@@ -141,10 +179,9 @@ def _outcomes(study: StudyResults, arm: str) -> str:
 def _difference(study: StudyResults, arm: str, control: str) -> dict[str, Any]:
     """Columns of an arm's difference to the control, paired by seed; NaN for the control itself."""
     if arm == control:
-        empty = Interval(math.nan, math.nan, math.nan, 0)
-        return interval_columns("difference", empty) | {"difference_n": 0, "p": math.nan}
+        return mean_columns("difference", []) | {"difference_n": 0, "p": math.nan}
     x = paired(study.values(study.metric, arm), study.values(study.metric, control))
-    return interval_columns("difference", mean_interval_t(x)) | {"difference_n": x.size, "p": t_pvalue(x)}
+    return mean_columns("difference", x) | {"difference_n": x.size, "p": t_pvalue(x)}
 
 
 def differences(study: StudyResults) -> pd.DataFrame:
@@ -159,7 +196,7 @@ def differences(study: StudyResults) -> pd.DataFrame:
         x = paired(study.values(study.metric, arm.name), study.values(study.metric, str(control)))
         row = {"effect": f"{arm.label} - {study.arm(str(control)).label}", "arm": arm.name, "kind": "difference"}
         rows.append(row | _tested(x) | {"_x": x})
-    return _finish(rows)
+    return judged(_finish(rows), study.no_verdict)
 
 
 def effects(study: StudyResults) -> pd.DataFrame:
@@ -169,7 +206,7 @@ def effects(study: StudyResults) -> pd.DataFrame:
     the study's questions, and for the interactions. pooled_*: with the pooled residual variance (`stats.Effect`).
     """
     cells, seeds = factorial_cells(study)
-    return effects_of(cells, list(study.factors)) if len(seeds) else pd.DataFrame()
+    return judged(effects_of(cells, list(study.factors)), study.no_verdict) if len(seeds) else pd.DataFrame()
 
 
 def effects_of(cells: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
@@ -192,7 +229,7 @@ def comparisons(study: StudyResults) -> pd.DataFrame:
 
 def _tested(x: np.ndarray) -> dict[str, Any]:
     """Estimate, interval and p-values of differences x, one per seed."""
-    columns = interval_columns("estimate", mean_interval_t(x)) | _bootstraps(x)
+    columns = mean_columns("estimate", x) | _bootstraps(x)
     spread = (0.0 if no_spread(x) else float(x.std(ddof=1))) if x.size > 1 else math.nan
     return columns | {"n_seeds": x.size, "sd": spread, "p": t_pvalue(x), "p_sign": sign_pvalue(x)}
 
@@ -210,6 +247,14 @@ def _finish(rows: list[dict[str, Any]]) -> pd.DataFrame:
         needed = seeds_to_separate(row["_x"], level=1 - 0.05 / len(rows)) if row["verdict"] == "undecided" else None
         row["seeds_needed"] = math.nan if needed is None else float(needed)
     return pd.DataFrame(rows).drop(columns=["_x", "_pooled"], errors="ignore")
+
+
+def judged(frame: pd.DataFrame, no_verdict: str) -> pd.DataFrame:
+    """The comparisons without verdicts, and without the seeds that would give one, where there can be none."""
+    if not no_verdict or frame.empty:
+        return frame
+    verdicts = {str(column): NO_VERDICT for column in frame if str(column).removeprefix("pooled_") == "verdict"}
+    return frame.assign(**verdicts, **({"seeds_needed": math.nan} if "seeds_needed" in frame else {}))
 
 
 def on_level(levels: list[Any], control: Any) -> Any:

@@ -31,8 +31,12 @@ def fix_layout(figure: Figure) -> None:
         ax.set_position(Bbox(np.round(ax.get_position().get_points(), 9)))
 
 
-def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Write the figure in each format and the frame it was drawn from as CSV; the same input gives the same bytes.
+def save(
+    figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str] = FORMATS, caption: str = ""
+) -> list[Path]:
+    """Write the figure in each format, the frame it was drawn from as CSV, and its caption, if any, as text.
+
+    The same input gives the same bytes.
 
     The layout is made once, so that all formats have the same. The canvases are called by themselves: Figure.savefig
     draws every figure a second time, to no effect once the layout is fixed.
@@ -49,7 +53,11 @@ def save(figure: Figure, stem: Path, frame: pd.DataFrame, formats: Iterable[str]
         written.append(path)
     table = stem.with_suffix(".csv")
     frame.to_csv(table, index=False, lineterminator="\n")
-    return [*written, table]
+    if not caption:
+        return [*written, table]
+    words = stem.with_suffix(".txt")
+    words.write_text(f"{caption}\n", encoding="utf-8")
+    return [*written, table, words]
 
 
 def render(figure: Figure, form: str, name: str) -> bytes:

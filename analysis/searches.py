@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import StudyResults, load
-from analysis.results import effects_of, factorial_cells, interval_columns
+from analysis.results import effects_of, factorial_cells, judged, mean_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
 from core.errors import UserError
 from core.run_folder import SEARCH, try_read
@@ -41,6 +41,17 @@ class Search:
         """The score that arms are compared by."""
         return str(self.search["metric"])
 
+    @property
+    def no_verdict(self) -> str:
+        """Why nothing can be decided by these scores: those at each arm's own best, where there are any."""
+        study = self.best or self.default
+        return study.no_verdict if study else ""
+
+    @property
+    def banner(self) -> str:
+        """What must stand wherever numbers are shown; may be empty."""
+        return " ".join(part for part in (self.no_verdict, str(self.search.get("banner") or "")) if part)
+
     def space(self, arm: str) -> dict[str, Any]:
         """What was searched for an arm: `dimensions`, `trained`, `defaults`; its own where arms differ in them."""
         space: dict[str, Any] = (self.search.get("own") or {}).get(arm, self.search)
@@ -62,7 +73,7 @@ class Search:
             interval = mean_interval_t(row.pop("_x"))
             row["p_holm"] = float(adjusted)
             row["verdict"] = verdict(interval, p_adjusted=float(adjusted))
-        return pd.DataFrame(rows)
+        return judged(pd.DataFrame(rows), self.no_verdict)
 
     def _arm(self, arm: Mapping[str, Any]) -> dict[str, Any]:
         name = arm["name"]
@@ -72,8 +83,8 @@ class Search:
         x = paired(values[1], values[0])
         row: dict[str, Any] = {"arm": name, "label": arm["label"]}
         for prefix, each in zip(("default", "best"), values, strict=True):
-            row |= interval_columns(prefix, mean_interval_t(list(each.values()))) | {f"{prefix}_n": len(each)}
-        row |= interval_columns("difference", mean_interval_t(x)) | {"difference_n": x.size, "p": t_pvalue(x)}
+            row |= mean_columns(prefix, list(each.values())) | {f"{prefix}_n": len(each)}
+        row |= mean_columns("difference", x) | {"difference_n": x.size, "p": t_pvalue(x)}
         row["left_out"] = " ".join(map(str, sorted(found[0].keys() ^ found[1].keys()))) if common else ""
         point = self.points.get(name, {})
         row |= {"validation_default": point.get("default_value"), "validation_best": point.get("value")}
@@ -95,7 +106,10 @@ class Search:
         before, after = before[[seed in common for seed in seeds]], after[[seed in common for seed in others]]
         names, keys = list(self.default.factors), ["effect", "order", "kind"]
         columns = {"_default": before, "_best": after, "_change": after - before}
-        frames = [effects_of(cells, names).set_index(keys).add_suffix(suffix) for suffix, cells in columns.items()]
+        frames = [
+            judged(effects_of(cells, names), self.no_verdict).set_index(keys).add_suffix(suffix)
+            for suffix, cells in columns.items()
+        ]
         return pd.concat(frames, axis=1).assign(seeds=" ".join(map(str, common))).reset_index()
 
     @cached_property

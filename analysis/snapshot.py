@@ -76,7 +76,7 @@ def claim_row(claim: Claim) -> dict[str, str]:
 
 def _head(study: StudyResults) -> dict[str, Any]:
     colors = {name: look.color for name, look in arm_style(study).items()}
-    return {"name": study.name, "info": study.info, "colors": colors}
+    return {"name": study.name, "info": study.info | {"banner": study.banner or None}, "colors": colors}
 
 
 @command

@@ -44,6 +44,10 @@ Verdict = Literal["helps", "hurts", "undecided"]
 Values = Sequence[float] | np.ndarray
 
 
+SHOWN = 3
+"""Fewest values whose t interval is shown: of two it reaches 12.7 standard errors either way, so they stand for it."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate from n values with the bounds of its interval (NaN where undefined)."""

@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +26,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
+from analysis.choices import Choices, choosing, chosen
 from analysis.load import StudyResults
 from analysis.plain_text import spell_out
 from analysis.results import level_text, on_levels
+from analysis.results import seeds_text as seeds_text
 from core.errors import UserError
 
 SMALL = 7
@@ -35,6 +38,8 @@ SMALL = 7
 GREY = "#595959"
 STYLE = Path(__file__).with_name("paper.mplstyle")
 """The style file: fonts, sizes, lines. Edit it, or lay one of your own over it with --style FILE."""
+STYLES = {"serif": Path(__file__).with_name("serif.mplstyle")}
+"""Styles of ours to lay over it, by name."""
 OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
 PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"), ("#00684B", "#5FC4A0"))
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
@@ -43,9 +48,14 @@ LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5))
 
 
 def read_style(path: Path) -> dict[Any, Any]:
-    """The settings in a matplotlib style file. Raises UserError where it cannot be read or has a line of no meaning."""
+    """The settings in a matplotlib style file, or in one of ours by its name.
+
+    Raises UserError where it cannot be read, has a line of no meaning, or asks for what is not installed.
+    """
+    path = path if path.is_file() else STYLES.get(str(path), path)
     if not path.is_file():
-        raise UserError(f"no style file {path}: name a matplotlib style sheet, such as a copy of {STYLE}")
+        names = ", ".join(STYLES)
+        raise UserError(f"no style file {path}: name a matplotlib style sheet, such as a copy of {STYLE}, or {names}")
     said: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
@@ -61,23 +71,53 @@ def read_style(path: Path) -> dict[Any, Any]:
         logger.propagate = propagated
     if said:
         raise UserError(f"style file {path}: {said[0]}")
+    if read.get("text.usetex"):
+        check_latex(path)
     return read
+
+
+LATEX = ("latex", "dvipng", "kpsewhich")
+"""The programs by which matplotlib has LaTeX set text."""
+
+
+def check_latex(path: Path) -> None:
+    """Raise UserError where LaTeX is not there to set what the style file wants set by it."""
+    missing = [name for name in LATEX if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"style file {path}: text.usetex: True has LaTeX set all text, and {', '.join(missing)} is not installed; "
+            "install LaTeX, or set text.usetex: False"
+        )
 
 
 RC = read_style(STYLE)
 
 
 @contextlib.contextmanager
-def styled(style: Mapping[Any, Any] | None = None) -> Iterator[None]:
-    """Within it figures have our style, and over it one of the user's; a matplotlibrc of theirs changes nothing."""
-    with matplotlib.rc_context():
+def styled(style: Mapping[Any, Any] | None = None, choices: Choices | None = None) -> Iterator[None]:
+    """Within it figures have our style, and over it one of the user's; a matplotlibrc of theirs changes nothing.
+
+    Raises UserError where LaTeX, which the user's style asks for, cannot set the text.
+    """
+    with matplotlib.rc_context(), choosing(choices or chosen()):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**RC, **(style or {})})
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not matplotlib.rcParams["text.usetex"]:
+                raise
+            reason = next((line for line in str(error).splitlines() if line.startswith("!")), str(error).split("\n")[0])
+            raise UserError(f"text.usetex: True in the style: LaTeX cannot set the text ({reason})") from error
 
 
 class Page(Figure):
-    """A figure that pyplot does not know of: it belongs to who made it, whatever the backend, and notebooks show it."""
+    """A figure that pyplot does not know of: it belongs to who made it, whatever the backend, and notebooks show it.
+
+    caption: what lines and bands are, and what the numbers are worth.
+    """
+
+    caption = ""
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -150,8 +190,9 @@ def panels(study: StudyResults, within: str, most: int = 6) -> list[Panel]:
         split = within if within in study.factors else list(study.factors)[-1]
         groups: dict[str, list[str]] = {}
         for arm in study.arms:
-            rest = [level_text(name, arm.toggles.get(name)) for name in study.factors if name != split]
-            groups.setdefault(",\n".join(rest) if len(", ".join(rest)) > 18 else ", ".join(rest), []).append(arm.name)
+            rest = [level_text(study, name, arm.toggles.get(name)) for name in study.factors if name != split]
+            title = " · ".join(rest)
+            groups.setdefault(title if len(title) <= 18 else " ·\n".join(rest), []).append(arm.name)
         return [Panel(title, tuple(arms)) for title, arms in groups.items()]
     count = -(-len(names) // most)
     size = -(-len(names) // count)
@@ -160,8 +201,8 @@ def panels(study: StudyResults, within: str, most: int = 6) -> list[Panel]:
 
 def panel_grid(
     rows: int, columns: int, width: float, row_height: float, extra: float = 0.0
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of panels in the common style; extra: inches for legend and banner."""
+) -> tuple[Page, list[list[Axes]]]:
+    """A figure of panels in the common style; extra: inches for legend and note."""
     figure = Page(
         figsize=(width, rows * row_height + extra),
         layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04),
@@ -175,13 +216,20 @@ def arm_handle(study: StudyResults, name: str, **changes: Any) -> Line2D:
     return Line2D([], [], label=study.arm(name).label, **arm_style(study)[name].line(**changes))
 
 
+SPACING = 1.2
+"""Between columns of a legend, in sizes of its font."""
+
+
 def legend_columns(labels: list[str], width: float) -> int:
     """In how many columns labels fit into so many inches, the rows as even as may be."""
     widths = [text_width(label) for label in labels]
+    rc = matplotlib.rcParams
+    beside = rc["legend.handlelength"] + rc["legend.handletextpad"] + SPACING  # in sizes of the font
+    beside *= SMALL * _scale() / 72
     fits = [
         count
         for count in range(1, len(labels) + 1)
-        if sum(0.5 + max(part) for part in np.array_split(widths, count)) <= width
+        if sum(beside + max(part) for part in np.array_split(widths, count)) <= width
     ]
     rows = -(-len(labels) // max(fits, default=1))
     return -(-len(labels) // rows)
@@ -191,7 +239,7 @@ def legend(figure: Figure, handles: Iterable[Line2D]) -> None:
     """One legend for the whole figure, below the panels, in as many columns as fit."""
     handles = list(handles)
     columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=SPACING)
 
 
 def text_width(text: str) -> float:
@@ -212,29 +260,29 @@ def legend_height(study: StudyResults, width: float) -> float:
     return 0.15 * _scale() * -(-len(labels) // legend_columns(labels, width)) + 0.1
 
 
-def banner(figure: Figure, worth: str, *what: str, margin: float = 0.1) -> None:
-    """Above the panels: what the numbers are worth (a study's banner), and what lines, bands and boxes are.
+def note_height(inches: float) -> float:
+    """Inches that a note above the panels takes: none where it stands in the caption alone."""
+    return inches if chosen().note else 0.05
 
-    margin: inches that lines leave free.
+
+def banner(figure: Page, worth: str, *what: str, margin: float = 0.1) -> None:
+    """Keep for the caption what the numbers are worth (a study's banner), and what lines, bands and boxes are.
+
+    Where a note is chosen it stands above the panels too; margin: inches that its lines leave free.
     """
-    said = "; ".join(line for line in (worth, *what) if line)
-    text = textwrap.fill(said, int((figure.get_figwidth() - margin) / (0.051 * _scale())))
+    said = "; ".join(line for line in what if line)
+    figure.caption = " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in (said, worth) if part)
+    if not chosen().note:
+        return
+    text = textwrap.fill(figure.caption, int((figure.get_figwidth() - margin) / (0.051 * _scale())))
     size = matplotlib.rcParams["legend.fontsize"]
     figure.suptitle(text, x=0.01, ha="left", fontsize=size, color=GREY, style="italic")
-
-
-def seeds_text(study: StudyResults) -> str:
-    """ "3 seeds", "2-3 seeds" or "1 seed": how many results the arms have."""
-    counts = sorted({len(study.values(study.metric, arm.name)) for arm in study.arms})
-    if counts[-1] == 1:
-        return "1 seed"
-    return f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]}-{counts[-1]} seeds"
 
 
 def range_text(study: StudyResults) -> str:
     """What line and band are."""
     seeds = seeds_text(study)
-    return seeds if seeds == "1 seed" else f"mean and range over {seeds}"
+    return f"Lines: {seeds}" if seeds == "1 seed" else f"Lines: mean over {seeds}; bands: their range"
 
 
 class Signs:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.footer import arm_rows, footer
+from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
+from analysis.paper_tables import for_paper
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import (
     OTHER_SCORES,
@@ -21,9 +23,13 @@ from analysis.results import (
     comparisons,
     metric_name,
     other_scores,
+    score_digits,
+    seeds_text,
     toggle_text,
+    values_of,
 )
 from analysis.sentences import compare, sentence_note
+from analysis.stats import SHOWN
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
 FACTORIAL = (
@@ -35,6 +41,10 @@ FACTORIAL = (
     "of one that varies more than the others it is too narrow.",
 )
 """How to read the table of effects."""
+TWO_SEEDS = (
+    "Of two seeds both values stand in place of an interval: Student's t with one degree of freedom reaches 12.7 "
+    "standard errors either way. p and verdict are of that t test all the same. SEEDS=3 adds a seed."
+)
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -46,7 +56,13 @@ def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
 
 
 def with_interval(row: pd.Series, column: str, sign: bool = False, digits: int = 1) -> str:
-    """ "71.2 [69.9, 72.5]", "71.2 (n/a)" where there is no interval, "n/a" where there is no value either."""
+    """ "71.2 [69.9, 72.5]", "71.2 (n/a)" where there is no interval, "n/a" where there is no value either.
+
+    Of two seeds both values, "71.2 (70.3; 72.1)": see `stats.SHOWN`.
+    """
+    values = values_of(row, column)
+    if 1 < len(values) < SHOWN:
+        return f"{number(row[column], digits, sign)} ({'; '.join(number(each, digits, sign) for each in values)})"
     mean, low, high = (number(row[c], digits, sign) for c in (column, f"{column}_low", f"{column}_high"))
     if low == "n/a":
         return mean if mean == low else f"{mean} (n/a)"
@@ -58,46 +74,55 @@ def p_text(p: float) -> str:
     return "n/a" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def score_head(study: StudyResults, seeds: "pd.Series[int]") -> str:
+    """The head of a column of the study's metric, by how many seeds its rows have."""
+    return f"{metric_name(study)} {'(both seeds)' if seeds.max() == SHOWN - 1 else '[95% interval]'}"
+
+
 def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per arm."""
+    digits = score_digits(study)
     factors = list(study.factors) if len(study.factors) > 1 else []
     names = other_scores(study)
     scores = [column for column in names if frame[column].notna().any()]
     difference = ["difference to control"] if study.control else []
-    heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", f"{metric_name(study)} [95% interval]"]
+    heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", score_head(study, frame["n_seeds"])]
     rows = []
     for _, row in frame.iterrows():
         mark = f" ({row['outcomes']})" if row["outcomes"] else ""
         cells = [row["label"] + mark, *(toggle_text(study.arm(row["arm"]).toggles.get(name)) for name in factors)]
-        cells += [str(row["n_seeds"]), with_interval(row, study.metric)]
+        cells += [str(row["n_seeds"]), with_interval(row, study.metric, digits=digits)]
         cells += [number(row[column], DIGITS.get(column, 1)) for column in scores]
         if difference:
-            cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", sign=True))
+            cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", True, digits))
         rows.append(tuple(cells))
     return Grid(f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows))
 
 
 def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per effect of a factorial, or per difference to the control."""
+    digits = score_digits(study)
     factorial = "order" in frame
-    heads = ["effect" if factorial else "difference", f"{metric_name(study)} [95% interval]"]
+    heads = ["effect" if factorial else "difference", score_head(study, frame["n_seeds"])]
     heads += ["seeds", "p", "p (Holm)", "verdict", "seeds needed"]
     heads += ["pooled interval", "pooled p (Holm)", "pooled verdict"] if factorial else []
     rows = []
     for _, row in frame.iterrows():
         cells = [comparison_name(study, row)]
-        cells.append(with_interval(row, "estimate", sign=True))
-        needed = "" if row["verdict"] != "undecided" else seeds_text(row["seeds_needed"])
-        cells += [str(row["n_seeds"]), p_text(row["p"]), p_text(row["p_holm"]), row["verdict"], needed]
+        cells.append(with_interval(row, "estimate", True, digits))
+        needed = "" if row["verdict"] != "undecided" else needed_text(row["seeds_needed"])
+        none = row["verdict"] == NO_VERDICT
+        p = ["–"] * 3 if none else [p_text(row[name]) for name in ("p", "p_holm", *["pooled_p_holm"] * factorial)]
+        cells += [str(row["n_seeds"]), p[0], p[1], row["verdict"], needed]
         if factorial:
-            low, high = number(row["pooled_low"], 1, True), number(row["pooled_high"], 1, True)
+            low, high = (number(row[name], digits, True) for name in ("pooled_low", "pooled_high"))
             pooled = "n/a" if low == "n/a" else f"[{low}, {high}]"
-            cells += [pooled, p_text(row["pooled_p_holm"]), row["pooled_verdict"]]
+            cells += [pooled, p[2], row["pooled_verdict"]]
         rows.append(tuple(cells))
     return Grid(f"{'Effects' if factorial else 'Differences'}: {study.name}", tuple(heads), tuple(rows))
 
 
-def seeds_text(needed: float) -> str:
+def needed_text(needed: float) -> str:
     """Seeds that would decide, or that it is unknown."""
     return f"about {int(needed)}" if math.isfinite(needed) else "unknown"
 
@@ -119,6 +144,8 @@ def how_to_read(study: StudyResults, tested: pd.DataFrame) -> list[str]:
         return [*lines, f"{few}: no interval, no p and no verdict; start at least two seeds."]
     if ((tested["sd"] == 0) & (tested["n_seeds"] > 1)).any():
         lines.append("n/a although there are seeds: all gave the same difference, so how it varies is unknown.")
+    if tested["n_seeds"].min() < SHOWN:
+        lines.append(TWO_SEEDS)
     wide = f"With {seeds_seen(tested['n_seeds'])} intervals are wide. " if tested["n_seeds"].min() <= 4 else ""
     return [*lines, f"{wide}Undecided does not mean no effect."]
 
@@ -147,11 +174,15 @@ def _corrected(tested: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Tables:
-    """A study as tables: the grids, the lines below them, and the frames behind them, in full precision by name."""
+    """A study as tables: the grids, the lines below them, and the frames behind them, in full precision by name.
+
+    paper: the grids as LaTeX has them.
+    """
 
     grids: list[Grid]
     lines: list[str]
     frames: dict[str, pd.DataFrame]
+    paper: list[Grid]
 
 
 def tabulate(study: StudyResults) -> Tables:
@@ -159,14 +190,18 @@ def tabulate(study: StudyResults) -> Tables:
     arms, tested = ablation(study).merge(arm_rows(study), on="arm"), comparisons(study)
     tables = [ablation_grid(study, arms)] + ([tested_grid(study, tested)] if len(tested) else [])
     sentences, left_out = compare(study)
-    lines = (
-        how_to_read(study, tested)
-        + power_note(study)
-        + sentence_note(sentences, left_out, metric_name(study))
-        + footer(study)
-    )
-    frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power_curve(study)}
-    return Tables(tables, lines, frames)
+    power = power_curve(study)
+    if study.no_verdict:
+        lines, sentences, power = footer(study), sentences.drop(columns="verdict", errors="ignore"), power.iloc[:0]
+    else:
+        lines = (
+            how_to_read(study, tested)
+            + power_note(study)
+            + sentence_note(sentences, left_out, metric_name(study))
+            + footer(study)
+        )
+    frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power}
+    return Tables(tables, lines, frames, for_paper(study, tables, arms, seeds_text(study)))
 
 
 def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
@@ -182,7 +217,7 @@ def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Pa
     """
     made = made or tabulate(study)
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.grids, made.lines)}
+    texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.paper, made.lines)}
     kept = {name: frame for name, frame in made.frames.items() if len(frame)}
     texts |= {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in kept.items()}
     for name, text in texts.items():
@@ -193,21 +228,34 @@ def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Pa
 def narrow(study: StudyResults, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
     left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
-    left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)"}
+    left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)", "pooled verdict"}
     left_out |= {name.replace("_", " ") for name in study.factors}
     return grid.without(left_out)
 
 
+def main_rows(grid: Grid, frame: pd.DataFrame) -> Grid:
+    """A table of effects without the interactions."""
+    kept = tuple(row for row, kind in zip(grid.rows, frame["kind"], strict=True) if kind != "interaction")
+    return replace(grid, rows=kept)
+
+
 def show(study: StudyResults, console: Console | None = None, made: Tables | None = None) -> None:
-    """Print both tables and the footer on the terminal."""
+    """Print what the scores are worth, the arms, and the main effects or differences on the terminal.
+
+    All else is for files: interactions, how to read the tables, power, sources.
+    """
     console = console or Console()
     made = made or tabulate(study)
-    shown = made.grids if console.width >= 150 else [narrow(study, each) for each in made.grids]
-    print_grids(shown, made.lines, console)
+    shown = [made.grids[0], *(main_rows(grid, made.frames["effects"]) for grid in made.grids[1:])]
+    shown = shown if console.width >= 150 else [narrow(study, each) for each in shown]
+    print_grids(shown, study.banner, console)
 
 
-def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) -> None:
-    """Print tables and the lines below them on the terminal."""
+def print_grids(tables: Iterable[Grid], banner: str, console: Console) -> None:
+    """Print what the numbers are worth, and tables, on the terminal."""
+    if banner:
+        console.print(banner, style="bold", markup=False, highlight=False)
+        console.print()
     for grid in tables:
         table = Table(title=grid.title, title_justify="left", show_edge=False, pad_edge=False)
         for i, head in enumerate(grid.heads):
@@ -215,5 +263,3 @@ def print_grids(tables: Iterable[Grid], lines: Iterable[str], console: Console) 
         for row in grid.rows:
             table.add_row(*map(Text, row))
         console.print(table, "")
-    for line in lines:
-        console.print(line, style="dim", markup=False, highlight=False)

@@ -1,6 +1,7 @@
-"""Files of tensors (safetensors) written atomically, with their facts in the metadata; no pickles anywhere."""
+"""Files of tensors (safetensors) written atomically, with their facts and a checksum in the metadata; no pickles."""
 
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,42 +11,66 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core import reading
 from core.errors import UserError
+from core.reading import Unreadable
 from core.run_folder import replacing
 
 Tensors = dict[str, Tensor]
+FACTS, CHECKSUM = "facts", "checksum"
+"""The keys of the metadata; files of earlier versions lack the checksum."""
+
+
+class Damaged(UserError):
+    """A checkpoint that is gone, or not what was written."""
 
 
 def save(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
     """Write tensors and JSON facts; a reader sees the old file or the new one, never half of one."""
     try:
         with replacing(path) as draft:
-            save_file(_separate(tensors), draft, {"facts": json.dumps(facts)})
+            separate, said = _separate(tensors), json.dumps(facts)
+            save_file(separate, draft, {FACTS: said, CHECKSUM: checksum(separate, said)})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
 
 def _separate(tensors: Tensors) -> Tensors:
-    """Contiguous tensors, those that share memory copied (the format allows no sharing)."""
+    """Contiguous tensors on the CPU, those that share memory copied (the format allows no sharing)."""
     seen: set[int] = set()
     separate: Tensors = {}
     for name, value in tensors.items():
-        value = value.detach().contiguous()
+        value = value.detach().cpu().contiguous()
         separate[name] = value.clone() if value.data_ptr() in seen else value
         seen.add(value.data_ptr())
     return separate
 
 
+def checksum(tensors: Tensors, facts: str) -> str:
+    """Eight hexadecimal digits over names, kinds, shapes and bytes of contiguous tensors on the CPU, and the facts."""
+    found = zlib.crc32(facts.encode())
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        content: Any = value.reshape(-1).view(torch.uint8).numpy()
+        found = zlib.crc32(content, found)
+    return f"{found:08x}"
+
+
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors (on the CPU) and facts of a file. Raises UserError if it is missing or not such a file."""
+    """Tensors (on the CPU) and facts of a file. Raises Damaged if it is missing or not as written."""
     try:
+        reading.opened(path).close()  # no pipe, for whose writer the library would wait
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            said = file.metadata() or {}
+        facts = reading.parse_json(said.get(FACTS, "{}"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({error}); delete it to start this run afresh") from error
+        raise Damaged(f"{path}: no such checkpoint") from error
+    except (SafetensorError, OSError, Unreadable) as error:
+        raise Damaged(f"{path}: not a readable checkpoint ({error})") from error
+    odd = said and (FACTS not in said or said.keys() - {FACTS, CHECKSUM})
+    if odd or (CHECKSUM in said and said[CHECKSUM] != checksum(tensors, said[FACTS])):
+        raise Damaged(f"{path}: damaged (it is not what was written: its checksum differs)")
     return tensors, facts
 
 

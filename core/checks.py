@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
         NOT_NEGATIVE,
     ),
     **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std"), POSITIVE),
-    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2"), SHARE),
+    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2", "ema"), SHARE),
     "corpus_ambiguity": BETWEEN_0_AND_1,
     **dict.fromkeys(("fixed_t", "eta", "cedi_end"), BETWEEN_0_AND_1),
     "model_dim": (lambda value: value >= 4, "must be at least 4"),

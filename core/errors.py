@@ -90,3 +90,4 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 if sys.argv[:1] == ["-m"]:  # so it reads while `python -m` looks for one of our commands, and at no other time
     heed_interrupts()
+    surroundings.choose_backend()  # before the command's own imports, which may bring in matplotlib

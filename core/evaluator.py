@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 
-from core import scores
+from core import scores, watching
 from core.config import RunConfig
 from core.distributed import ALONE, Ranks
-from core.generation import decode_tokens, translate
 from core.methods import method_for
 from core.methods.method import Method
-from core.precision import autocast
+from core.model import Model, batch_tokens
 from core.randomness import mixed
 from core.sizes import check_memory
 from core.text.batches import Batch, decode_batches
@@ -46,25 +45,24 @@ class Evaluator:
     def batched(self, split: Split) -> list[tuple[list[int], Batch]]:
         """Decoding batches of a split that this evaluator holds."""
         if id(split) not in self.batches:
-            made = decode_batches(split.encoded, decode_tokens(self.device) // self.method.count(self.decoding))
+            made = decode_batches(split.encoded, batch_tokens(self.method, self.decoding, self.device))
             self.batches[id(split)] = [(indices, batch.to(self.device)) for indices, batch in made]
         return self.batches[id(split)]
 
     def texts(self, network: Any, split: Split, decoding: Any) -> list[str]:
         """The translation of each sentence. Batches are decoded each by itself, so by any rank to the same texts."""
-        batched, decode = self.ranks.share(self.batched(split)), self.materials.tokenizer.decode
-        seed, words = self.config.seed, self.bleu_tokenizer
-        with self.decoding_precision():
-            mine = translate(self.method, network, batched, decoding, decode, seed, words)
-        found = self.ranks.merged(mine)
+        batched = self.ranks.share(self.batched(split))
+        shown = watching.each(batched, len(split.pairs), lambda item: len(item[0]) * self.ranks.size)
+        found = self.ranks.merged(self.model(network).texts(shown, decoding, self.config.seed))
         return [found[index] for index in sorted(found)]
 
-    def decoding_precision(self) -> torch.autocast:
-        """The context in which the network decodes."""
-        return autocast(self.config, self.device, decoding=True)
+    def model(self, network: Any) -> Model:
+        """The network with what it takes to use it."""
+        return Model(self.method, network, self.config, self.materials.tokenizer, self.bleu_tokenizer)
 
     def validate(self, network: Any) -> dict[str, float]:
         """Losses, BLEU and the metric on the validation set's first sentences."""
+        watching.stage("validating")
         losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config)
         texts, references = self.texts(network, self.valid, self.method.validation), self.valid.references
         names = dict.fromkeys(("bleu", self.metric))
@@ -91,7 +89,7 @@ class Evaluator:
             def keep(t: float, now: Any, indices: list[int] = indices) -> None:
                 found.setdefault(t, {}).update(zip(indices, map(decode, now.ids()), strict=True))
 
-            with self.decoding_precision():
+            with self.model(network).precision:
                 method.decode(network, batch.to(self.device), method.alone(decoding), self.config.seed, keep)
         return found
 
@@ -103,4 +101,6 @@ def new_network(config: RunConfig, method: Method[Any], materials: Materials, de
     """
     check_memory(config, len(materials.tokenizer))
     torch.manual_seed(mixed(config.seed, method.WEIGHTS_KEY))
-    return method.build(len(materials.tokenizer), config.data.max_length).to(device)
+    network = method.build(len(materials.tokenizer), config.data.max_length)
+    method.measure(network, materials.train)
+    return network.to(device)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.errors import UserError
-from core.generation import Written
 from core.line_input import Line
-from core.model_folder import Model
+from core.model import Model, Written
 from core.text.fitting import parts_of
 from core.text.lines import LINE_ENDS, on_one_line
 from core.text.pieces import whole

@@ -3,8 +3,6 @@
 Run folders and converted released checkpoints are such folders.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +14,13 @@ from core.checkpoints import Tensors
 from core.checks import check
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
-from core.generation import DECODE_TOKENS, Written, candidates
-from core.methods.method import Method
-from core.options import values_of
-from core.run_folder import TOKENIZER, WEIGHTS
+from core.model import Model
+from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.scoring.tokenizers import USUAL
-from core.text.batches import decode_batches, encode
 from core.text.tokenizer import Tokenizer
 
-
-@dataclass(frozen=True)
-class Model:
-    """A network in evaluation mode with what it takes to use it. decoding: as its own options say. bleu_tokenizer: for
-    the choice among candidates by BLEU-MBR, as in training."""
-
-    method: Method[Any]
-    network: Any
-    config: RunConfig
-    tokenizer: Tokenizer
-    bleu_tokenizer: str = USUAL
-
-    @property
-    def decoding(self) -> Any:
-        """The decoding that its own options say; None if the method has no options of decoding."""
-        return getattr(self.config.method, "decoding", None)
-
-    def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
-        """The text of each source sentence. decoding: another one than the model's own.
-
-        Raises UserError if a sentence is too long, and on a decoding that no run can have.
-        """
-        return [found[0].text for found in self.candidates(lines, decoding, seed)]
-
-    def candidates(
-        self,
-        lines: Sequence[str],
-        decoding: Any = None,
-        seed: int = 1,
-        done: Callable[[int], None] = lambda count: None,
-    ) -> list[list[Written]]:
-        """All that is written for each sentence, the chosen text first. done(count): called after each batch.
-
-        Raises UserError as `translate` does.
-        """
-        if decoding is not None:
-            check(with_values(self.config, values_of(decoding, all_of_them=True)))
-        decoding = decoding or self.decoding
-        if not lines:
-            return []
-        if count := sum(length > self.longest for length in self.lengths(lines)):
-            message = f"source longer than {self.longest + 1} tokens: {count} sentences; shorten or split them"
-            raise UserError(message)
-        encoded = encode([(line, "") for line in lines], self.tokenizer, self.longest + 1, "source")
-        device = next(self.network.parameters()).device
-        made = decode_batches(encoded, DECODE_TOKENS // self.method.count(decoding))
-        batches = ((indices, batch.to(device)) for indices, batch in made)
-        found: dict[int, list[Written]] = {}
-        decode, words = self.tokenizer.decode, self.bleu_tokenizer
-        for part in candidates(self.method, self.network, batches, decoding, decode, seed, words):
-            found |= part
-            done(len(part))
-        return [found[index] for index in range(len(lines))]
-
-    @property
-    def longest(self) -> int:
-        """Most tokens of a source sentence; EOS comes with them."""
-        return int(self.network.max_positions) - 1
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
-        return [len(ids) for ids in self.tokenizer.encode_many(list(texts))]
+MOST_TIMES, ALWAYS = 100, 10_000_000
+"""A network has at most so many times the numbers of the weights made for it, and so many more."""
 
 
 def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object) -> None:
@@ -101,17 +36,68 @@ def save_weights(folder: Path, network: Any, config: RunConfig, **facts: object)
 
 def load(folder: Path, device: torch.device) -> Model:
     """The model of a folder, on a device. Raises UserError if the folder holds none, or one whose training diverged."""
-    tensors, facts = checkpoints.load(folder / WEIGHTS)
+    tensors, facts = read_weights(folder)
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise UserError(f"{folder / WEIGHTS}: its weights are no numbers any more (the training diverged)")
-    if "config" not in facts:
+    if not isinstance(facts, dict) or not {"config", "vocab", "max_positions"} <= facts.keys():
         raise UserError(f"{folder / WEIGHTS}: holds weights but not the options they belong to")
-    config = config_of(facts)
+    try:
+        config = config_of(facts)
+        check(config)
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / WEIGHTS}: its options are none that a run can have ({error})") from error
+    check_size(config, facts["vocab"], facts["max_positions"], tensors, folder / WEIGHTS)
     method = methods.method_for(config.method)
     network = method.build(facts["vocab"], facts["max_positions"])
     load_weights(network, tensors, folder / WEIGHTS)
-    words = Tokenizer.load(folder / TOKENIZER)
-    return Model(method, network.to(device).eval(), config, words, facts.get("bleu_tokenizer", USUAL))
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    if len(tokenizer) != facts["vocab"]:
+        types = f"{len(tokenizer)} types, {WEIGHTS} beside it has {facts['vocab']}"
+        raise UserError(f"{folder / TOKENIZER}: {types}; the two are not of one model")
+    return Model(method, network.to(device).eval(), config, tokenizer, facts.get("bleu_tokenizer", USUAL))
+
+
+def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors, source: Path | str) -> None:
+    """Raises UserError if options ask for a network of far more numbers than the weights hold, before it is built."""
+    if not all(type(value) is int and value > 0 for value in (vocab, max_positions)):
+        raise UserError(f"{source}: vocabulary and positions must be whole numbers above 0")
+    values = {"encoder_layers": 0, "decoder_layers": 0, "model_dim": 1} | all_options(config)
+    wide = ("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim")
+    width, layers = max(values.get(name) or 1 for name in wide), values["encoder_layers"] + values["decoder_layers"]
+    asked = (layers * values["model_dim"] + vocab + max_positions) * width + values.get("diffusion_steps", 0)
+    held = sum(value.numel() for value in tensors.values())
+    if layers > len(tensors) or asked > MOST_TIMES * held + ALWAYS:
+        said = {"vocabulary": vocab, "positions": max_positions} | {
+            name: values[name]
+            for name in (*wide, "encoder_layers", "decoder_layers", "diffusion_steps")
+            if name in values
+        }
+        listed = ", ".join(f"{name} {value}" for name, value in said.items())
+        raise UserError(f"{source}: weights do not fit the options: {held:,} numbers, far fewer than for {listed}")
+
+
+def read_weights(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and facts of a folder's weights.
+
+    Raises UserError, with the way to have them again, if they are not as they were written, or not there: a run whose
+    record says that they were deleted on purpose stays finished without them.
+    """
+    path, again = folder / WEIGHTS, "make it again"
+    record = try_read(folder / RUN)[0]
+    if isinstance(record, dict):
+        again = f"delete {folder} and start its command again to have them made anew"
+    if path.exists():
+        try:
+            return checkpoints.load(path)
+        except UserError as error:
+            raise UserError(f"{error}; {again}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: no such checkpoint; name a run folder, or what core.official --convert wrote")
+    if record.get("weights") == DELETED:
+        raise UserError(f"{path}: deleted on purpose, the scores of this run were all that was needed; {again}")
+    if record.get("state") == "finished":
+        raise UserError(f"{path}: gone, or left on the machine that made this run, which is finished; {again}")
+    raise UserError(f"{path}: not there yet, this run is {record.get('state')}; start its command again to go on")
 
 
 def config_of(facts: dict[str, Any]) -> RunConfig:

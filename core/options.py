@@ -2,13 +2,13 @@
 
 import dataclasses
 import difflib
-import json
 import types
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core.errors import UserError
+from core.reading import parse_json
 
 T = TypeVar("T")
 NEVER_SET = object()
@@ -32,6 +32,11 @@ class MethodOptions:
     def name(self) -> str:
         """The method's name: that of its file in core/methods/."""
         return type(self).__module__.rpartition(".")[2].removesuffix("_options")
+
+    @property
+    def one_stack(self) -> bool:
+        """Whether source and target pass through one stack of layers (encoder_layers + decoder_layers of them)."""
+        return False
 
     def check(self) -> None:
         """Raises UserError on values that do not go together, beyond what RULES of core/checks.py say of each."""
@@ -125,7 +130,7 @@ def parse_value(text: str) -> Any:
     """A value as a command line gives it: as in JSON, else words; none, true and false in any case."""
     words = {"none": None, "true": True, "false": False}
     try:
-        return words[text.lower()] if text.lower() in words else json.loads(text)
+        return words[text.lower()] if text.lower() in words else parse_json(text)
     except ValueError:
         return text
 

@@ -10,12 +10,13 @@ import json
 import math
 import os
 import threading
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from core import reading
 from core.errors import UserError
+from core.reading import Unreadable
 
 RUN = "run.json"
 """Identity, options, state and provenance; replaced as a whole, never edited in place."""
@@ -26,6 +27,8 @@ SAMPLES = "samples.jsonl"
 """Source, reference and hypothesis of each test sentence; of the first few, what decoding went through."""
 PROBES = "probes.npz"
 WEIGHTS = "model.safetensors"
+DELETED = "deleted"
+"""What a record's `weights` says once they were deleted on purpose; without a word they were there at the end."""
 TOKENIZER = "tokenizer.json"
 STATE = "state.safetensors"
 """The checkpoint that a stopped training goes on from."""
@@ -65,25 +68,37 @@ def full_disk(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: the disk is full; make room and start the same command again to go on") from error
 
 
+def sync(path: Path) -> None:
+    """Wait until what was written to a file is on the disk; of a folder: the names of its files."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no such thing of folders
+            raise
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def replacing(path: Path, once: bool = False) -> Iterator[Path]:
     """Give a draft beside `path` to write to; at the end it takes the place of `path`. once: unless one is there.
 
-    Readers see the old file or the new one, also after a crash. What fails leaves the old one, and no draft. Raises
-    UserError when the disk is full.
+    Readers see the old file or the new one, also after a power cut, and no later file is on the disk before it. What
+    fails leaves the old one, and no draft. Raises UserError when the disk is full.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with full_disk(path):
             yield draft
-            with open(draft, "rb") as file:
-                os.fsync(file.fileno())
+            sync(draft)
             if once:
                 with contextlib.suppress(FileExistsError):  # a link, unlike a replacement, never overwrites
                     os.link(draft, path)
                 draft.unlink()
             else:
                 os.replace(draft, path)
+            sync(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -114,13 +129,14 @@ def read(path: Path) -> Any:
     """The content of a .json file, the rows of a .jsonl file, or the arrays of an .npz file, whole.
 
     A .jsonl file may be absent (no row), and its last line torn (its writer was killed), which is left out. Raises
-    UserError naming file, line and the way out for all else that is wrong.
+    UserError naming file, line and the way out for all else that is wrong, and for what is beyond the limits of
+    core.reading.
     """
-    if path.suffix == ".jsonl":
-        return _rows(path)
     try:
-        return _arrays(path) if path.suffix == ".npz" else json.loads(path.read_text(encoding="utf-8"))
-    except _UNREADABLE as error:
+        if path.suffix == ".jsonl":
+            return _rows(path) if path.exists() else []
+        return reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)
+    except (OSError, Unreadable) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete {path.parent.name} to run it again") from error
 
 
@@ -133,44 +149,25 @@ def try_read(path: Path) -> tuple[Any, str | None]:
     if not path.exists():
         return None, None
     try:
-        if path.suffix == ".npz":
-            return _arrays(path), None
-        text = path.read_text(encoding="utf-8", errors="replace" if path.suffix == ".jsonl" else "strict")
-        return _readable_rows(text) if path.suffix == ".jsonl" else (json.loads(text), None)
-    except _UNREADABLE:
+        if path.suffix == ".jsonl":
+            return _readable_rows(path)
+        return (reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)), None
+    except (OSError, Unreadable):
         return None, "is unreadable"
 
 
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
-
-
-def _arrays(path: Path) -> dict[str, Any]:
-    import numpy as np  # on demand: most readers of these folders need none
-
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
 def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    rows = []
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: not a row of JSON ({error}); delete the run to do it again") from error
-    return rows
+    found = []
+    for number, ended, row in reading.rows(path):
+        if isinstance(row, dict) and ended:
+            found.append(row)
+        elif ended:
+            raise UserError(f"{path}:{number}: not a row of JSON ({row}); delete the run to do it again")
+    return found
 
 
-def _readable_rows(text: str) -> tuple[list[dict[str, Any]], str | None]:
-    rows, broken = [], 0
-    for line in filter(str.strip, text.splitlines()):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            broken += 1
-    return rows, f"has {broken} broken line{'s' * (broken > 1)}" if broken else None
+def _readable_rows(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    rows = [row for _, _, row in reading.rows(path)]
+    good = [row for row in rows if isinstance(row, dict)]
+    broken = len(rows) - len(good)
+    return good, f"has {broken} broken line{'s' * (broken > 1)}" if broken else None

@@ -177,7 +177,12 @@ class TrainingConfig:
     lr: float = 5e-4
     """Peak learning rate (released: 5e-4)."""
     warmup: int = 10000
-    """Linear warm-up steps, then lr * sqrt(warmup / step) (released: 10,000)."""
+    """Linear warm-up steps, then as lr_schedule says (released: 10,000)."""
+    lr_schedule: Literal["inverse_sqrt", "linear", "constant"] = added("inverse_sqrt")
+    """After the warm-up: lr * sqrt(warmup / step) (released), linear to 0 at the end, or lr."""
+    ema: float | None = added(None)
+    """Decay of an exponential moving average of the weights, which validation, checkpoints and decoding use; none = off
+    (released). The start keeps the weight ema^updates: 0.9999 is for 50,000 updates and more."""
     warmup_init_lr: float = 1e-7
     """Learning rate at step 0 (released: 1e-7)."""
     beta1: float = 0.9

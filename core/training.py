@@ -1,13 +1,14 @@
 """One training loop: validation, the k best checkpoints, exact resume.
 
 Everything random in a step is a function of (seed, step), and a batch is a function of (seed, step), so the state to
-resume from is the weights, the optimizer's moments and the step. A run killed at any moment and resumed ends with the
+resume from is the weights, their moving average (option ema), the optimizer's moments and the step. A run killed at any moment and resumed ends with the
 same weights, bit for bit on a CPU.
 """
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from core.config import RunConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.errors import TimeIsUp, UserError
 from core.methods.method import Method
-from core.optimizer import learning_rate, optimizer_for
+from core.optimizer import MovingAverage, learning_rate, optimizer_for
 from core.precision import autocast
-from core.run_folder import BEST, STATE
+from core.run_folder import METRICS, STATE, sync
+from core.saved_training import best_path, last_state
 from core.scoring.tokenizers import USUAL
 from core.step import Update, shares
 from core.step_modes import Mode, step_for
@@ -103,7 +105,10 @@ def train(network: Any, job: Job) -> Outcome:
     loop = Loop(network, job)
     loop.run()
     state = loop.state
-    averaged, validated = finish(network, job, state) if loop.stopped is None else (0, {})
+    try:
+        averaged, validated = finish(network, job, state) if loop.stopped is None else (0, {})
+    except checkpoints.Damaged as error:
+        raise UserError(f"{error}; start the same command again, and this training begins anew") from error
     return Outcome(state.step, state.tokens, state.seconds, averaged, loop.diverged, loop.stopped, validated)
 
 
@@ -112,12 +117,13 @@ class Loop:
 
     def __init__(self, network: Any, job: Job) -> None:
         self.network, self.job, self.training = network, job, job.config.training
-        if job.ranks.size > 1 and type(job.method).adapt is not Method.adapt:
+        if job.ranks.size > 1 and job.method.adapts:
             name = job.config.method.name
             raise UserError(f"method {name} adapts as it trains, which is not shared between processes: run it on one")
         self.device = next(network.parameters()).device
         self.optimizer = optimizer_for(network, self.training)
         self.names = [name for name, p in network.named_parameters() if p.requires_grad]
+        self.average = None if self.training.ema is None else MovingAverage(network, self.training.ema)
         self.diverged = False
         self.stopped: dict[str, float] | None = None
         self.state = self.restore()
@@ -130,11 +136,13 @@ class Loop:
     def restore(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
         path = self.job.folder / STATE
-        if not path.exists():
+        if (found := last_state(self.job.folder)) is None:
             return State()
-        tensors, facts = checkpoints.load(path)
+        tensors, facts = found
         model_folder.load_weights(self.network, checkpoints.unprefixed("model", tensors), path)
         checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
+        if self.average is not None:
+            self.average.restore(checkpoints.unprefixed("average", tensors))
         best = [(score, step) for score, step in facts["best"]]
         return State(facts["step"], facts["tokens"], facts["seconds"], best)
 
@@ -143,17 +151,23 @@ class Loop:
         self.saved_at = time.monotonic()
         if not self.job.ranks.lead:
             return
-        tensors = checkpoints.prefixed("model", self.network.state_dict())
-        moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
-        checkpoints.save(
-            self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
-        )
+        if (self.job.folder / METRICS).exists():
+            sync(self.job.folder / METRICS)  # no row up to this step may be lost, should the power be cut
+        parts = {
+            "model": self.network.state_dict(),
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer, self.names),
+            "average": {} if self.average is None else self.average.mean,
+        }
+        tensors = {name: v for part, values in parts.items() for name, v in checkpoints.prefixed(part, values).items()}
+        checkpoints.save(self.job.folder / STATE, tensors, vars(self.state))
 
     def run(self) -> None:
-        """All remaining updates."""
+        """All remaining updates. The network is left with the moving average of its weights, if there is one."""
         self.network.train()
         with self.step.apart():
             self.advance()
+        if self.average is not None:
+            self.average.put(self.average.mean)
 
     def advance(self) -> None:
         """One after the other."""
@@ -162,6 +176,8 @@ class Loop:
             with in_step():
                 batch = self.job.stream.at(self.state.step)
                 update = self.step(batch, self.state.step)
+                if self.average is not None:
+                    self.average.update()
                 self.state.step += 1
                 self.state.tokens += batch.target_tokens
                 self.state.seconds += time.monotonic() - started
@@ -195,7 +211,7 @@ class Loop:
         if logging or self.diverged:
             facts = {"train/step": step, "train/tokens": self.state.tokens, "train/seconds": self.state.seconds}
             with torch.no_grad():
-                watched = self.job.method.watch(self.network)
+                watched = self.job.method.watch(self.network, self.job.stream.target_types)
             self.job.log(facts | values | watched)
         if self.diverged:
             return
@@ -206,38 +222,35 @@ class Loop:
 
     def validate(self) -> None:
         """Validate, keep the checkpoint if it is among the best, save the state."""
+        with nullcontext() if self.average is None else self.average.instead():
+            drop = self.judge()
+        if self.stopped is not None:
+            return
+        self.save()
+        for _, step in drop if self.job.ranks.lead else []:
+            best_path(self.job.folder, step).unlink(missing_ok=True)
+
+    def judge(self) -> list[tuple[float, int]]:
+        """Validate the network as it is now, and keep it if it is among the best; which ones are not any more."""
         self.network.eval()
         scores = self.job.validate(self.network)
         self.network.train()
         self.job.log({"train/step": self.state.step} | scores)
         if self.job.ranks.told(self.job.stop(self.state.step, scores)):
             self.stopped = scores
-            return
+            return []
         own = self.job.validated(scores), self.state.step
         ranked = sorted([*self.state.best, own], key=lambda pair: (-pair[0], -pair[1]))
         keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
         if own in keep:
             self.keep(scores)
         self.state.best = keep
-        self.save()
-        for _, step in drop if self.job.ranks.lead else []:
-            best_path(self.job.folder, step).unlink(missing_ok=True)
+        return drop
 
     def keep(self, scores: dict[str, float]) -> None:
         """Write the weights as one of the best."""
         if self.job.ranks.lead:
             checkpoints.save(best_path(self.job.folder, self.state.step), self.network.state_dict(), scores)
-
-
-def saved_step(folder: Path) -> int | None:
-    """The step of the checkpoint that training in a folder would go on from; None if there is none."""
-    state = folder / STATE
-    return checkpoints.load(state)[1]["step"] if state.exists() else None
-
-
-def best_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands if it is among the best."""
-    return folder / BEST.format(step=step)
 
 
 def finish(network: Any, job: Job, state: State) -> tuple[int, dict[str, float]]:

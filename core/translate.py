@@ -27,7 +27,7 @@ from core.options import nearest, parse_value, replaced, values_of
 
 if TYPE_CHECKING:
     from core.line_answers import Answers
-    from core.model_folder import Model
+    from core.model import Model
 
 SHORT = {"lengths": "length_candidates", "noises": "noise_candidates"}
 

@@ -17,7 +17,7 @@ from core.checks import check
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
-from core.model_folder import Model
+from core.model import Model
 from core.options import nearest, replaced, values_of
 from core.run_folder import STATE, TOKENIZER, read, write_json
 from core.sections import DataConfig

@@ -14,7 +14,6 @@ Where a factor of the study and an option share a name, the factor is meant. The
 `make sweep` would put it, and is made once, whoever makes it: if it is there already, W&B is shown what is there.
 """
 
-import json
 import os
 import sys
 import time
@@ -27,6 +26,7 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
 
 from ablations import records
 from core.errors import UserError, command
+from core.reading import parse_json
 from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
 from sweeps.running import attempt, plan, pool
@@ -46,7 +46,7 @@ def values(arguments: Sequence[str]) -> dict[str, Any]:
         argument = rest.pop(0)
         if argument.startswith("{"):
             try:
-                found |= dict(json.loads(argument))
+                found |= dict(parse_json(argument))
             except ValueError as error:
                 raise UserError(f"{argument!r}: not JSON ({error})") from error
             continue

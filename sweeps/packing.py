@@ -28,6 +28,8 @@ def unpack(packed: bytes, known: Collection[str], largest: int) -> dict[str, byt
                 raise UserError(f"not the results of a run ({', '.join(others)})")
             if (size := sum(info.file_size for info in archive.infolist())) > largest:
                 raise UserError(f"results of {size:,} bytes, more than a run has ({largest:,})")
+            if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in archive.infolist()):
+                raise UserError("results packed in a way that this suite does not use")
             return {name: archive.read(name) for name in archive.namelist()}
     except UserError:
         raise

@@ -144,6 +144,9 @@ def score_row(toggles: Spec, rng: np.random.Generator, seed: int) -> Spec:
         "decoding_steps": 20,
         "early_stop": 5,
         "val_bleu": bleu + 0.4,
+        "floor/bleu": 1.5,
+        "floor/chrf": 24.0,
+        "floor/rougeL": 25.0,
         "checkpoints_averaged": 5,
         "by_steps": by_steps,
     }
@@ -164,6 +167,7 @@ def metric_rows(toggles: Spec, rng: np.random.Generator, updates: int = 700) -> 
         row = {"train/step": step, "train/loss": mse + term, "train/mse": mse, "train/token": term, "train/nll": nll}
         row |= {"diag/norm_mean": scale * np.sqrt(LATENT) * np.exp(rng.normal(0, 0.01)), "diag/norm_std": 0.1}
         row |= {"diag/cosine": shrink * 0.9 * done + 0.01, "diag/rank": LATENT * (1 - 0.8 * shrink * done) - 1}
+        row |= {"diag/types": TYPES - 60}
         rows.append(
             row | {"train/lr": 5e-4, "train/grad_norm": 0.8, "train/tokens": step * 1000, "train/seconds": step / 9}
         )
@@ -197,7 +201,8 @@ def probe_arrays(toggles: Spec, rng: np.random.Generator, score: float) -> dict[
     figure |= {"along_t": along, "along_bleu": rise}
     wobble = {k: v * np.exp(rng.normal(0, 0.02, v.shape)) for k, v in (curves | figure).items() if not k.endswith("t")}
     types = np.array([f"w{i}" for i in rank])
-    named = {"frequency": frequency, "norm": latent, "norm_raw": raw, "types": types}
+    named = {"frequency": frequency, "source_frequency": frequency[::-1], "types": types}
+    named |= {"norm": latent, "norm_raw": raw}
     return named | curves | figure | wobble
 
 

@@ -25,8 +25,20 @@ from core.checks import check
 from core.config import RunConfig, all_options, flat, with_values
 from core.distributed import RankLost
 from core.errors import UserError
+from core.text.tokenizer import BOS
 
-PROBES = {"types", "frequency", "norm", "norm_raw", "t", "mse", "nll", "accuracy", "nearest", "nearest_F1"}
+PROBES = {"source_frequency"} | {
+    "types",
+    "frequency",
+    "norm",
+    "norm_raw",
+    "t",
+    "mse",
+    "nll",
+    "accuracy",
+    "nearest",
+    "nearest_F1",
+}
 FIGURE_5 = {"fig5_t", "oneshot_bleu", "along_t", "along_bleu"}
 
 
@@ -101,10 +113,15 @@ def test_a_run_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     with np.load(folder / "probes.npz", allow_pickle=False) as probes:
         assert set(probes.files) == PROBES | FIGURE_5
         assert len(probes["norm"]) == len(probes["frequency"]) == record["data"]["vocab_size"]
+        assert probes["frequency"][BOS] == 300 and probes["source_frequency"][BOS] == 0
+        target_types = int((probes["frequency"] > 0).sum())
+        assert target_types < record["data"]["vocab_size"] - 10
         assert np.all((probes["nearest"] <= probes["nearest_F1"] + 0.2) & (probes["accuracy"] <= 1))
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 16 and len(samples[0]["trajectory"]) == 15
-    assert [row["train/step"] for row in run_folder.read(folder / "metrics.jsonl")] == [1, 4, 6, 8, 12, 12]
+    rows = run_folder.read(folder / "metrics.jsonl")
+    assert [row["train/step"] for row in rows] == [1, 4, 6, 8, 12, 12]
+    assert {row["diag/types"] for row in rows if "diag/cosine" in row} == {target_types}
 
 
 def test_same_seed_gives_the_same_scores_and_weights(tmp_path: Path) -> None:
@@ -182,8 +199,8 @@ def test_a_diverged_arm_is_a_result_with_finite_scores(tmp_path: Path) -> None:
     assert np.isfinite(scores(folder)["bleu"])
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+def command(*arguments: str, cwd: Path, wandb: str = "disabled") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "WANDB_MODE": wandb}
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments]
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment)
 
@@ -305,7 +322,7 @@ def test_bfloat16_trains_and_decodes(token_loss: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     arguments = ["--updates", "80", "--checkpoint_seconds", "0", "--log_every", "1", "--valid_every", "40"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "WANDB_MODE": "disabled"}
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", *arguments, "--runs", "killed"]
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     while process.poll() is None and not list((tmp_path / "killed").glob("*/*/state.safetensors")):

@@ -157,9 +157,17 @@ def test_a_subset_keeps_its_order_and_origin() -> None:
     assert len(made.subset(range(0))) == 0
 
 
-def test_counts_are_those_of_both_sides_and_the_special_tokens() -> None:
-    made, counted = encode(PAIRS, words(), 128), [0] * len(words())
-    for pair in PAIRS:
-        for index in [EOS, BOS, EOS, *words().encode(pair[0]), *words().encode(pair[1])]:
-            counted[index] += 1
-    assert made.counts(len(words())).tolist() == counted
+def test_counts_are_those_of_a_side_and_its_special_tokens() -> None:
+    made, size = encode(PAIRS, words(), 128), len(words())
+    for side, ragged, special in ((0, made.source, [EOS]), (1, made.target, [BOS, EOS])):
+        counted = [0] * size
+        for pair in PAIRS:
+            for index in [*special, *words().encode(pair[side])]:
+                counted[index] += 1
+        assert ragged.counts(size).tolist() == counted
+
+
+def test_target_types_are_those_that_occur_in_targets() -> None:
+    made = encode([("c a", "b"), ("a", "b c")], words(), 128)
+    expected = sorted({BOS, EOS, *words().encode("b c")})
+    assert BatchStream(made, 64, seed=1).target_types.tolist() == expected

@@ -187,9 +187,9 @@ def test_collapse_is_an_error_that_vanishes_with_the_tokens(tmp_path: Path) -> N
         mse *= 1 + 0.01 * record["seed"] ** 2 * (record["toggles"]["token_loss"] != "anchor")
         norm += 0.01 * record["seed"] ** 2
         rows: list[dict[str, Any]] = [{"train/step": n, "train/mse": 9.0, "train/nll": 6.0} for n in range(1, 7)]
-        rows[0] |= {"diag/norm_mean": 6.0, "diag/cosine": 0.0}
+        rows[0] |= {"diag/norm_mean": 6.0, "diag/cosine": 0.0, "diag/types": 9}
         rows += [{"train/step": n, "train/mse": mse, "train/nll": nll} for n in (7, 8)]
-        rows[-1] |= {"diag/norm_mean": norm, "diag/cosine": 0.1 * (norm > 5)}
+        rows[-1] |= {"diag/norm_mean": norm, "diag/cosine": 0.1 * (norm > 5), "diag/types": 9}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert measures.variance_share(load(path), "rounding")[1] == pytest.approx(0.9 * (6.01 / 6) ** 2)
     found = verdicts(path)
@@ -217,12 +217,37 @@ def test_norms_of_frequent_and_rare_types(tmp_path: Path) -> None:
     for file in path.glob("*/probes.npz"):
         seed = json.loads((file.parent / "run.json").read_text())["seed"]
         norm = np.concatenate([np.full(10, 2.0 + 0.01 * seed**2), np.full(30, 9.0), np.ones(10), np.full(7, 99.0)])
-        np.savez(file, frequency=np.concatenate([np.arange(60, 10, -1), np.zeros(7)]), norm=norm)
+        frequency = np.concatenate([np.arange(60, 10, -1), np.zeros(7)])
+        np.savez(file, frequency=frequency, source_frequency=frequency[::-1], norm=norm)
     ratios = measures.frequent_to_rare(load(path), "anchor+nonorm+F4")
     assert ratios == pytest.approx({1: 2.01, 2: 2.04, 3: 2.09, 4: 2.16})
     claim = verdicts(path)["norm_imbalance"]
     assert claim.verdict == "reproduced"
     assert claim.effect.estimate == pytest.approx(float(reference.gmean(list(ratios.values()))))
+
+
+def test_measures_of_source_and_target_types_together_decide_nothing(tmp_path: Path) -> None:
+    """As runs of earlier versions left them; in every run, or in one."""
+    path = write_study(tmp_path, "modules", seeds=SEEDS)
+    before = verdicts(path)
+    assert {before[key].verdict for key in ("norm_imbalance", "anchor_spread")} == {"reproduced"}
+    assert "earlier version" not in " ".join(footer(load(path)))
+    old = next(path.glob("anchor+nonorm+F4-s2-*"))
+    for folder in (old, next(path.glob("rounding+norm+F4-s1-*"))):
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        kept = [{key: value for key, value in row.items() if key != "diag/types"} for row in rows]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        arrays = dict(np.load(folder / "probes.npz"))
+        del arrays["source_frequency"]
+        np.savez(folder / "probes.npz", **arrays)
+    after = verdicts(path)
+    for key in ("norm_imbalance", "anchor_spread"):
+        assert (after[key].verdict, after[key].effect) == ("undecided", before[key].effect)
+        assert "source and target types together" in after[key].reason
+    assert "source and target types together once" in after["rounding_collapse"].reason
+    assert after["noise_score"].reason == before["noise_score"].reason
+    note = next(line for line in footer(load(path)) if "earlier version" in line)
+    assert note.startswith("Note: 2 of 32 runs, of an earlier version, measured norms")
 
 
 def test_recovery_and_degeneration(tmp_path: Path) -> None:
@@ -272,6 +297,10 @@ def test_a_seed_without_a_value_is_said_also_of_steps(tmp_path: Path) -> None:
 def test_a_model_that_learned_nothing_says_nothing_about_steps(tmp_path: Path) -> None:
     path = write_study(tmp_path, "modules", seeds=(1, 2, 3))
     rescore(path, lambda toggles, seed: 0.1 * seed)
+    assert {claim.verdict for claim in verdicts(path).values()} == {"no verdict"}
+    for scores in path.glob("*/scores.json"):  # as of earlier versions, of whose runs the floor is not known
+        found = json.loads(scores.read_text())
+        scores.write_text(json.dumps({name: value for name, value in found.items() if not name.startswith("floor/")}))
     claim = verdicts(path)["few_steps"]
     assert claim.verdict == "undecided"
     assert "below 10 BLEU" in claim.reason

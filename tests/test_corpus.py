@@ -142,7 +142,7 @@ def test_undecodable_bytes(folder: Path) -> None:
 def test_a_damaged_gzip(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     (folder / "train.de").unlink()
     (folder / "train.de.gz").write_bytes(damage(gzip.compress(TEXT["de"].encode() * 50)))
-    assert f"{folder / 'train.de.gz'} is not a whole gzip file" in refused(folder)
+    assert f"{folder / 'train.de.gz'}: not a whole gzip file" in refused(folder)
 
 
 def test_empty_sides_in_training_are_dropped_and_counted(folder: Path) -> None:

@@ -21,7 +21,7 @@ from core.diffusion.samplers import SAMPLERS, sample
 from core.errors import UserError
 from core.evaluator import new_network
 from core.methods.dinoiser import Dinoiser, in_two_stages, passes, visited
-from core.methods.dinoiser_options import AS_RELEASED, Clipping, Decoding, Options
+from core.methods.dinoiser_options import AS_RELEASED, Decoding, Options
 from core.released import dinoiser as released
 from core.released import replay
 from core.scoring.bleu import mbr_choice, sentence_bleu
@@ -146,9 +146,9 @@ def test_every_parameter_learns() -> None:
 DECODINGS = [
     Decoding(decoding_steps=4),
     Decoding(decoding_steps=1),
-    Decoding(decoding_steps=4, solver="ancestral"),
-    Decoding(decoding_steps=4, solver="ddim", eta=0.5, clamping=True),
-    Decoding(decoding_steps=4, solver="dpm_solver"),
+    Decoding(decoding_steps=4, sampler="ancestral"),
+    Decoding(decoding_steps=4, sampler="ddim", eta=0.5, clamping=True),
+    Decoding(decoding_steps=4, sampler="dpm_solver"),
     Decoding(decoding_steps=3, length_candidates=3, noise_candidates=2),
     Decoding(decoding_steps=2, length_candidates=200),
 ]
@@ -182,7 +182,7 @@ def test_lengths_are_the_most_likely_ones() -> None:
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm_solver"])
 def test_moments_of_samples_are_those_of_gaussian_data(solver: Any) -> None:
     """From pure noise, where there is no signal at all, to almost none."""
-    mean, std, steps = 0.7, 0.6, visited(Decoding(solver=solver, decoding_steps=400))
+    mean, std, steps = 0.7, 0.6, visited(Decoding(sampler=solver, decoding_steps=400))
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
         signal = math.sqrt(1 - t * t)
@@ -237,7 +237,7 @@ def test_the_recording_is_reproduced() -> None:
 
 
 def test_the_released_ancestral_step_weighs_the_prediction_by_the_wrong_level() -> None:
-    steps = visited(Decoding(solver="ancestral", decoding_steps=6))
+    steps = visited(Decoding(sampler="ancestral", decoding_steps=6))
     step, x, h, z = released.ddpm(steps), *torch.randn(3, 2, 4, 3)
     for k in range(5, 0, -1):
         a, b, s = steps.signal[k], steps.signal[k - 1], steps.noise[k]
@@ -252,7 +252,3 @@ def test_what_is_no_number_in_a_time_stays_out() -> None:
     draws = dataclasses.replace(method.draw(network, batch, 1, 0), t=torch.zeros(len(batch.target)))
     assert isinstance(draws, Draws)
     assert math.isfinite(float(reduced(method.loss(network, batch, draws)).detach()))
-
-
-def test_without_clipping_all_noise_is_drawn() -> None:
-    assert Options(clipping=Clipping("none")).clipping.least_noise == 0.001

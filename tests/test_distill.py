@@ -29,6 +29,7 @@ from core.text.complexity import translation_entropy
 from core.text.materials import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
+TYPES = 320
 TEACHER = ["--preset", "smoke", "--updates", "30", "--lr", "4e-3", "--valid_every", "15", "--beam", "2"]
 
 
@@ -67,7 +68,7 @@ def lines(folder: Path, name: str) -> list[str]:
 
 
 def data(folder: Path, **values: Any) -> DataConfig:
-    return DataConfig(data=str(folder), src="xx", tgt="yy", vocab_size=320, **values)
+    return DataConfig(data=str(folder), src="xx", tgt="yy", vocab_size=TYPES, **values)
 
 
 def test_only_the_training_targets_are_new(text: Path, made: Path) -> None:
@@ -116,7 +117,7 @@ CPU = torch.device("cpu")
 def test_a_folder_is_loaded_as_what_it_holds(method: str, made: Path, tmp_path: Path) -> None:
     values = {"method": method, "model_dim": 16, "ffn_dim": 16, "heads": 2}
     config = with_values(RunConfig(), values)
-    network = methods.method_for(config.method).build(20, 10)
+    network = methods.method_for(config.method).build(TYPES, 10)
     model_folder.save_weights(tmp_path, network, config)
     (tmp_path / "tokenizer.json").write_bytes((made / "teacher" / "tokenizer.json").read_bytes())
     model = model_folder.load(tmp_path, CPU)
@@ -147,10 +148,10 @@ def test_weights_made_before_methods_are_difformers(kind: dict[str, str], made: 
     config = with_values(
         RunConfig(), {"model_dim": 16, "latent_dim": 8, "ffn_dim": 16, "heads": 2, "noise_factor": 2.0}
     )
-    network = methods.method_for(config.method).build(20, 10)
+    network = methods.method_for(config.method).build(TYPES, 10)
     tensors = {name: value for name, value in network.state_dict().items() if not name.startswith("process.")}
     assert len(network.state_dict()) - len(tensors) == 2
-    facts = {"config": flat(config), "vocab": 20, "max_positions": 10}
+    facts = {"config": flat(config), "vocab": TYPES, "max_positions": 10}
     checkpoints.save(tmp_path / run_folder.WEIGHTS, tensors, facts | kind)
     (tmp_path / "tokenizer.json").write_bytes((made / "teacher" / "tokenizer.json").read_bytes())
     model = model_folder.load(tmp_path, CPU)

@@ -63,7 +63,7 @@ def test_shares_add_up_to_the_loss_and_gradient_of_the_whole_batch(size: int, ch
             torch.testing.assert_close(p.grad, wanted[name], rtol=1e-4, atol=1e-6)
 
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
 RUN = ["-m", "ablations.run", "--preset", "smoke", "--device", "cpu", "--dropout", "0", "--log_every", "1"]
 RUN += ["--checkpoint_seconds", "0", "--updates", "16", "--valid_every", "8", "--runs"]
 
@@ -119,9 +119,12 @@ def test_two_processes_killed_and_stopped_and_resumed_have_the_losses_of_one(tmp
     assert (records.read(folder)["state"], records.read(folder)["reason"]) == ("pending", "interrupted"), said
     assert before <= len(rows(two)) < 16 and not records.busy(folder)
 
+    shown = []
     for process in (*pair(two), single):
-        _, said = process.communicate(timeout=240)
+        out, said = process.communicate(timeout=240)
         assert process.returncode == 0, said
+        shown.append(out)
+    assert "validation after update 16 of 16" in shown[0] and shown[1] == "", "the first process alone shows the run"
     assert (records.read(folder)["state"], records.read(folder)["ranks"]) == ("finished", 2)
     assert len(rows(two)) == len(rows(one)) == 18
     for ours, theirs in zip(rows(two), rows(one), strict=True):

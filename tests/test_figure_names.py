@@ -14,6 +14,7 @@ from fake_runs import edit, write_study
 from fake_search import write_search
 from test_paper_figures import overlaps
 
+from analysis.choices import Choices
 from analysis.figures import ablation, drawing, one_shot
 from analysis.figures.names import WIDEST, shorten_each, shorten_names
 from analysis.formats import COLUMN, PAGE
@@ -50,7 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its figures, text as text."""
     out = tmp_path_factory.mktemp("figures")
-    drawing.redraw(load(study), out, ["svg"], style=TEXT)
+    drawing.redraw(load(study), out, ["svg"], style=TEXT, choices=Choices(note=True))
     return out
 
 
@@ -58,7 +59,8 @@ def test_every_figure_shows_names_as_they_are(drawn: Path) -> None:
     for module in drawing.MODULES:
         shown = texts(drawn / f"{module.NAME}.svg")
         assert set(DRAWN) <= shown, module.NAME
-        assert any(text.startswith("A banner of $5 and $6") for text in shown)
+        assert any("A banner of $5" in text for text in shown)
+        assert (drawn / f"{module.NAME}.txt").read_text().endswith("A banner of $5 and $6.\n")
 
 
 def test_what_was_drawn_keeps_whole_names(drawn: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

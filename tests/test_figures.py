@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +15,9 @@ from fake_runs import BANNER, edit, write_study
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
+from analysis.choices import Choices
 from analysis.figures import drawing, embedding_norms, loss_collapse, per_step
+from analysis.figures.captions import CAPTIONS
 from analysis.load import load
 from analysis.style import OKABE_ITO, PAIRS, arm_style, panels, styled
 
@@ -43,8 +44,8 @@ def test_the_command_redraws_byte_identically(tmp_path: Path) -> None:
         drawn.append({file.name: file.read_bytes() for file in (out / "token_loss").iterdir()})
         assert done.stdout.count("wrote ") == 1
         told = done.stdout.partition(f"wrote {out}/token_loss: ")[2]
-        assert all(f"{name}" in told for name in NAMES) and "(pdf, png, svg, csv); table (md, tex, csv)" in told
-    expected = {f"{name}.{form}" for name in NAMES for form in ("pdf", "png", "svg", "csv")}
+        assert all(f"{name}" in told for name in NAMES) and "(pdf, png, svg, csv, txt); table (md, tex, csv)" in told
+    expected = {f"{name}.{form}" for name in NAMES for form in ("pdf", "png", "svg", "csv", "txt")}
     assert set(drawn[0]) == expected | {"table.md", "table.tex", "table.csv", "effects.csv", "power.csv"}
     assert drawn[0] == drawn[1]
 
@@ -223,9 +224,15 @@ def test_shares_are_drawn_in_percent(modules: Path) -> None:
         assert frame.loc[frame["metric"] == metric, "value"].max() == pytest.approx(100 * raw.max())
 
 
-def test_the_banner_stands_on_every_figure(tmp_path: Path) -> None:
-    path = write_study(tmp_path, "token_loss", seeds=(1,))
+def test_the_banner_stands_in_every_caption_and_in_the_picture_where_a_note_is_chosen(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "token_loss", seeds=(1,)))
     for module in drawing.MODULES:
-        figure, _ = module.figure(load(path))
-        assert BANNER in figure.get_suptitle()
-        plt.close(figure)
+        figure, _ = module.figure(study)
+        assert BANNER in figure.caption and figure.get_suptitle() == ""
+        with styled(choices=Choices(note=True)):
+            figure, _ = module.figure(study)
+        assert BANNER in figure.get_suptitle().replace("\n", " ")
+    drawing.redraw(study, tmp_path / "out", ["png"])
+    for module in drawing.MODULES:
+        caption = (tmp_path / "out" / f"{module.NAME}.txt").read_text()
+        assert caption.startswith(CAPTIONS[module.NAME][0]) and BANNER in caption and "1 seed" in caption

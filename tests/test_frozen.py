@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from ablations import records, studies
+from ablations import presets, records, studies
 from core.config import RunConfig, all_options, flat, with_values
 from core.options import as_before
 from sweeps.running.recipe import Recipe
@@ -34,14 +36,28 @@ AS_BEFORE = {"averaging": "mean", "bleu_tokenizer": "13a"}
 """Options added since whose default is not what runs did without them."""
 
 
+GPU_BEFORE = {
+    **{"updates": 6000, "warmup": 1000, "lr": 7e-4, "valid_sentences": 300, "keep_best": 5, "embedding_std": 0.02},
+    **{"initialization": "bert", "embedding_norm_affine": True},
+}
+"""What the preset gpu said, before anybody had run it."""
+
+
+def presets_before() -> Any:
+    """Within it the preset is what it was."""
+    was = presets.PRESETS["gpu"]
+    return patch.dict(presets.PRESETS, {"gpu": replace(was, values={**was.values, **GPU_BEFORE})})
+
+
 def test_what_is_not_as_before_by_default_is_known() -> None:
-    default, before = all_options(RunConfig()), as_before(RunConfig())
-    assert {name: value for name, value in before.items() if default[name] != value} == AS_BEFORE
+    default, was = all_options(RunConfig()), as_before(RunConfig())
+    assert {name: value for name, value in was.items() if default[name] != value} == AS_BEFORE
 
 
 def today(preset: str, study: str) -> dict[str, Any]:
     """Folder, queue and identities of a study with a preset."""
-    recipe = Recipe.of(studies.get(study), preset, overrides=AS_BEFORE)
+    with presets_before():
+        recipe = Recipe.of(studies.get(study), preset, overrides=AS_BEFORE)
     runs = {}
     for arm in recipe.study.arms:
         for seed in (1, 2):

@@ -174,14 +174,27 @@ def test_spread_of_orthogonal_and_of_equal_embeddings() -> None:
     network = model(embedding_norm="none", scale_embedding=False)
     with torch.no_grad():
         network.embedding.table.copy_(torch.cat([torch.eye(8), -torch.eye(8), torch.eye(8)[:7], -torch.eye(8)[:7]]))
-    apart = embedding_spread(network.embedding)
+    apart = embedding_spread(network.embedding, torch.arange(30))
     share = np.array([4] * 7 + [2]) / 30
     assert apart["diag/norm_mean"] == pytest.approx(1)
     assert apart["diag/rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
     with torch.no_grad():
         network.embedding.table.fill_(0.5)
-    together = embedding_spread(network.embedding)
+    together = embedding_spread(network.embedding, torch.arange(30))
     assert together["diag/cosine"] == pytest.approx(1) and together["diag/norm_std"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_spread_is_that_of_the_types_asked_for() -> None:
+    """What stands in the table besides, such as the types of sources alone, changes nothing."""
+    network, types = model(embedding_norm="none"), torch.tensor([1, 2, 5, 7])
+    before = embedding_spread(network.embedding, types)
+    with torch.no_grad():
+        network.embedding.table[8:] = 3.0
+    assert embedding_spread(network.embedding, types) == before
+    assert before["diag/types"] == 4
+    unit = torch.nn.functional.normalize(network.embedding.all_z_0()[types], dim=-1).double()
+    pairs = (unit @ unit.T).triu(1).sum() / 6
+    assert before["diag/cosine"] == pytest.approx(float(pairs))
 
 
 def test_nearest_types_agree_with_distances() -> None:

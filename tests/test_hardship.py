@@ -76,7 +76,7 @@ def test_a_full_disk_stops_a_sweep_with_one_message_and_with_room_it_goes_on(
 def test_a_full_disk_stops_a_run_with_one_message_and_with_room_it_goes_on(disk: Disk) -> None:
     line = [sys.executable, "-m", "ablations.run", "--preset", "smoke", "--device", "cpu", "--checkpoint_seconds", "0"]
     line += ["--runs", str(disk.folder / "runs")]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
     stopped = subprocess.run(line, capture_output=True, text=True, env=env, timeout=240)
     assert stopped.returncode == 2 and "Traceback" not in stopped.stderr, stopped.stderr
     (message,) = [line for line in stopped.stderr.splitlines() if line.startswith("error:")]

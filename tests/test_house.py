@@ -170,7 +170,7 @@ FORBIDDEN = {
     "sweeps": (),
     "analysis": ("ablations", "sweeps", "wandb", "optuna", "core"),
 }
-ALLOWED = {"analysis": ("core.errors", "core.run_folder")}
+ALLOWED = {"analysis": ("core.errors", "core.reading", "core.run_folder", "core.display", "core.watching")}
 
 
 def breaches(package: str, text: str) -> set[str]:

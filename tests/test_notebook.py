@@ -1,5 +1,6 @@
-"""The analysis in a notebook: importing it changes nothing, and one figure takes three lines."""
+"""The analysis in a notebook: importing it changes nothing, one figure takes three lines, commands run from cells."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,69 @@ def test_a_figure_of_ones_own_takes_a_file_and_a_name_in_the_table(
     exec(NEW_FIGURE, lengths.__dict__)
     monkeypatch.setattr(drawing, "MODULES", (lengths,))
     written, said = drawing.redraw(study, tmp_path)
-    assert [path.name for path in written] == ["lengths.pdf", "lengths.png", "lengths.svg", "lengths.csv"] and not said
+    assert [path.name for path in written] == [
+        "lengths.pdf",
+        "lengths.png",
+        "lengths.svg",
+        "lengths.csv",
+        "lengths.txt",
+    ]
+    assert not said and (tmp_path / "lengths.txt").read_text().startswith(f"Lengths. {study.banner}")
     monkeypatch.setattr("analysis.report.sections.figures.MODULES", (lengths,))
     assert 'id="figure-lengths"' in page(study)
+
+
+BACKENDS = ["module://matplotlib_inline.backend_inline", "module://nowhere.backend", "nonsense"]
+"""What MPLBACKEND may say where a command is started: Jupyter's and Colab's own, and what matplotlib does not know."""
+
+
+def command(backend: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command started as from a notebook's cell."""
+    line = [sys.executable, "-m", *map(str, arguments)]
+    env = os.environ | {"MPLBACKEND": backend, "WANDB_MODE": "disabled"}
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study that is drawn fast."""
+    path = write_study(tmp_path_factory.mktemp("runs"), "token_loss", seeds=(1,))
+    for probes in path.glob("*/probes.npz"):
+        probes.unlink()
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_commands_draw_whatever_backend_a_notebook_names(backend: str, bare: Path, tmp_path: Path) -> None:
+    for module in ("analysis.figures", "analysis.report"):
+        done = command(backend, module, bare, "--out", tmp_path / module)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "analysis.figures/token_loss/ablation.pdf").stat().st_size > 1000
+    done = command(backend, "analysis.snapshot", bare)
+    assert done.returncode == 0 and '"results": 4' in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS[::2])
+def test_a_sweep_started_in_a_notebook_ends_with_its_figures(backend: str, tmp_path: Path) -> None:
+    where = ("--runs", tmp_path / "runs", "--figures", tmp_path / "figures", "--workers", "1")
+    options = ("--study", "self_conditioning", "--preset", "smoke", "--seeds", "1", "--set", "updates=3")
+    done = command(backend, "sweeps.study", *where, *options)
+    assert done.returncode == 0 and "no figures" not in done.stderr, done.stdout + done.stderr
+    assert list(tmp_path.glob("figures/*/ablation.pdf"))
+
+
+def test_drawing_from_python_keeps_the_notebooks_backend(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "cells.py").write_text("from matplotlib.backends.backend_agg import *\n")
+    code = f"""
+import os, matplotlib, matplotlib.pyplot as plt
+from analysis.figures.drawing import draw
+from analysis.load import load
+plt.figure()
+draw(load({str(bare)!r}), "ablation")._repr_png_()
+print(matplotlib.get_backend(), plt.get_backend(), os.environ["MPLBACKEND"])
+"""
+    env = os.environ | {"MPLBACKEND": "module://cells", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["module://cells"] * 3, done.stdout + done.stderr

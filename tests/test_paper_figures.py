@@ -93,7 +93,8 @@ def test_a_study_of_one_factor_has_narrow_figures_that_can_be_wide(module: Any, 
 
 
 def test_widths_are_named_or_given_in_inches() -> None:
-    assert (inches("column"), inches("page"), inches("5.5")) == (COLUMN, PAGE, 5.5)
+    assert (inches("column"), inches("page"), inches("5.5")) == ((COLUMN, None), (PAGE, None), (5.5, None))
+    assert (inches("acl"), inches("icml"), inches("neurips")) == ((3.03, 6.3), (3.25, 6.75), (5.5, 5.5))
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -124,7 +125,7 @@ def test_a_figure_that_does_not_fit_keeps_its_own_width(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--width", "wide"), "neither column nor page nor a number of inches"),
+        (("--width", "wide"), "neither one of column, page, acl, icml, neurips nor a number of inches"),
         (("--width", "90"), "from 2 to 20"),
         (("--style", "nowhere.mplstyle"), "no style file nowhere.mplstyle"),
     ],

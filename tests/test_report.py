@@ -9,8 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,13 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.load import load
-from analysis.report import chart, html_tables
+from analysis.report import chart, html_tables, themes
 from analysis.report.__main__ import write
 from analysis.report.alt_text import describe
+from analysis.report.differences import ADDED, MISSING, SAME, differences
 from analysis.report.html import data_uri, escape, script_data, spell_out, tag
 from analysis.report.inline_svg import inline
 from analysis.report.page import page
 from analysis.report.sections import curves, samples
+from analysis.report.sections.header import headline
 from analysis.report.sections.tuned import search_of
 from core.errors import UserError
 
@@ -132,7 +136,7 @@ def test_nothing_in_the_page_leads_to_a_network(made: str) -> None:
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     made = page(load(poisoned(tmp_path)))
     parsed = Page(made)
-    assert len(parsed.all("script")) == 3
+    assert len(parsed.all("script")) == 4
     assert not parsed.all("img") and not parsed.all("b")
     assert not [a for _, a in parsed.elements if any(key.startswith("on") for key in a)]
     assert not re.search(r"[\x00\x1b\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", made)
@@ -141,7 +145,12 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "⟨U+202E⟩back⟨U+2066⟩" in text
     assert "⟨U+D800⟩" in text
     json.loads(parsed.scripts[1])
+    shown = json.dumps(json.loads(parsed.scripts[2]), ensure_ascii=False)
+    assert "⟨U+202E⟩back" in shown and not re.search(r"[\u2028\u202a-\u202e\ud800-\udfff]", shown), "for the script too"
     made.encode("utf-8")
+    linked = page(load(poisoned(tmp_path / "again")), tmp_path / "out")
+    targets = [a["href"] for a in Page(linked).all("a") if not a["href"].startswith(("#", "data:"))]
+    assert targets and all(re.fullmatch(r"\./[\w./%~+-]+", target) for target in targets), targets
 
 
 @given(st.text())
@@ -170,7 +179,7 @@ def test_the_command_gives_the_same_bytes_in_every_process(tmp_path: Path) -> No
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"wrote {out}/index.html (")
     assert [file.name for file in out.iterdir()] == ["index.html"]
-    assert (out / "index.html").read_bytes() == page(load(study)).encode()
+    assert (out / "index.html").read_bytes() == page(load(study), out).encode()
 
 
 def test_wrong_use_gives_one_message(tmp_path: Path) -> None:
@@ -287,13 +296,104 @@ def test_alternative_texts_are_made_of_the_numbers() -> None:
 def test_samples_are_those_that_all_arms_share(modules: Path) -> None:
     read = samples.read_samples(load(modules))
     assert read is not None
-    assert (read.seed, read.total, len(read.rows)) == (1, 30, 8)
+    assert (read.seed, read.total, sorted(read.rows), len(read.own)) == (1, 30, [1, 2, 3], 8)
     assert (len(read.ids), read.ids[0], read.ids[-1]) == (samples.SENTENCES, 0, 29)
+    assert read.more == list(range(30))
     some = samples.choose(list(range(400)), list(range(20)))
     assert (len(some), sum(i < 20 for i in some), some[-1]) == (12, 8, 399)
     assert samples.choose(list(range(400)), []) == samples.spread(list(range(400)), 12)
     assert samples.mark_changes(["a", "b", "c"], ["a", "x"]) == "a <mark>b</mark> <mark>c</mark>"
     assert samples.mark_changes(["a"], None) == "a"
+
+
+def test_samples_of_many_and_long_texts_stay_small(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "CHARACTERS", 120_000)
+    read = samples.read_samples(load(modules))
+    assert read is not None and set(read.ids) < set(read.more) < set(range(30))
+    monkeypatch.setattr(samples, "CHARACTERS", 0)
+    read = samples.read_samples(load(modules))
+    assert read is not None and read.more == read.ids
+
+
+def test_a_seed_with_other_sentences_is_left_out(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "token_loss", seeds=(1, 2, 3))
+    for run in study.glob("*-s2-*"):
+        rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+        (run / "samples.jsonl").write_text("".join(json.dumps(row | {"source": "other"}) + "\n" for row in rows))
+    read = samples.read_samples(load(study))
+    assert read is not None and sorted(read.rows) == [1, 3] and read.total == 30
+
+
+@given(st.text(alphabet="ab cd\n", max_size=40), st.text(alphabet="ab cd", max_size=40))
+def test_differences_are_of_the_output_and_of_the_reference(output: str, reference: str) -> None:
+    parts = differences(output, [reference])
+    assert "".join(part.text for part in parts if part.kind != MISSING) == output
+    kept = "".join(part.text for part in parts if part.kind != ADDED).split()
+    assert kept == reference.split() or any(part.kind == SAME for part in parts)
+    assert [part.kind for part in differences(output, [output])] == [SAME] * bool(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "marked"),
+    [
+        ("the cat sat .", "the dog sat down .", "the [dog ]{cat }sat [down ]."),
+        ("", "all gone", "[all gone]"),
+        ("chi", "chi zi wu", "chi[ zi wu]"),
+        ("我爱北京", "我不爱上海", "我[不]爱[上海]{北京}"),
+        ("กินข้าว", "กินน้ำ", "กิน[น้ำ]{ข้าว}"),
+        ("same", "same", "same"),
+    ],
+)
+def test_differences_go_by_words_or_by_signs(output: str, reference: str, marked: str) -> None:
+    brackets = {SAME: "{}", ADDED: "{{{}}}", MISSING: "[{}]"}
+    found = "".join(brackets[part.kind].format(part.text) for part in differences(output, [reference]))
+    assert found == marked
+
+
+def test_differences_of_endless_output_take_no_time() -> None:
+    assert differences("la " * 100_000, ["a b c"]) == [(SAME, "la " * 100_000)]
+
+
+def test_of_several_references_all_stand_there_and_the_nearest_counts(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "token_loss", seeds=(1,))
+    for file in study.glob("*/samples.jsonl"):
+        row = {"id": 0, "source": "s", "reference": "far away", "references": ["far away", "a big cat"]}
+        file.write_text(json.dumps(row | {"hypothesis": "a cat", "sentence_bleu": 1.0}) + "\n")
+    made = samples.samples_section(load(study)).body
+    assert '<dd dir="auto">far away</dd><dt>reference</dt><dd dir="auto">a big cat</dd>' in made
+    assert "a <del>big </del>cat</span>" in made
+    assert '"sentences":[[0,"s",["far away","a big cat"]]]' in made and '["=a ","-big ","=cat"]' in made
+
+
+def test_the_title_asks_and_run_folders_are_links_with_dates(modules: Path, tmp_path: Path) -> None:
+    study = load(modules)
+    made = page(study, tmp_path / "deep" / "out")
+    folders = [a["href"] for a in Page(made).all("a") if a.get("class") == "folder"]
+    assert len(folders) == 24
+    for href in folders:
+        assert (tmp_path / "deep" / "out" / unquote(href)).resolve().parent == modules.resolve()
+        assert (Path(os.path.normpath(tmp_path / "deep" / "out" / unquote(href))) / "run.json").exists()
+    assert "<bdi>What do the anchor loss, the embedding norm and the noise factor each change?</bdi></h1>" in made
+    assert ">run: <bdi>2026-11-20</bdi>" in made and "2026-11-20 10:00" in made
+    asked = replace(study, info=study.info | {"question": "What <b>helps</b>?"})
+    assert "<h1><bdi>What &lt;b&gt;helps&lt;/b&gt;?</bdi></h1>" in page(asked)
+    assert headline(replace(study, factors={"noise_factor": [1, 4]})) == "What does the noise factor change?"
+    assert headline(replace(study, factors={})) == "How do 8 arms of modules compare?"
+
+
+def test_every_colour_has_one_for_the_dark(made: str) -> None:
+    used = set(re.findall(r"var\(--k([0-9a-f]{6}),", made))
+    (scheme,) = re.findall(r"@media screen and \(prefers-color-scheme: dark\)\{:root\{(--k.*?)\}\}", made)
+    assert {"000000", "ffffff", "0072b2"} <= used == set(re.findall(r"--k(\w{6}):", scheme))
+    assert not re.search(r"(?:fill|stroke)(?:=\"|: ?)#", made.split("</style>", 1)[1]), "none is left as it is"
+    assert (themes.dark("000000"), themes.dark("808080")) == ("#ededed", "#878787")
+    assert themes.themed("stroke:#0072B2;x:url(#a)") == "stroke:var(--k0072b2,#0072b2);x:url(#a)"
+
+
+def test_of_many_runs_curves_have_fewer_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "token_loss", seeds=(1, 2)))
+    monkeypatch.setattr(curves, "VALUES", 8 * 11 * 20)
+    assert "At most 20 of up to 35 logged steps are drawn." in curves.curves_section(study).body
 
 
 def test_downloads_hold_what_was_measured(made: str, modules: Path) -> None:

@@ -1,5 +1,7 @@
 """The report in a real browser: no network, no error, sorting, hover values, decoding steps, print, accessibility."""
 
+import io
+import itertools
 import json
 import re
 import shutil
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.image import imread
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="install playwright: pip install -r requirements.txt")
 axe = pytest.importorskip(
@@ -59,7 +62,8 @@ def page(browser: Any, reported: tuple[Path, Path]) -> Iterator[Any]:
 
 
 def test_it_loads_without_network_and_without_an_error(page: Any) -> None:
-    assert page.title() == "Ablation report: modules"
+    asked = "What do the anchor loss, the embedding norm and the noise factor each change?"
+    assert page.title() == f"{asked} (modules)" and page.locator("h1").inner_text() == asked
     assert page.locator("main > section").count() == 9
     page.locator("summary").first.click()
     page.locator("a.download").first.scroll_into_view_if_needed()
@@ -148,24 +152,154 @@ def test_hover_touch_and_keys_show_the_logged_values(page: Any, reported: tuple[
     assert page.locator(".curve:visible").count() == 1
 
 
-def test_the_slider_steps_through_a_decoding(page: Any, reported: tuple[Path, Path]) -> None:
-    page.select_option("#sentence", "sentence-29")
-    row = json.loads(next(reported[0].glob("anchor+norm+F4-s1-*/samples.jsonl")).read_text().splitlines()[29])
-    first = page.locator("#sentence-29 .outputs > li").first
-    assert page.locator(".sentence:visible").count() == 1
-    assert page.locator("#sentence-29 .pair dd").all_inner_texts() == [row["source"], row["reference"]]
-    for i, step in enumerate(row["trajectory"]):
-        assert first.locator(".now .text").inner_text() == step["text"]
-        assert f"{i + 1} of " in page.locator("#decoding-at").inner_text()
-        assert f"t = {step['t']:,}" in first.locator(".now").inner_text()
-        assert first.locator(".now mark").count() == (1 if i else 0)
-        page.locator("#decoding").press("ArrowRight")
-    assert first.locator(".final .text").inner_text() == row["hypothesis"]
-    box = page.locator("#sample-controls input[data-arm='0']")
-    box.uncheck()
-    assert not first.is_visible() and page.locator("#sentence-29 .outputs > li:visible").count() == 7
-    box.check()
-    assert first.is_visible()
+def lines_of(page: Any) -> list[str]:
+    """The paths drawn in the chosen chart."""
+    return page.locator(".curve.chosen .line").evaluate_all("all => all.map((each) => each.getAttribute('d'))")
+
+
+def marks(page: Any) -> list[str]:
+    """The ticks of the chosen chart."""
+    return page.locator(".curve.chosen .axes text").all_text_contents()
+
+
+def test_the_script_draws_what_the_page_has(browser: Any, reported: tuple[Path, Path]) -> None:
+    """Scales, ticks and lines are written twice, in Python for paper, and in the script."""
+    still, alive = opened(browser, reported[1], java_script_enabled=False), opened(browser, reported[1])
+    names = alive.locator("#curve-metric option").evaluate_all("all => all.map((each) => each.value)")
+    for name in names:
+        alive.select_option("#curve-metric", name)
+        figure = f".curve[data-metric='{name}']"
+        for what in (".axes text", ".lines path", ".axes line"):
+            told = "all => all.map((each) => each.getAttribute('d') || each.textContent || each.getAttribute('y1'))"
+            drawn, redrawn = (page.locator(f"{figure} {what}").evaluate_all(told) for page in (still, alive))
+            if what == ".axes line":
+                drawn, redrawn = ([round(float(value), 1) for value in values] for values in (drawn, redrawn))
+            assert len(drawn) == len(redrawn) > 0
+            numbers = [re.findall(r"[\d.]+", " ".join(map(str, each))) for each in (drawn, redrawn)]
+            assert [float(x) for x in numbers[0]] == pytest.approx([float(x) for x in numbers[1]], abs=0.21), name
+    still.context.close()
+    alive.context.close()
+
+
+def test_curves_are_smoothed_and_on_either_axis(page: Any) -> None:
+    page.select_option("#curve-metric", "train/nll")
+    raw = lines_of(page)
+    assert len(raw) == 24 and not page.locator("#curve-log").is_checked()
+    page.locator("#curve-log").check()
+    assert lines_of(page) != raw and "(logarithmic)" in page.locator(".curve.chosen h3").inner_text()
+    assert "5" in marks(page) and "0" not in marks(page)
+    page.locator("#curve-log").uncheck()
+    assert lines_of(page) == raw
+    page.locator("#curve-smooth").fill("0.9")
+    assert page.locator("#curve-smoothed").inner_text() == "0.90"
+    assert lines_of(page)[:24] == raw and page.locator(".curve.chosen .line.faint").count() == 24
+    heights = [re.findall(r" ([\d.]+)", line) for line in (raw[0], lines_of(page)[24])]
+    jumps = [sum(abs(float(b) - float(a)) for a, b in itertools.pairwise(h)) for h in heights]
+    assert jumps[1] < 0.9 * jumps[0], "it wiggles less"
+    page.locator("#curve-smooth").fill("0")
+    assert lines_of(page) == raw
+
+
+def test_an_arm_is_taken_out_everywhere(page: Any) -> None:
+    page.select_option("#curve-metric", "train/loss")
+    row = page.locator("#curve-values tr", has_text="anchor · norm · F4")
+    row.locator("input").uncheck()
+    assert len(lines_of(page)) == 21 and "off" in row.get_attribute("class")
+    assert page.locator("#sample-view .outputs > li").count() == 7
+    assert not page.locator("#sample-controls input[data-arm='0']").is_checked()
+    page.locator("#sample-controls button[data-pick='no']").click()
+    assert lines_of(page) == [] and "No arm is chosen" in page.locator("#sample-view").inner_text()
+    page.locator("#sample-controls input[data-arm='2']").check()
+    assert len(lines_of(page)) == 3 and page.locator("#sample-view .outputs > li").count() == 1
+    page.locator("#curves button[data-pick='all']").click()
+    assert len(lines_of(page)) == 24 and page.locator("#sample-view .outputs > li").count() == 8
+
+
+def sample(study: Path, arm: str, seed: int, number: int) -> dict[str, Any]:
+    """A row of samples.jsonl."""
+    (path,) = study.glob(f"{arm}-s{seed}-*/samples.jsonl")
+    found: dict[str, Any] = json.loads(path.read_text().splitlines()[number])
+    return found
+
+
+def test_samples_of_any_seed_with_their_decoding_and_differences(page: Any, reported: tuple[Path, Path]) -> None:
+    first = page.locator("#sample-view .outputs > li").first
+    for seed, number in ((1, 29), (3, 4)):
+        page.select_option("#sample-seed", str(seed))
+        page.select_option("#sentence", str(number))
+        row = sample(reported[0], "anchor+norm+F4", seed, number)
+        assert page.locator(".sentence:visible h3").all_inner_texts() == [f"Sentence {number}, seed {seed}"]
+        assert page.locator("#sample-view .pair dd").all_inner_texts() == [row["source"], row["reference"]]
+        for i, step in enumerate(row["trajectory"]):
+            assert first.locator(".now .text").inner_text() == step["text"]
+            assert f"{i + 1} of " in page.locator("#decoding-at").inner_text()
+            assert f"t = {step['t']:,}" in first.locator(".now").inner_text()
+            assert first.locator(".now mark").count() == (1 if i else 0)
+            page.locator("#decoding").press("ArrowRight")
+        kept = [word for word in row["hypothesis"].split() if word in row["reference"].split()]
+        lacking = [word for word in row["reference"].split() if word not in kept]
+        assert first.locator(".final del").inner_text().split() == lacking
+        assert "".join(first.locator(".final ins").all_inner_texts()).split() == row["hypothesis"].split()[len(kept) :]
+        page.locator("#marked").uncheck()
+        assert first.locator(".final .text").inner_text() == row["hypothesis"]
+        page.locator("#marked").check()
+
+
+def test_samples_are_ordered_by_sentence_bleu(page: Any, reported: tuple[Path, Path]) -> None:
+    page.select_option("#sample-seed", "2")
+    page.locator("#sample-controls button[data-pick='no']").click()
+    page.locator("#sample-controls input[data-arm='5']").check()
+    scores = {i: sample(reported[0], "rounding+norm+F1", 2, i)["sentence_bleu"] for i in range(30)}
+    for order, back in (("low", False), ("high", True)):
+        page.select_option("#sample-order", order)
+        options = page.locator("#sentence option").evaluate_all("all => all.map((each) => Number(each.value))")
+        assert sorted(options) == list(range(30))
+        assert [scores[i] for i in options] == sorted(scores.values(), reverse=back)
+        assert page.locator("#sample-view h3").inner_text() == f"Sentence {options[0]}, seed 2"
+        page.locator("#sentence-next").click()
+        assert page.locator("#sample-view h3").inner_text() == f"Sentence {options[1]}, seed 2"
+        page.locator("#sentence-previous").click()
+        assert page.locator("#sentence-previous").is_disabled()
+    page.select_option("#sample-order", "place")
+    page.locator("#sample-controls button[data-pick='all']").click()
+
+
+def test_run_folders_are_links_from_the_file(browser: Any, reported: tuple[Path, Path], tmp_path: Path) -> None:
+    from analysis.load import load
+    from analysis.report.__main__ import write
+    from analysis.report.page import page as made
+
+    study = load(reported[0])
+    page = opened(browser, write(made(study, tmp_path / "out"), tmp_path / "out"))
+    link = page.locator("#provenance a.folder").first
+    assert link.evaluate("each => each.href").startswith(f"{reported[0].resolve().as_uri()}/anchor")
+    page.context.close()
+
+
+DARKEST = 90
+"""Mean of red, green and blue below which a picture is dark."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_and_figures_follow_the_scheme(browser: Any, reported: tuple[Path, Path], scheme: str) -> None:
+    page = opened(browser, reported[1], color_scheme=scheme)
+    for selector in (".curve.chosen .paper", "#figure-ablation + figure .paper"):
+        image = imread(io.BytesIO(page.locator(selector).first.screenshot()))[..., :3] * 255
+        assert (image.mean() < DARKEST) == (scheme == "dark"), selector
+        assert image.max() - image.min() > 150, "and there is something to see"
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_figures_fit_a_phone(browser: Any, reported: tuple[Path, Path], width: int) -> None:
+    page = opened(browser, reported[1], (width, 700))
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map((svg) => svg.getBoundingClientRect())"
+        ".filter((box) => box.width).map((box) => [box.left, box.right])"
+    )
+    assert len(boxes) == 7, "six figures and a chart"
+    assert all(0 <= left < right <= width for left, right in boxes)
+    page.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +394,7 @@ def test_it_prints_all_there_is_in_black_on_white(
 ) -> None:
     page = opened(browser, reported[1], A4, color_scheme=scheme)
     pdf = page.pdf(path=tmp_path / "report.pdf", format="A4")
-    assert pdf.startswith(b"%PDF") and 5 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 18
+    assert pdf.startswith(b"%PDF") and 5 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 20
     assert page.locator("details.common[open]").count() == 1
     page.emulate_media(media="print", color_scheme=scheme)
     assert len(page.locator("main > section > h2:visible").all_inner_texts()) == 9

@@ -1,5 +1,6 @@
 """Sweep files: their points, in W&B's order, from W&B's distributions; what is wrong is named with its line."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,14 @@ WRONG = {
     "- 1": "mapping with `method`",
     "method: [": "s.yaml:2: not YAML|s.yaml:1: not YAML",
     "method: grid\nmethod: grid": r"s.yaml:2: `method` stands on line 1 already",
-    "method: &a [*a]\n": "s.yaml",
+    "method: &a [*a]\n": r"s.yaml:1: not YAML \(`\*a` stands within what it is an alias of\)",
+    "method: grid\nparameters: &a\n  <<: *a": r"s.yaml:3: not YAML \(`\*a` stands within",
+    "method: grid\nparameters: " + "[" * 100_000: "s.yaml:2: not YAML .nested deeper than 50",
+    "method: grid\nparameters: " + "{a: " * 100_000: "s.yaml:2: not YAML .nested deeper than 50",
+    "- " * 1000 + "a": "s.yaml:1: not YAML .nested deeper than 50",
+    "method: grid\nrun_cap: 1" + ":59" * 100_000: "s.yaml:2: a number of 300,001 characters",
+    "method: grid\nrun_cap: 0x" + "f" * 100_000: "s.yaml:2: a number of 100,002 characters",
+    "values: [" + "a, " * 30_000 + "]": "s.yaml:1: not YAML .more than 20,000 values",
     "method: grid\nparametres: {}": r"s.yaml:2: unknown key `parametres`. Did you mean 'parameters'",
     "method: bayes\nparameters: {a: {value: 1}}": r"s.yaml:1: method `bayes` needs W&B's server",
     "method: sobol": r"s.yaml:1: `method` must be grid or random; it is 'sobol'",
@@ -190,10 +198,36 @@ BAD_PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("text", WRONG)
+@pytest.mark.parametrize("text", WRONG, ids=lambda text: text[:40])
 def test_what_is_wrong_is_named_with_its_line(text: str) -> None:
     with pytest.raises(UserError, match=WRONG[text]):
         points(file_of(text))
+
+
+NAMES = "abcdefghi"
+FIRST = "method: grid\na: &a {k: 1, l: 2, m: 3, n: 4, o: 5, p: 6, q: 7, r: 8, s: 9}\n"
+LAUGHS = {
+    "lists": "{now}: &{now} [{aliases}]",
+    "mappings": "{now}: &{now} {{{named}}}",
+    "merged": "{now}: &{now} {{<<: [{aliases}]}}",
+    "keys": "{now}: &{now} {{? [{aliases}] : 1}}",
+}
+"""Each line stands for nine times the one before: nine lines for 400 million values."""
+
+
+@pytest.mark.parametrize("kind", LAUGHS)
+def test_aliases_of_aliases_are_counted_before_they_are_followed(kind: str) -> None:
+    text = FIRST
+    for before, now in itertools.pairwise(NAMES):
+        aliases, named = ", ".join([f"*{before}"] * 9), ", ".join(f"k{i}: *{before}" for i in range(9))
+        text += LAUGHS[kind].format(now=now, aliases=aliases, named=named) + "\n"
+    with pytest.raises(UserError, match=r"^s.yaml:[567]: not YAML .more than 20,000 values, aliases followed"):
+        parse(Path("s.yaml"), text)
+
+
+def test_a_few_aliases_and_merges_are_fine() -> None:
+    text = "method: grid\nparameters:\n  a: &a {values: &v [1, 2]}\n  b: {<<: *a}\n  c: {values: *v}"
+    assert len(points(file_of(text))) == 8
 
 
 @pytest.mark.parametrize("text", BAD_PARAMETERS)
@@ -208,6 +242,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match=r"picture.yaml: is not text"):
         load(tmp_path / "picture.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=r"folder.yaml: no regular file"):
+        load(tmp_path / "folder.yaml")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (2 << 20))
+    with pytest.raises(UserError, match=r"large.yaml: more than 1,048,576 bytes"):
+        load(tmp_path / "large.yaml")
 
 
 PROGRAMS = {

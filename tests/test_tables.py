@@ -187,3 +187,32 @@ def test_the_terminal_table_fits_80_columns(modules: Path) -> None:
     assert max(map(len, out.getvalue().splitlines())) <= 80
     assert "[95%" in out.getvalue()
     assert BANNER in out.getvalue()
+
+
+def test_small_scores_have_the_digits_they_need(tmp_path: Path) -> None:
+    """A metric of one's own, from 0 to 1."""
+    path = write_study(tmp_path, "noise_factor", seeds=(1, 2, 3))
+    for scores in path.glob("*/scores.json"):
+        edit(scores, own=json.loads(scores.read_text())["bleu"] / 100)
+    edit(path / "study.json", metric="own")
+    study = load(path)
+    mean = results.ablation(study).set_index("arm").loc["F1", "own"]
+    assert tables.grids(study)[0][0].rows[0][2].startswith(f"{mean:.3f} [0.")
+
+
+def test_the_terminal_shows_the_arms_the_main_effects_and_nothing_else(modules: Path) -> None:
+    out = StringIO()
+    tables.show(load(modules), Console(file=out, width=200))
+    text = out.getvalue()
+    assert text.startswith(BANNER) and "anchor loss" in text and "anchor × norm" not in text
+    assert "Holm's correction" not in text and "Command:" not in text and len(text.splitlines()) < 22
+
+
+def test_of_two_seeds_both_stand_in_place_of_an_interval(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "modules", seeds=(1, 2)))
+    shown, lines, arms, tested = tables.grids(study)
+    assert "BLEU (both seeds)" in shown[0].heads and "BLEU (both seeds)" in shown[1].heads
+    one, two = study.values("bleu", "anchor+norm+F4").values()
+    assert shown[0].rows[0][5] == f"{(one + two) / 2:.1f} ({one:.1f}; {two:.1f})"
+    assert any("Of two seeds both values stand in place of an interval" in line for line in lines)
+    assert arms["bleu_low"].notna().all() and tested["p"].notna().all(), "the CSV files have the t interval"

@@ -313,6 +313,13 @@ def test_norms_by_thirds_of_frequency() -> None:
     assert media.histograms({}) == {} and media.texts([]) == {}
 
 
+def test_norms_are_those_of_types_of_targets() -> None:
+    probes = {"frequency": np.array([9, 1, 5, 0, 0]), "norm": np.array([3.0, 1.0, 2.0, 77.0, 99.0])}
+    found = media.histograms(probes)
+    assert sum(found["norms/all"].histogram) == 3 and max(found["norms/all"].bins) < 4
+    assert max(found["norms/rare"].bins) < 2
+
+
 def test_norms_that_differ_by_rounding_alone_have_histograms() -> None:
     norm = np.float32(32) ** 0.5 * (1 + np.float32(1e-7) * np.arange(-3, 4, dtype=np.float32))
     found = media.histograms({"norm": norm.astype(np.float32)})

@@ -19,7 +19,7 @@ from core.config import RunConfig, with_values
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws, training_draws
 from core.diffusion.objectives import predict, terms
-from core.errors import TimeIsUp
+from core.errors import TimeIsUp, UserError
 from core.evaluator import new_network
 from core.methods import method_for
 from core.optimizer import learning_rate
@@ -223,11 +223,43 @@ def test_training_learns(tmp_path: Path) -> None:
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
-def test_a_damaged_checkpoint_gets_one_clear_message(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / run_folder.STATE).write_bytes(b"\x00" * 64)
-    with pytest.raises(checkpoints.UserError, match=r"state\.safetensors: not a readable checkpoint"):
-        train(fresh(config()), job(config(), tmp_path / "run"))
+@pytest.mark.parametrize("which", ["state", "best", "best gone"])
+@pytest.mark.parametrize("damage", [lambda c: c[:-9], lambda c: b"", lambda c: c[:-99] + b"?" + c[-98:]], ids=str)
+def test_a_damaged_checkpoint_is_told_and_training_begins_anew(
+    which: str, damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A best checkpoint has no moments of the optimizer: going on from there would end with other weights."""
+    chosen = config(valid_every=4)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+    with pytest.raises(Stop):
+        train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=stop_once()))
+    names = [run_folder.STATE] if which == "state" else [path.name for path in (tmp_path / "half").glob("best-*")]
+    assert len(names) == 1
+    path = tmp_path / "half" / names[0]
+    path.unlink() if which.endswith("gone") else path.write_bytes(damage(path.read_bytes()))
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and str(path) in said and said.endswith("; this training begins anew\n")
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
+
+
+def test_a_best_checkpoint_damaged_in_mid_training_is_told_and_the_next_start_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = config(updates=12, valid_every=4, keep_best=3)
+    train(fresh(chosen), job(chosen, tmp_path / "whole"))
+
+    def damaging(model: Denoiser) -> dict[str, float]:
+        for path in (tmp_path / "half").glob("best-*"):
+            path.write_bytes(path.read_bytes()[:-4] + b"????")
+        return score(model)
+
+    said = r"best-00000\d\.safetensors: damaged .*; start the same command again, and this training begins anew"
+    with pytest.raises(UserError, match=said):
+        train(fresh(chosen), dataclasses.replace(job(chosen, tmp_path / "half"), validate=damaging))
+    train(fresh(chosen), job(chosen, tmp_path / "half"))
+    assert capsys.readouterr().err.count("this training begins anew") == 1
+    assert_same_end(tmp_path / "whole", tmp_path / "half")
 
 
 def test_unreduced_terms_keep_their_shapes() -> None:

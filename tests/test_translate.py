@@ -21,7 +21,7 @@ from core.config import RunConfig, with_values
 from core.errors import UserError
 from core.line_answers import Answers, Progress
 from core.line_input import Line, windows
-from core.model_folder import Model
+from core.model import Model
 from core.text.fitting import parts_of
 from core.text.lines import LINE_ENDS, on_one_line
 from core.text.tokenizer import Tokenizer, Words, train_bpe

@@ -12,7 +12,7 @@ from ablations import presets
 from core import load_text, model_folder, train
 from core.config import flat, with_values
 from core.errors import UserError
-from core.model_folder import Model
+from core.model import Model
 from core.run_folder import STATE, TOKENIZER
 from core.sections import DecodingConfig
 

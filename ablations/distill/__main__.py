@@ -22,11 +22,13 @@ from ablations import command_line, records
 from core import methods, run_folder, signals
 from core.checks import check, check_threads
 from core.config import RunConfig
+from core.display import shown
 from core.errors import UserError, command
 from core.sections import DataConfig
 from core.sizes import check_memory
 from core.text import corpus
 from core.text.origin import FILE
+from core.watching import stage
 
 TEACHER = "autoregressive"
 
@@ -108,6 +110,7 @@ def distill(options: Options) -> Path:
 
     out, config = check_options(options), options.run
     configure(options.threads)
+    stage("preparing the text")
     digest = corpus.digest(config.data)
     evaluator = Evaluator(prepare(config.data), config, device_for(options.device))
     plan = {"corpus_digest": digest} | {name: value for name, value in flat(config).items() if name != "data"}
@@ -118,17 +121,12 @@ def distill(options: Options) -> Path:
         if (out / FILE).exists():
             print(f"{out}: distilled already")
             return out
-        network = teacher.train_teacher(evaluator, folder, say)
+        network = teacher.train_teacher(evaluator, folder)
         splits = {"valid": evaluator.materials.valid, "test": evaluator.materials.test}
-        scored = {name: teacher.translations(evaluator, network, split) for name, split in splits.items()}
-        targets = teacher.write_targets(evaluator, network, folder / "written.jsonl", say)
+        scored = {name: teacher.translations(evaluator, network, split, name) for name, split in splits.items()}
+        targets = teacher.write_targets(evaluator, network, folder / "written.jsonl")
         write_corpus(out, evaluator, teacher.teacher_hash(config, digest), scored, targets)
     return out
-
-
-def say(line: str) -> None:
-    """Tell the user how far it is."""
-    print(line, flush=True)
 
 
 @command
@@ -136,7 +134,8 @@ def main() -> int:
     """Distill; ends with what was made and how to use it."""
     signals.end_on_sigterm()
     options = parse(sys.argv[1:])
-    out = distill(options)
+    with shown():
+        out = distill(options)
     made = run_folder.read(out / FILE)
     teacher, targets = made["teacher"], made["targets"]
     print(

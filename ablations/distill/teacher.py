@@ -1,21 +1,20 @@
 """The teacher of a distillation: trained in a folder of its own, and what it writes for training sources."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ablations.metrics_log import MetricsLog
-from core import run_folder, training
+from ablations.show_training import ShownTraining
+from core import run_folder, training, watching
 from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
-from core.generation import DECODE_TOKENS, translate
+from core.model import batch_tokens
+from core.saved_training import saved_step
 from core.text import batches, lines
 from core.text.batches import BatchStream
 from core.text.materials import Split
 from core.training import Job
-
-Say = Callable[[str], None]
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def teacher_hash(config: RunConfig, corpus_digest: str) -> str:
     return digest(options_of(config) | {"corpus_digest": corpus_digest, "model": config.method.name})
 
 
-def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
+def train_teacher(evaluator: Evaluator, folder: Path) -> Any:
     """The teacher's network, trained from where the folder's last checkpoint left it.
 
     Raises UserError if it diverges.
@@ -37,16 +36,10 @@ def train_teacher(evaluator: Evaluator, folder: Path, say: Say) -> Any:
     materials, config, method = evaluator.materials, evaluator.config, evaluator.method
     materials.tokenizer.save(folder / run_folder.TOKENIZER)
     network = new_network(config, method, materials, evaluator.device)
-
-    def log(row: dict[str, Any]) -> None:
-        metrics.log(row)
-        if "val/bleu" in row:
-            losses = ", ".join(f"{name[4:]} {row[name]:.3f}" for name in row if name in ("val/nll", "val/mse"))
-            at = f"{row['train/step']}/{config.training.updates}"
-            say(f"teacher: {at} updates, validation BLEU {row['val/bleu']:.2f} (decoded simply), {losses}")
-
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
-    with MetricsLog(folder / run_folder.METRICS, training.saved_step(folder)) as metrics:
+    step = saved_step(folder, watching.watcher().say)
+    with MetricsLog(folder / run_folder.METRICS, step) as metrics:
+        log = ShownTraining(config.training.updates, step).after(metrics.log)
         job = Job(config, method, folder, stream, evaluator.validate, log, bleu_tokenizer=evaluator.bleu_tokenizer)
         outcome = training.train(network, job)
     if outcome.diverged:
@@ -62,33 +55,32 @@ def on_one_line(text: str) -> str:
     return lines.on_one_line(text).strip()
 
 
-def translations(evaluator: Evaluator, network: Any, split: Split) -> list[str]:
-    """What the teacher writes for each sentence of a split."""
+def translations(evaluator: Evaluator, network: Any, split: Split, name: str) -> list[str]:
+    """What the teacher writes for each sentence of a split; name: of the split."""
+    watching.stage(f"decoding the {name} set")
     return [on_one_line(text) for text in evaluator.texts(network, split, evaluator.decoding)]
 
 
-def write_targets(evaluator: Evaluator, network: Any, path: Path, say: Say) -> dict[int, str]:
+def write_targets(evaluator: Evaluator, network: Any, path: Path) -> dict[int, str]:
     """{index of the training pair: what the teacher writes for its source}; too long sources are left out.
 
     A row for each batch goes to `path` (JSON lines); what is there already is not written again.
     """
-    materials, config, method = evaluator.materials, evaluator.config, evaluator.method
+    materials, config, decoding = evaluator.materials, evaluator.config, evaluator.decoding
     sources = [(source, "") for source, _ in materials.corpus.train]
     encoded = batches.encode(sources, materials.tokenizer, config.data.max_length, "train")
     found = {int(i): text for row in run_folder.read(path) for i, text in zip(row["id"], row["text"], strict=True)}
-    told, decode = len(found), materials.tokenizer.decode
+    budget, model = batch_tokens(evaluator.method, decoding, evaluator.device), evaluator.model(network)
+    watching.stage("writing the targets")
+    watching.watcher().reached(len(found), len(encoded))
     with MetricsLog(path, 0) as log:
-        for indices, batch in batches.decode_batches(encoded, DECODE_TOKENS // method.count(evaluator.decoding)):
+        for indices, batch in batches.decode_batches(encoded, budget):
             pairs = encoded.kept[indices].tolist()
             if all(pair in found for pair in pairs):
                 continue
-            one = [(pairs, batch.to(evaluator.device))]
-            words = evaluator.bleu_tokenizer
-            made = translate(method, network, one, evaluator.decoding, decode, config.seed, words)
+            made = model.texts([(pairs, batch)], decoding, config.seed)
             texts = {pair: on_one_line(text) for pair, text in made.items()}
             log.log({"id": pairs, "text": [texts[pair] for pair in pairs]})
             found |= texts
-            if len(found) - told >= 2000 or len(found) == len(encoded):
-                told = len(found)
-                say(f"written: {told:,} of {len(encoded):,} targets")
+            watching.watcher().reached(len(found), len(encoded))
     return found

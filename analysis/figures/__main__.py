@@ -3,14 +3,16 @@
 python -m analysis.figures runs/modules --out figures        (make figures)
 
 writes figures/<study>/<figure>.{pdf,png,svg,csv} and figures/<study>/table.{md,csv,tex}; the same runs give the same
-bytes. For a paper: --width column, or the inches of your column, and --style with a matplotlib style file of your own.
+bytes. <figure>.txt is its caption, with what the numbers are worth. For a paper: --width acl (or icml, neurips, column,
+page, inches), --style serif or a matplotlib style file of your own, --arms and --panels to choose what is drawn.
 """
 
 import argparse
 import math
 from pathlib import Path
 
-from analysis.formats import COLUMN, FORMATS, PAGE
+from analysis.formats import FORMATS, VENUES, Width
+from core.display import shown
 from core.errors import UserError, command
 from core.run_folder import SEARCH
 
@@ -22,38 +24,52 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
     parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS, help="of figures (default: all)")
     parser.add_argument(
-        "--width", type=inches, help="of all figures: column, page, or inches (default: what suits each figure)"
+        "--width", type=inches, help=f"of all figures: {', '.join(VENUES)}, or inches (default: what suits each figure)"
     )
-    parser.add_argument("--style", type=Path, help="matplotlib style file, over analysis/paper.mplstyle")
+    parser.add_argument(
+        "--style", type=Path, help="serif, or a matplotlib style file of your own, over analysis/paper.mplstyle"
+    )
+    parser.add_argument("--arms", nargs="+", default=[], help="the arms that figures show (default: all)")
+    parser.add_argument(
+        "--panels", nargs="+", default=[], help="the panels of figures that have them: mse accuracy ... (default: all)"
+    )
+    parser.add_argument("--note", action="store_true", help="write into the pictures what their numbers are worth")
     parser.add_argument("--metric", help="score to judge the study by (default: its own), e.g. chrf")
     parser.add_argument("--quiet", action="store_true", help="do not print the table")
+    parser.add_argument("--brief", action="store_true", help="print the table alone")
     return parser.parse_args()
 
 
-def inches(text: str) -> float:
-    """A width in inches: a column, a page, or a number between 2 and 20."""
-    named = {"column": COLUMN, "page": PAGE}
+def inches(text: str) -> Width:
+    """A width by the name of a venue, or a number of inches between 2 and 20."""
+    if text in VENUES:
+        return VENUES[text]
     try:
-        width = named[text] if text in named else float(text)
+        width = float(text)
     except ValueError:
         width = math.nan
     if not 2 <= width <= 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither column nor page nor a number of inches from 2 to 20")
-    return width
+        names = ", ".join(VENUES)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one of {names} nor a number of inches from 2 to 20")
+    return Width(width)
+
+
+WHERE = "{} has all columns, how to read them, what the statistics are, and where the numbers come from"
 
 
 @command
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
     options = parse()
-    from analysis.figures.drawing import redraw  # these take seconds: not for --help
+    from analysis.choices import Choices  # these take seconds: not for --help
+    from analysis.figures.drawing import choose, redraw
     from analysis.figures.write_search import show_and_write
     from analysis.files import describe_written, writing
     from analysis.load import load
     from analysis.style import read_style
     from analysis.tables import show, tabulate, write
 
-    style = read_style(options.style) if options.style else {}
+    style, loud = read_style(options.style) if options.style else {}, Choices(note=options.note)
     for path in options.study_dir if options.metric else ():
         if (path / SEARCH).exists():
             raise UserError(
@@ -62,18 +78,22 @@ def main() -> None:
     folders = [
         path
         for path in options.study_dir
-        if not show_and_write(path, options.out, options.formats, options.quiet, style)
+        if not show_and_write(path, options.out, options.formats, options.quiet, style, loud, options.brief)
     ]
-    for study in [load(path, options.metric) for path in folders]:
-        made = tabulate(study)
-        with writing():
-            written, skipped = redraw(study, options.out / study.name, options.formats, options.width, style)
-            written += write(study, options.out / study.name, made)
+    if len(folders) < len(options.study_dir) and (options.width or options.arms or options.panels):
+        print("figures of a search have their own width, all arms and all panels")
+    with shown(stderr=True):
+        studies = [load(path, options.metric) for path in folders]
+    choices = [choose(study, options.arms, options.panels, options.note) for study in studies]
+    for study, choice in zip(studies, choices, strict=True):
+        with writing(), shown(stderr=True):
+            made, out = tabulate(study), options.out / study.name
+            written, skipped = redraw(study, out, options.formats, options.width, style, choice)
+            written += write(study, out, made)
         if not options.quiet:
             show(study, made=made)
-        print(describe_written(written))
-        for line in skipped:
-            print(line)
+        if not options.brief:
+            print("\n".join([describe_written(written), *skipped, WHERE.format(out / "table.md")]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """What several figures share: means over seeds with their range, curves, and the error of missing data."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +15,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from analysis.choices import chosen_panels
 from analysis.formats import COLUMN, PAGE
 from analysis.load import StudyResults
-from analysis.style import Look, Panel, arm_handle, banner, legend, legend_height, panel_grid, panels, range_text
+from analysis.style import (
+    Look,
+    Page,
+    Panel,
+    arm_handle,
+    banner,
+    legend,
+    legend_height,
+    note_height,
+    panel_grid,
+    panels,
+    range_text,
+)
 
 
 class Missing(Exception):
@@ -35,14 +51,33 @@ def seed_range(tidy: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return grouped.agg(mean="mean", low="min", high="max", n_seeds="count").reset_index()
 
 
+SMOOTHED = 8
+"""Rows of a curve over the rows that a smooth value is the mean of."""
+
+
+def smooth(stats: pd.DataFrame, keys: list[str], x: str) -> "pd.Series[float]":
+    """The mean over seeds, averaged over its neighbours along x, an eighth of the curve: for noisy curves."""
+
+    def averaged(curve: "pd.Series[float]") -> "pd.Series[float]":
+        window = 2 * (len(curve) // SMOOTHED // 2) + 1
+        return curve.rolling(window, center=True, min_periods=1).mean()
+
+    found: pd.Series[float] = stats.sort_values(x).groupby(keys, sort=False)["mean"].transform(averaged)
+    return found.reindex(stats.index)
+
+
 def curve(ax: Axes, rows: pd.DataFrame, x: str, look: Look, **changes: Any) -> None:
-    """The mean over seeds as a line, the range over seeds as a band."""
+    """The mean over seeds as a line, the range as a band; where there is a smooth line too, the mean is faint."""
     rows = rows.sort_values(x)
     xs = rows[x].to_numpy(dtype=float)
     if (rows["n_seeds"] > 1).any():
         low, high = rows["low"].to_numpy(dtype=float), rows["high"].to_numpy(dtype=float)
         ax.fill_between(xs, low, high, color=look.color, alpha=0.18, linewidth=0)
-    ax.plot(xs, rows["mean"].to_numpy(dtype=float), **look.line(**changes))
+    line = rows["mean"].to_numpy(dtype=float)
+    if "smooth" in rows and rows["smooth"].notna().any():
+        ax.plot(xs, line, color=look.color, linewidth=0.5, alpha=0.45)
+        line = rows["smooth"].to_numpy(dtype=float)
+    ax.plot(xs, line, **look.line(**changes))
 
 
 def zero_based(ax: Axes, highest: pd.Series) -> None:
@@ -78,6 +113,19 @@ def probe_curves(study: StudyResults, x: str, names: Mapping[str, str]) -> pd.Da
     return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
 
 
+def part_of(study: StudyResults, arms: Collection[str]) -> StudyResults:
+    """The study with these arms alone, by name; all if there are none. What it is worth it owes to the whole."""
+    if not arms:
+        return study
+    frames = {name: frame[frame["arm"].isin(list(arms))] for name, frame in _frames(study).items() if len(frame)}
+    kept = tuple(arm for arm in study.arms if arm.name in arms)
+    return replace(study, arms=kept, info=study.info | {"no_verdict": study.no_verdict}, **frames)
+
+
+def _frames(study: StudyResults) -> dict[str, pd.DataFrame]:
+    return {"scores": study.scores, "steps": study.steps, "metrics": study.metrics, "failed": study.failed}
+
+
 def only_drawn(study: StudyResults, frame: pd.DataFrame) -> StudyResults:
     """The study with those arms that a figure's frame has something of."""
     drawn = set(frame["arm"])
@@ -105,13 +153,26 @@ def t_label(study: StudyResults) -> str:
 
 
 Cell = tuple[Axes, Panel, str]
+NARROWEST = 1.35
+"""Inches of width that a panel has at least."""
 TALLEST = 9.0
 """Inches that a column of a paper has at most."""
+_tallest = ContextVar("tallest", default=TALLEST)
+
+
+@contextlib.contextmanager
+def any_height() -> Iterator[None]:
+    """Within it no figure is too tall: for screens, which scroll."""
+    token = _tallest.set(math.inf)
+    try:
+        yield
+    finally:
+        _tallest.reset(token)
 
 
 def facets(
     study: StudyResults, metrics: Mapping[str, str], within: str, width: float | None = None, common_x: bool = True
-) -> tuple[Figure, list[Cell]]:
+) -> tuple[Page, list[Cell]]:
     """Axes for each (panel of arms, metric), labelled; metrics: name -> label of the y axis.
 
     width: of the figure in inches; by default a column for one panel of arms (`style.panels`), a page for several.
@@ -119,9 +180,9 @@ def facets(
     a row per metric with a common y axis, a column per panel, with a common x axis unless common_x is off; as many
     panels side by side as fit, the others below in the same way.
     """
-    columns = panels(study, within)
+    metrics, columns = chosen_panels(metrics), panels(study, within)
     width = width or (PAGE if len(columns) > 1 else COLUMN)
-    extra = 0.45 + legend_height(study, width)
+    extra = 0.25 + note_height(0.2) + legend_height(study, width)
     if len(columns) > 1:
         return _matrix(columns, metrics, common_x, width, extra)
     rows = -(-len(metrics) // max(1, round(width / 1.7)))
@@ -136,14 +197,15 @@ def facets(
 
 
 def blocks(columns: list[Panel], width: float) -> list[list[Panel]]:
-    """Panels cut into rows of as many as fit side by side."""
-    across = min(len(columns), max(2, int(width / 1.6)))
+    """Panels cut into rows of as many as fit side by side, the rows as even as may be."""
+    rows = -(-len(columns) // max(2, int(width / NARROWEST)))
+    across = -(-len(columns) // rows)
     return [columns[i : i + across] for i in range(0, len(columns), across)]
 
 
 def _matrix(
     columns: list[Panel], metrics: Mapping[str, str], common_x: bool, width: float, extra: float
-) -> tuple[Figure, list[Cell]]:
+) -> tuple[Page, list[Cell]]:
     """For each block of panels a row per metric, with common axes, titles on top and y labels on the left."""
     parts = blocks(columns, width)
     rows = len(metrics) * len(parts)
@@ -151,7 +213,7 @@ def _matrix(
     if len(parts) > 1:
         height = 1.3 if not common_x else max(0.93, 0.8 * height - 0.1 * len(metrics))
     extra += 0.3 * (len(parts) - 1)
-    if len(parts) > 1 and rows * height + extra > TALLEST:
+    if len(parts) > 1 and rows * height + extra > _tallest.get():
         raise TooTall(f"{len(columns)} x {len(metrics)} panels do not fit on a page in a column {width:g} inches wide")
     fig, axes = panel_grid(rows, len(parts[0]), width, height, extra)
     cells: list[Cell] = []
@@ -203,7 +265,7 @@ def draw_facets(
 ) -> Figure:
     """A figure of those metrics and arms that stats has, in `facets`, with legend and banner.
 
-    draw: puts one metric of a panel's arms into axes. what: said above the figure. handle: changes of legend entries.
+    draw: puts one metric of a panel's arms into axes. what: said in the caption. handle: changes of legend entries.
     """
     study = only_drawn(study, stats)
     fig, cells = facets(study, metrics, within, width, common_x)
@@ -213,8 +275,8 @@ def draw_facets(
     return fig
 
 
-def finish(study: StudyResults, fig: Figure, x: str, handles: list[Line2D], *what: str) -> None:
-    """The label of the x axis below each column, the legend, and the banner."""
+def finish(study: StudyResults, fig: Page, x: str, handles: list[Line2D], *what: str) -> None:
+    """The label of the x axis below each column, the legend, and what the caption says."""
     lowest = {_column(ax): ax for ax in fig.axes}
     for ax in lowest.values() if x else []:
         ax.set_xlabel(x)

@@ -1,8 +1,8 @@
 """Embedding norms against token frequency, per arm: the imbalance that the embedding norm is there to remove.
 
-Types are put into bands by their frequency rank in the training text (1-10, 11-30, 31-100, ...); each band
-shows median, quartiles and 5-95% of its types. Types never seen in training are excluded. Upper row: the table,
-|sqrt(d_e) E|; lower row: z_0.
+Types are put into bands by their frequency rank in the training targets (1-10, 11-30, 31-100, ...); each band shows
+median, quartiles and 5-95% of its types. Types that occur in no target, which are never diffused, are excluded. Upper
+row: the table, |sqrt(d_e) E|; lower row: z_0.
 """
 
 import numpy as np
@@ -12,9 +12,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.choices import chosen_panels
 from analysis.figures.common import Missing, blocks, only_drawn
 from analysis.formats import PAGE
 from analysis.load import StudyResults
+from analysis.mixture import mixture_note
+from analysis.results import seeds_text
 from analysis.style import (
     Look,
     Panel,
@@ -23,14 +26,15 @@ from analysis.style import (
     banner,
     legend,
     legend_height,
+    note_height,
     panel_grid,
     panels,
-    seeds_text,
 )
 from core.run_folder import PROBES
 
 NAME = "embedding_norms"
 KINDS = {"norm_raw": r"norm of $\sqrt{d_e}\,E$", "norm": r"norm of $z_0$"}
+PANELS = KINDS
 QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -49,7 +53,7 @@ def bands(types: int) -> list[tuple[int, int]]:
 
 
 def tidy(study: StudyResults) -> pd.DataFrame:
-    """A row per arm, seed, kind of norm and type seen in training: its frequency rank (1 = most frequent) and norm."""
+    """A row per arm, seed, kind of norm and type of targets: its frequency rank (1 = most frequent) and norm."""
     frames = []
     for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
         probes = study.probes.get(record["run"], {})
@@ -105,9 +109,9 @@ def _box_handle(study: StudyResults, name: str) -> Line2D:
 def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
     """Columns: arms that differ in the embedding norm side by side; rows: norm in the table, norm of z_0."""
     stats = statistics(tidy(study))
-    study, kinds = only_drawn(study, stats), [kind for kind in KINDS if (stats["kind"] == kind).any()]
+    study, kinds = only_drawn(study, stats), [kind for kind in chosen_panels(KINDS) if (stats["kind"] == kind).any()]
     parts = blocks(panels(study, within="embedding_norm", most=4), width or PAGE)
-    extra = 0.4 + 0.5 * len(parts) + legend_height(study, width or PAGE)
+    extra = 0.2 + note_height(0.2) + 0.5 * len(parts) + legend_height(study, width or PAGE)
     rows = len(kinds) * len(parts)
     fig, axes = panel_grid(rows, len(parts[0]), width or PAGE, 1.5 if len(parts) == 1 else 1.2, extra)
     for i, row in enumerate(axes):
@@ -120,9 +124,9 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
                 ax.set_title(panel.title)
             if kind == kinds[-1]:
                 _label_bands(ax, stats)
-                ax.set_xlabel("frequency rank of types" if i == rows - 1 or len(parts) == 1 else "")
+                ax.set_xlabel("frequency rank in targets" if i == rows - 1 or len(parts) == 1 else "")
     legend(fig, [_box_handle(study, arm.name) for arm in study.arms])
-    banner(fig, study.banner, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}")
+    banner(fig, study.banner, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}", mixture_note(study))
     return fig, stats
 
 

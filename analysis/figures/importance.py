@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.figures.common import Missing
 from analysis.formats import COLUMN
 from analysis.searches import Search, label
-from analysis.style import SMALL, Page, banner
+from analysis.style import SMALL, Page, banner, note_height
 
 NAME = "importance"
 
@@ -22,7 +22,7 @@ def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     options = [*found.search["dimensions"], *(["arm"] if "arm" in set(frame["option"]) else [])]
     table = frame.pivot(index="label", columns="option", values="share").reindex(columns=options)
     table = table.reindex(index=list(dict.fromkeys(frame["label"]))).astype(float)
-    fig = Page(figsize=(COLUMN, 1.1 + 0.22 * len(table)), layout="constrained")
+    fig = Page(figsize=(COLUMN, 0.7 + note_height(0.4) + 0.22 * len(table)), layout="constrained")
     FigureCanvasAgg(fig)  # seaborn draws it once; without a canvas of its own it would ask for pyplot's
     ax = fig.subplots()
     shades = seaborn.light_palette("#56B4E9", as_cmap=True)  # black on the darkest of them is still easy to read
@@ -37,7 +37,7 @@ def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     ax.grid(visible=False)
     banner(
         fig,
-        str(found.search.get("banner") or ""),
+        found.banner,
         "share of all main effects on the validation score (fANOVA)",
         margin=0.0,
     )

@@ -1,15 +1,16 @@
 """Loss collapse: the objective's terms and the spread of the embeddings over training, per token loss.
 
 A falling loss with shrinking or aligning embeddings (small norm, cosine near 1, low effective rank) is collapse, not
-learning.
+learning. Embeddings are those of the types of training targets, which alone are diffused.
 """
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
+from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, smooth, zero_based
 from analysis.load import STEP, StudyResults
+from analysis.mixture import mixture_note
 from analysis.style import Panel, arm_style
 from core.run_folder import METRICS as METRICS_FILE
 
@@ -41,8 +42,10 @@ def tidy(study: StudyResults) -> pd.DataFrame:
 
 
 def statistics(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over seeds at each step."""
-    return seed_range(frame, ["arm", "label", "metric", STEP])
+    """Mean and range over seeds at each step; of what a single batch gives, which is noisy, the smoothed mean too."""
+    keys = ["arm", "label", "metric"]
+    found = seed_range(frame, [*keys, STEP])
+    return found.assign(smooth=smooth(found, keys, STEP).where(found["metric"].str.startswith("train/")))
 
 
 def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, metric: str) -> None:
@@ -64,4 +67,6 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
     """Every metric against the training step; arms that differ in the anchor loss alone share a panel."""
     stats = statistics(tidy(study))
     metrics = {name: label for name, label in METRICS.items() if (stats["metric"] == name).any()}
-    return draw_facets(study, stats, metrics, draw, x_label, "anchor_loss", width, marker=""), stats
+    what = "" if stats["smooth"].isna().all() else "thin: as logged; thick: averaged over neighbouring steps"
+    more = "; ".join(filter(None, (what, mixture_note(study))))
+    return draw_facets(study, stats, metrics, draw, x_label, "anchor_loss", width, what=more, marker=""), stats

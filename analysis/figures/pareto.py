@@ -37,5 +37,5 @@ def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
     ax.set_xlabel("decoding, CPU ms per sentence")
     ax.set_ylabel(f"validation {NAMES.get(found.metric, found.metric)}")
     legend(fig, [arm_handle(found.default, arm.name) for arm in found.default.arms if arm.name in set(frame["arm"])])
-    banner(fig, str(found.search.get("banner") or ""), "dots: trials of the search; steps: fronts", margin=0.0)
+    banner(fig, found.banner, "dots: trials of the search; steps: fronts", margin=0.0)
     return fig, frame

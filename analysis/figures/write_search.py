@@ -6,14 +6,18 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.choices import Choices
 from analysis.figures.drawing import redraw_search
 from analysis.files import describe_written, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
 from analysis.searches import Search, load_search
-from analysis.tables import print_grids
+from analysis.tables import main_rows, print_grids
 from analysis.tuned.footer import search_footer
-from analysis.tuned.tables import grids
+from analysis.tuned.tables import arms_grid, effects_grid, grids
+from core.display import shown
+
+WHERE = "{} has how to read this, importance and fronts, and how the search was made"
 
 
 def narrow(grid: Grid) -> Grid:
@@ -41,18 +45,25 @@ def show_and_write(
     formats: Iterable[str] = FORMATS,
     quiet: bool = False,
     style: Mapping[Any, Any] | None = None,
+    choices: Choices | None = None,
+    brief: bool = False,
 ) -> bool:
-    """Print and write the tables of a search, and draw its figures; False if the folder holds no search."""
-    found = load_search(path)
+    """Print and write the tables of a search, and draw its figures; False if the folder holds no search.
+
+    quiet: no tables are printed; brief: nothing else is.
+    """
+    with shown(stderr=True):
+        found = load_search(path)
     if found is None:
         return False
     console = Console()
-    tables = grids(found) if console.width >= 150 else [narrow(grid) for grid in grids(found)]
+    printed = [arms_grid(found), *(main_rows(grid, found.effects) for grid in [effects_grid(found)] if grid)]
     if not quiet:
-        print_grids(tables, search_footer(found), console)
+        print_grids(printed if console.width >= 150 else map(narrow, printed), found.banner, console)
     out = out / path.resolve().name
-    with writing():
-        written, skipped = redraw_search(found, out, formats, style)
+    with writing(), shown(stderr=True):
+        written, skipped = redraw_search(found, out, formats, style, choices)
         written += write_tables(found, out)
-    print("\n".join([describe_written(written), *skipped]))
+    if not brief:
+        print("\n".join([describe_written(written), *skipped, WHERE.format(out / "tuned.md")]))
     return True

@@ -91,6 +91,8 @@ class Question:
 
 
 Note = Callable[[StudyResults, Sequence[ArmResults], np.ndarray], str]
+Doubt = Callable[[StudyResults, Sequence[ArmResults]], str]
+"""Why these runs can decide nothing, although there are values; empty if they can."""
 
 
 def seeds_note(study: StudyResults, arms: Sequence[ArmResults], x: np.ndarray) -> str:
@@ -137,7 +139,7 @@ class Measurement:
     """What is measured of a change: its unit (the study's metric if empty), what is compared, and a value per seed [n].
 
     contrast: with the labels at {full} and {arm}. measure: of a study and the names of the arms. log: it gives
-    logarithms of ratios. region: where a claim about it holds. notes: what else is said.
+    logarithms of ratios. region: where a claim about it holds. notes: what else is said. doubt: see `Doubt`.
     """
 
     unit: str
@@ -147,6 +149,7 @@ class Measurement:
     log: bool = False
     family: Family = "mechanism"
     notes: tuple[Note, ...] = (seeds_note,)
+    doubt: Doubt = lambda study, arms: ""
 
 
 class Claimed(NamedTuple):
@@ -173,7 +176,8 @@ class Claimed(NamedTuple):
         x = effect.measure(study, *(arm.name for arm in arms))
         contrast = effect.contrast.format(full=arms[0].label, arm=arms[-1].label)
         note = " ".join(filter(None, (tell(study, arms, x) for tell in effect.notes)))
-        return replace(question, contrast=contrast, x=x, log=effect.log, note=note, **effect.region._asdict())
+        question = replace(question, contrast=contrast, note=note, open=effect.doubt(study, arms))
+        return replace(question, x=x, log=effect.log, **effect.region._asdict())
 
 
 class Asked(NamedTuple):

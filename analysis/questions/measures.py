@@ -19,8 +19,8 @@ EDGE = 0.2
 def variance(study: StudyResults, arm: str, first: bool = False) -> Seeds:
     """Half the squared distance of two types' z_0 of mean norm at the mean angle: norm^2 (1 - cosine).
 
-    It falls when embeddings shrink and when they turn towards each other. At the last row of training that has it, or
-    at the first. In units of the noise's variance per dimension, for F = 1.
+    Of the types of targets. It falls when embeddings shrink and when they turn towards each other. At the last row of
+    training that has it, or at the first. In units of the noise's variance per dimension, for F = 1.
     """
     needed = ["diag/norm_mean", "diag/cosine"]
     if not {*needed, STEP} <= set(study.metrics):
@@ -61,7 +61,7 @@ def error_ratio(study: StudyResults, arm: str, other: str) -> Seeds:
 
 
 def frequent_to_rare(study: StudyResults, arm: str) -> Seeds:
-    """Median norm of z_0 of the most frequent fifth of the types over that of the rarest (types seen in training)."""
+    """Median norm of z_0 of the most frequent fifth of the types over that of the rarest (types of targets)."""
     return _finite((seed, _edge_ratio(probes)) for seed, probes in _probes(study, arm, "frequency", "norm"))
 
 

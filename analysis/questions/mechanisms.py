@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.load import ArmResults, StudyResults
+from analysis.mixture import UNSOUND, mixed_in_probes, mixed_in_training
 from analysis.questions import measures
 from analysis.questions.base import Measurement, above, apart, array, below, logs, seeds_note
 from analysis.stats import paired
@@ -18,10 +19,21 @@ COPIED = 50.0
 
 
 def variance_note(study: StudyResults, arms: Sequence[ArmResults], _: np.ndarray) -> str:
-    """What is left of the embeddings of the changed arm, every type counted alike."""
+    """What is left of the embeddings of the changed arm, every type of targets counted alike."""
     shares = array(measures.variance_share(study, arms[-1].name))
-    words = "Its embeddings keep {:.0f}% of their variance, counting each type once."
-    return words.format(100 * shares.mean()) if shares.size else ""
+    types = "source and target types together" if mixed_in_training(study, [arms[-1].name]) else "each type of targets"
+    words = "Its embeddings keep {:.0f}% of their variance, counting {} once."
+    return words.format(100 * shares.mean(), types) if shares.size else ""
+
+
+def variance_doubt(study: StudyResults, arms: Sequence[ArmResults]) -> str:
+    """Whether the variance is that of what is diffused."""
+    return UNSOUND if mixed_in_training(study, [arm.name for arm in arms]) else ""
+
+
+def length_doubt(study: StudyResults, arms: Sequence[ArmResults]) -> str:
+    """Whether the norms are those of what is diffused."""
+    return UNSOUND if mixed_in_probes(study, [arm.name for arm in arms]) else ""
 
 
 ERROR = Measurement(
@@ -38,13 +50,15 @@ VARIANCE = Measurement(
     lambda study, *arms: paired(*(logs(measures.variance(study, arm)) for arm in arms)),
     above(1.0),
     log=True,
+    doubt=variance_doubt,
 )
 LENGTH = Measurement(
     "times as long",
-    "{arm}: median norm of z_0 of the most frequent fifth of the types over that of the rarest",
+    "{arm}: median norm of z_0 of the most frequent fifth of the types of targets over that of the rarest",
     lambda study, arm: np.log(array(measures.frequent_to_rare(study, arm))),
     apart(EVEN),
     log=True,
+    doubt=length_doubt,
 )
 RECOVERY = Measurement(
     "% of tokens",

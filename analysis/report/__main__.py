@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.display import shown
 from core.errors import UserError, command
 from core.run_folder import replacing
 
@@ -51,7 +52,9 @@ def main() -> None:
     options = parser.parse_args()
     from analysis.report.page import page  # takes seconds: not for --help
 
-    path = write(page(load_reported(options.study_dir, options.metric)), options.out)
+    with shown(stderr=True):
+        text = page(load_reported(options.study_dir, options.metric), options.out)
+    path = write(text, options.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, needs no network)")
 
 

@@ -1,6 +1,7 @@
-"""Line charts of our own as SVG: drawn here, so that they stand without JavaScript; the script adds the values.
+"""Line charts of our own as SVG: drawn here, so that they stand without JavaScript; the script draws them anew.
 
-A chart has a fixed size in its own units; `Scale` maps values to them and is handed to the script.
+A chart has a fixed size in its own units; `Scale` maps values to them. script.js has the same scales and ticks, for it
+draws them for the arms that are chosen, smoothed, and on either kind of axis.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.report.html import Html, escape, tag
+from analysis.report.themes import themed
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 44
@@ -32,7 +34,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its colour, its dashes ("" for none), its points (y may be NaN)."""
+    """A curve: its colour #RRGGBB, its dashes ("" for none), its points (y may be NaN)."""
 
     color: str
     dashes: str
@@ -77,7 +79,8 @@ def tick_text(value: float) -> str:
 
 def chart(lines: Sequence[Line], axes: Scale, name: str, title: str, description: str, x_label: str) -> Html:
     """The chart, with its alternative text."""
-    inside = [_grid(axes), *(_path(line, axes) for line in lines), _frame(x_label)]
+    paths = tag("g", [_path(line, axes) for line in lines], class_="lines")
+    inside = [tag("g", _grid(axes), class_="axes"), paths, _frame(x_label)]
     title_id, text_id = f"{name}-title", f"{name}-desc"
     return tag(
         "svg",
@@ -124,4 +127,5 @@ def _path(line: Line, axes: Scale) -> Html:
         across, up = axes.at(x, y)
         commands.append(f"{pen}{across:.1f} {up:.1f}")
         pen = "L"
-    return tag("path", d="".join(commands), stroke=line.color, stroke_dasharray=line.dashes or None, class_="line")
+    look = f"stroke:{themed(line.color)}"
+    return tag("path", d="".join(commands), style=look, stroke_dasharray=line.dashes or None, class_="line")

@@ -1,7 +1,7 @@
 """A matplotlib figure as inline SVG: no ids that clash, no styles that leak, a title and a description.
 
 Text is drawn as paths: it looks the same on every machine, and no text of the data becomes markup. Coordinates are
-rounded to five digits.
+rounded to five digits; colours follow the page's scheme.
 """
 
 import io
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.formats import PAGE
 from analysis.report.html import Html, escape
+from analysis.report.themes import themed
 from analysis.saving import METADATA, fix_layout
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -84,4 +85,6 @@ def _rewritten(key: str, value: str, name: str) -> str:
     value = REFERENCE.sub(lambda match: f"url(#{name}-{match[1]})", value)
     if key in ("d", "x", "y", "transform", "style", "points", "width", "height"):
         value = DECIMAL.sub(lambda match: f"{float(match[0]):.5g}", value)
+    if key == "style":
+        value = themed(value)
     return " ".join(value.split())

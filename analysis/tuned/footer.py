@@ -13,7 +13,7 @@ DECODING = {"decoding_steps", "early_stop"}
 def search_footer(found: Search) -> list[str]:
     """How to read the tables, and where the numbers come from."""
     s = found.search
-    lines = [s["banner"]] if s.get("banner") else []
+    lines = [found.banner] if found.banner else []
     lines += [
         "Both columns: test set, the study's own seeds, those that have both results; 95% t intervals over seeds, "
         "differences paired by seed; verdict as in the other tables, Holm-corrected over "
@@ -132,7 +132,7 @@ def _changes(found: Search) -> list[str]:
     ]
     moved = [
         f"{effect_name(found.default, row['effect'])} {CHANGE[row['verdict_change']]}"
-        for _, row in frame[frame["verdict_change"] != "undecided"].iterrows()
+        for _, row in frame[frame["verdict_change"].isin(CHANGE)].iterrows()
     ]
     return [
         f"Effects: over seeds {', '.join(frame['seeds'].iloc[0].split())}, which have a result in every arm of both "

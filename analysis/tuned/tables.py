@@ -13,7 +13,7 @@ from analysis.tables import number, p_text, with_interval
 WHAT = "All arms at the default, and each arm at its own best"
 
 
-CHANGE = {"helps": "rises", "reinforce": "rises", "hurts": "falls", "overlap": "falls", "undecided": "undecided"}
+CHANGE = {"helps": "rises", "reinforce": "rises", "hurts": "falls", "overlap": "falls"}
 """A change of an effect neither helps nor hurts."""
 
 
@@ -77,9 +77,12 @@ def effects_grid(found: Search) -> Grid | None:
     for _, row in found.effects.iterrows():
         cells = [effect_name(found.default, row["effect"])]
         for when in ("default", "best", "change"):
-            columns = {f"estimate{end}": row[f"estimate{end}_{when}"] for end in ("", "_low", "_high")}
+            ends = ("", "_low", "_high", "_values")
+            columns = {f"estimate{end}": row[f"estimate{end}_{when}"] for end in ends}
             cells += [with_interval(pd.Series(columns), "estimate", sign=True), p_text(row[f"p_holm_{when}"])]
-            cells.append(CHANGE[row["verdict_change"]] if when == "change" else row[f"verdict_{when}"])
+            cells.append(
+                CHANGE.get(row["verdict_change"], row["verdict_change"]) if when == "change" else row[f"verdict_{when}"]
+            )
         rows.append(tuple(cells))
     return Grid(f"Effects: {found.search['study']}", tuple(heads), tuple(rows))
 

@@ -25,9 +25,9 @@ class Sphere(nn.Module):
         """z_0 of every type, [V, d_e]."""
         return functional.normalize(self.table, dim=-1) * math.sqrt(self.table.shape[1])
 
-    def all_z_0(self) -> Tensor:
-        """The same."""
-        return self.output()
+    def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors whose product is the logits: z [N, d_e] and z_0 of every type."""
+        return z, self.output()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """z_0 of tokens, [...] -> [..., d_e]."""

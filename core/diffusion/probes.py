@@ -23,22 +23,25 @@ PROBE_TIMES = 16
 class Placed(Protocol):
     """An embedding space."""
 
-    def all_z_0(self) -> Tensor:
-        """z_0 of every type, [V, d_e]."""
+    @property
+    def table(self) -> Tensor: ...
+    def __call__(self, tokens: Tensor) -> Tensor: ...
 
 
 @torch.no_grad()
-def embedding_spread(space: Placed) -> dict[str, float]:
-    """How far the types' z_0 stand apart: norm, mean pairwise cosine, effective rank, root mean square per dimension.
+def embedding_spread(space: Placed, types: Tensor) -> dict[str, float]:
+    """How far the z_0 of n types [n] stand apart: norm, mean pairwise cosine, effective rank, rms per dimension.
 
-    mean cosine over distinct pairs = (|sum of unit vectors|^2 - V) / (V (V - 1)). Effective rank = exp of the entropy
-    of the centred table's squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance).
-    NaN where a diverged run left no finite table.
+    types: those that occur in training targets. Types of sources alone stand in the same table, but are never diffused.
+    "types" is their number n, by which rows are told from those of earlier versions, which were of the whole table.
+    mean cosine over distinct pairs = (|sum of unit vectors|^2 - n) / (n (n - 1)). Effective rank = exp of the entropy
+    of the centred rows' squared singular values as shares (Roy & Vetterli 2007, on the spectrum of the covariance).
+    NaN where a diverged run left no finite rows, and the cosine of a single type.
     """
     names = ("norm_mean", "norm_std", "cosine", "rank", "scale")
-    z_0 = space.all_z_0().double()
+    z_0 = space(types.to(space.table.device)).double()
     if not bool(torch.isfinite(z_0).all()):
-        return {f"diag/{name}": math.nan for name in names}
+        return {"diag/types": len(types)} | {f"diag/{name}": math.nan for name in names}
     norm = z_0.norm(dim=-1)
     unit = z_0 / norm.clamp_min(1e-12)[:, None]
     count = len(z_0)
@@ -48,7 +51,7 @@ def embedding_spread(space: Placed) -> dict[str, float]:
     share = spectrum / spectrum.sum().clamp_min(1e-300)
     rank = torch.exp(-(share * share.clamp_min(1e-300).log()).sum())
     values = torch.stack([norm.mean(), norm.std(), cosine, rank, z_0.square().mean().sqrt()]).tolist()
-    return {f"diag/{name}": value for name, value in zip(names, values, strict=True)}
+    return {"diag/types": len(types)} | {f"diag/{name}": value for name, value in zip(names, values, strict=True)}
 
 
 def nearest_types(z: Tensor, table: Tensor) -> Tensor:

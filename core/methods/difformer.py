@@ -60,9 +60,9 @@ class Difformer(Method[Denoiser]):
 
         return Loss({"mse": mse, "token": token, "length": length}, watched)
 
-    def watch(self, network: Denoiser) -> dict[str, float]:
-        """How far the types' embeddings stand apart."""
-        return probes.embedding_spread(network.embedding)
+    def watch(self, network: Denoiser, types: Tensor) -> dict[str, float]:
+        """How far the embeddings that are diffused stand apart."""
+        return probes.embedding_spread(network.embedding, types)
 
     def held_out(self, network: Denoiser, batches: Iterable[Batch]) -> dict[str, float]:
         """mse and nll per token; the same t and noise at every call."""
@@ -145,6 +145,7 @@ class Difformer(Method[Denoiser]):
         return {
             "types": text.types,
             "frequency": text.frequency,
+            "source_frequency": text.source_frequency,
             "norm": norm,
             "norm_raw": norm_raw,
             "t": times,

@@ -77,11 +77,11 @@ class Dinoiser(Method[SphereDenoiser]):
 
         return Loss({"mse": mse, "token": twice, "length": lengths}, watched)
 
-    def watch(self, network: SphereDenoiser) -> dict[str, float]:
-        """How far the types' embeddings stand apart, and the least t that is drawn."""
+    def watch(self, network: SphereDenoiser, types: Tensor) -> dict[str, float]:
+        """How far the embeddings of target types stand apart, and the least t that is drawn."""
         clipping = self.options.clipping
         least = least_time(network.embedding.output(), clipping.clipping, clipping.least_noise)
-        return {**probes.embedding_spread(network.embedding), "diag/least_t": float(least)}
+        return {**probes.embedding_spread(network.embedding, types), "diag/least_t": float(least)}
 
     def held_out(self, network: SphereDenoiser, batches: Iterable[Batch]) -> dict[str, float]:
         """mse and nll of the second prediction per token; the same u and noise at every call."""
@@ -120,7 +120,7 @@ class Dinoiser(Method[SphereDenoiser]):
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
         denoise, steps = denoising.in_parts(memory, mask, predict), visited(decoding)
-        z_0_hat = sample(SAMPLERS[decoding.solver], denoise, steps, z_T, noise, 0, read)
+        z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
         return denoising.read_out(network, z_0_hat, mask)
 
     def count(self, decoding: Decoding) -> int:
@@ -150,7 +150,7 @@ class Dinoiser(Method[SphereDenoiser]):
         return {
             "candidates": f"{decoding.length_candidates}x{decoding.noise_candidates}",
             "selection": decoding.selection,
-            "solver": decoding.solver,
+            "sampler": decoding.sampler,
             "decoding_steps": decoding.decoding_steps,
         }
 
@@ -203,7 +203,7 @@ def visited(decoding: Decoding) -> Visited:
     network is told those towards cedi_end."""
     K = decoding.decoding_steps
     t = torch.linspace(1.0, decoding.least_level, K + 1)[:K].flip(0)
-    told = torch.linspace(1.0, decoding.cedi_end, K + 1)[:K].flip(0) if decoding.solver == "cedi" else t
+    told = torch.linspace(1.0, decoding.cedi_end, K + 1)[:K].flip(0) if decoding.sampler == "cedi" else t
     levels = [values.double().numpy() for values in (signal_at(t), t, signal_at(told), told)]
     return Visited(tuple(t.tolist()), *levels[:2], 1.0, tuple(told.tolist()), *levels[2:], decoding.eta)
 

@@ -16,7 +16,7 @@ LEAST_LEVEL = 1e-4
 class Space:
     """The embedding space, and how the denoiser works in it."""
 
-    latent_dim: int = 16
+    latent_dim: int = 64
     """Dimension d_e of the embedding space (released: 16 on IWSLT14, 64 on WMT)."""
     embedding_std: float | None = 0.001
     """Start of the embedding table, whose rows are normed whatever it is (released: 0.001); none = 1 / sqrt(d_e)."""
@@ -47,7 +47,7 @@ class Objective:
 class Decoding:
     """The sampler, the candidates and the choice among them."""
 
-    solver: Literal["cedi", "ddim", "ancestral", "dpm_solver"] = "cedi"
+    sampler: Literal["cedi", "ddim", "ancestral", "dpm_solver"] = "cedi"
     """The sampler (released: cedi)."""
     decoding_steps: int = 20
     """K (released: 20)."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.candidates import Candidates, Choice
-from core.text.batches import Batch
+from core.text.batches import Batch, Encoded
 
 
 class Network(Protocol):
@@ -95,7 +95,11 @@ class ProbeText(Protocol):
 
     @property
     def frequency(self) -> np.ndarray:
-        """How often each type occurs in training, [V]."""
+        """How often each type occurs in training targets, [V]."""
+
+    @property
+    def source_frequency(self) -> np.ndarray:
+        """How often each type occurs in training sources, [V]."""
 
     @property
     def batches(self) -> list[Batch]: ...
@@ -125,6 +129,10 @@ class Method(ABC, Generic[N]):
     def build(self, vocab: int, max_positions: int) -> N:
         """A new network (see `Network`); its weights are drawn from torch's global generator."""
 
+    def measure(self, network: N, train: Encoded) -> None:
+        """Before the first update: what the network takes from the training text, such as lengths. It must be part of
+        its state (a buffer, or extra state), so that checkpoints carry it."""
+
     def draw(self, network: N, batch: Batch, seed: int, step: int) -> Draws:
         """What a step draws for a batch: a function of (seed, step), and of what adapts in the network."""
         return NoDraws()
@@ -137,8 +145,16 @@ class Method(ABC, Generic[N]):
     def adapt(self, network: N, batch: Batch, draws: Any, loss: Loss) -> None:
         """After an update, under no_grad: bring buffers that learn from the terms up to date."""
 
-    def watch(self, network: N) -> dict[str, float]:
-        """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py."""
+    @property
+    def adapts(self) -> bool:
+        """Whether `adapt` does anything with these options: what it learns is not shared between processes."""
+        return type(self).adapt is not Method.adapt
+
+    def watch(self, network: N, types: Tensor) -> dict[str, float]:
+        """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py.
+
+        types: ids of those that occur in training targets, int64 [n].
+        """
         return {}
 
     @abstractmethod
@@ -192,8 +208,9 @@ class Method(ABC, Generic[N]):
     def probes(self, network: N, text: ProbeText) -> dict[str, Any]:
         """The arrays of probes.npz; a method may have none. A figure is drawn of the methods that have its arrays.
 
-        types, frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll, accuracy, nearest [times]: the curves
-        over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t, along_bleu: BLEU of one-shot predictions
+        types, frequency (in training targets), source_frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll,
+        accuracy, nearest [times]: the curves over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t,
+        along_bleu: BLEU of one-shot predictions
         told each t, and of what the text is at each t of a decoding.
         """
         return {}

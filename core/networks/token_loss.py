@@ -16,6 +16,9 @@ class Table(Protocol):
     def output(self) -> Tensor:
         """[V, d_e]."""
 
+    def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors whose product is the logits, for z [N, d_e]."""
+
 
 class Embeds(Protocol):
     """A model with an embedding space."""
@@ -31,7 +34,7 @@ def token_terms(model: Embeds, z: Tensor, y: Tensor, smoothing: float) -> tuple[
     (1 - s) nll + s mean_V(-log p) = logsumexp - (1 - s) z E_y - s z mean(E): one pass over the [N, V] logits. In
     float32 throughout: logits of 32 rounded to bfloat16 are off by up to 0.1 nat.
     """
-    table, z = model.embedding.output(), z.float()
+    z, table = model.embedding.factors(z.float())
     with torch.autocast(z.device.type, enabled=False):
         normaliser = log_normaliser(z, table)
         correct = (z * functional.embedding(y, table)).sum(-1)

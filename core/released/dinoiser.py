@@ -238,7 +238,7 @@ def decoding_of(given: dict[str, Any]) -> Decoding:
     """Our options for a recorded decoding."""
     cedi = given["solver"] == "cedi"
     return Decoding(
-        solver="cedi" if cedi else "ddim",
+        sampler="cedi" if cedi else "ddim",
         decoding_steps=given["steps"],
         cedi_end=given["end"] if cedi else Decoding.cedi_end,
         least_level=Decoding.least_level if cedi else given["end"],

@@ -1,15 +1,8 @@
 """The released code's options, weight names and checkpoint files, in our terms.
 
-A released checkpoint is a pickle. It is read by an unpickler that admits tensors, containers and argparse.Namespace
-alone; the two enums of the released modules become inert stand-ins, everything else is refused.
+A released checkpoint is a pickle and the numbers of its tensors; it is read by archives.py and pickles.py.
 """
 
-import argparse
-import collections
-import json
-import pickle
-import types
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core import reading
 from core.checks import check
 from core.config import RunConfig
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.methods.difformer import Difformer
 from core.methods.difformer_options import Options
-from core.model_folder import load_weights
+from core.model_folder import check_size, load_weights
 from core.options import replaced, values_of
+from core.reading import Unreadable
+from core.released import archives
 from core.sections import (
     DecodingConfig,
     DiffusionConfig,
@@ -36,82 +32,33 @@ from core.sections import (
 
 Weights = dict[str, Tensor]
 
-
-class Inert:
-    """Stands for an enum member of the released modules; nothing of it is run or read."""
-
-    def __init__(self, *values: Any) -> None:
-        self.values = values
-
-
-ADMITTED: dict[tuple[str, str], Any] = {
-    ("argparse", "Namespace"): argparse.Namespace,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("difformer.modules", "SelfCondPosition"): Inert,
-    ("difformer.modules", "EmbedNormPosition"): Inert,
-} | {
-    ("torch", name): getattr(torch, name)
-    for name in ("HalfStorage", "FloatStorage", "DoubleStorage", "BFloat16Storage", "LongStorage", "IntStorage")
-    + ("ShortStorage", "CharStorage", "ByteStorage", "BoolStorage")
-}
-
-
-class RestrictedUnpickler(pickle.Unpickler):
-    """Finds nothing but what ADMITTED names, so a file cannot execute anything."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The admitted object of that name; UnpicklingError for any other."""
-        try:
-            return ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused: the file asks for {module}.{name}") from None
-
-
-def _pickle_module() -> types.ModuleType:
-    """What torch.load takes for `pickle`, with our unpickler in it."""
-    module = types.ModuleType("restricted_pickle")
-    module.Unpickler = RestrictedUnpickler  # type: ignore[attr-defined]
-    module.load = lambda file, **keys: RestrictedUnpickler(file, **keys).load()  # type: ignore[attr-defined]
-    module.UnpicklingError = pickle.UnpicklingError  # type: ignore[attr-defined]
-    return module
-
-
-BROKEN: tuple[type[Exception], ...] = (
-    *(pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError),
-    *(AttributeError, OSError, AssertionError, ImportError, zipfile.BadZipFile),
-)
-"""What reading a file that is no checkpoint, or a damaged one, may end in."""
+EMBEDDINGS = "decoder.embed_tokens.weight"
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Weights]:
     """Options and float32 weights of a released checkpoint. Raises UserError if it is none, or asks for more."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_pickle_module())
-        options, weights = vars(content["args"]), {name: value.float() for name, value in content["model"].items()}
+        return archives.read(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except BROKEN as error:
+    except Unreadable as error:
         raise UserError(f"{path}: not a checkpoint of the released code ({error})") from error
-    return options, weights
 
 
 def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.ndarray]]:
     """Options, weights and arrays of a recorded case (.npz). Raises UserError if it is none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = reading.arrays(path)
+        if "options" not in arrays:
+            raise Unreadable("it has no 'options'")
+        options = reading.parse_json(str(arrays.pop("options")))
+        if not isinstance(options, dict) or any(array.dtype.kind not in "fiub" for array in arrays.values()):
+            raise Unreadable("its options are no mapping, or an array holds no numbers")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except BROKEN as error:
+    except Unreadable as error:
         raise UserError(f"{path}: not a recording ({error})") from error
-    if "options" not in arrays:
-        raise UserError(f"{path}: not a recording (it has no 'options')")
-    try:
-        options = json.loads(str(arrays.pop("options")))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: its options are not JSON ({error})") from error
+    arrays = {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
     weights = {k.removeprefix("weight/"): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("weight/")}
     return options, weights, {k: v for k, v in arrays.items() if not k.startswith("weight/")}
 
@@ -119,13 +66,23 @@ def read_recording(path: Path) -> tuple[dict[str, Any], Weights, dict[str, np.nd
 def configuration(options: dict[str, Any], weights: Weights) -> Options:
     """Our options for the released code's options (its argument names).
 
-    Raises UserError on a value that the released code does not know.
+    Raises UserError on a value that the released code does not know, and on one that is missing.
     """
+    try:
+        made = _options(options, weights)
+    except KeyError as error:
+        raise UserError(f"the options of the released code lack {error}") from error
+    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
+    check(RunConfig(made))
+    return made
+
+
+def _options(options: dict[str, Any], weights: Weights) -> Options:
     get = options.get
     diffusion = DiffusionConfig(
         diffusion_steps=options["diffusion_steps"],
         schedule=options["noise_schedule"],
-        noise_factor=float(get("rescaling_factor", 1.0)),
+        noise_factor=get("rescaling_factor", 1.0),
         variance_preserving=bool(get("vp_rf")),
     )
     objective = ObjectiveConfig(
@@ -133,10 +90,7 @@ def configuration(options: dict[str, Any], weights: Weights) -> Options:
         label_smoothing=get("label_smoothing", 0.0),
         length_loss_factor=get("length_loss_factor", 0.1),
     )
-    made = Options(_network(options, weights), _latent(options), diffusion, objective, _decoding(options))
-    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
-    check(RunConfig(made))
-    return made
+    return Options(_network(options, weights), _latent(options), diffusion, objective, _decoding(options))
 
 
 def _network(options: dict[str, Any], weights: Weights) -> NetworkConfig:
@@ -181,7 +135,7 @@ def _decoding(options: dict[str, Any]) -> DecodingConfig:
     return DecodingConfig(
         decoding_steps=options["decoding_steps"],
         early_stop=get("decoding_early_stopping") or 0,
-        decoding_noise_factor=float(get("decoding_rescaling_factor", 1.0)),
+        decoding_noise_factor=get("decoding_rescaling_factor", 1.0),
         decoding_schedule=get("decoding_noise_schedule") or None,
         decoding_variance_preserving=bool(get("decoding_vp_rf")),
         clamping=bool(get("clamping")),
@@ -195,15 +149,37 @@ def _decoding(options: dict[str, Any]) -> DecodingConfig:
 def build_model(options: Options, weights: Weights) -> Denoiser:
     """Our network with the released weights, dropout off.
 
-    Raises UserError naming weights that are missing or left over.
+    Raises UserError naming weights that are missing, left over or of other sizes.
     """
-    vocab = len(weights["decoder.embed_tokens.weight"])
+    vocab = vocabulary(weights)
+    _check_layers(options, weights)
     tables = [v for k, v in weights.items() if k.endswith("embed_positions.weight")]
-    positions = min((len(table) - 2 for table in tables), default=1024)
-    model = Difformer(options).build(vocab, positions)
-    renamed = rename(weights, options.latent, positions)
+    positions = min((table.shape[0] - 2 if table.ndim else 0 for table in tables), default=1024)
+    check_size(RunConfig(options), vocab, positions, weights, "the recording")
+    try:
+        model = Difformer(options).build(vocab, positions)
+        renamed = rename(weights, options.latent, positions)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        raise UserError(f"the weights do not fit the options ({' '.join(str(error).split())[:300]})") from error
     load_weights(model, renamed, "the recording")
     return model.eval()
+
+
+def vocabulary(weights: Weights) -> int:
+    """The number of types. Raises UserError without a table of embeddings."""
+    table = weights.get(EMBEDDINGS)
+    if table is None or table.ndim != 2:
+        raise UserError(f"the weights lack a table {EMBEDDINGS}")
+    return len(table)
+
+
+def _check_layers(options: Options, weights: Weights) -> None:
+    """Raises UserError unless the weights have as many layers as the options say."""
+    network = options.network
+    for side, layers in (("encoder", network.encoder_layers), ("decoder", network.decoder_layers)):
+        there = {name.split(".")[2] for name in weights if name.startswith(f"{side}.layers.")}
+        if len(there) != layers:
+            raise UserError(f"option {side}_layers: {layers} do not fit the weights, which have {len(there)}")
 
 
 def rename(weights: Weights, config: LatentConfig, positions: int) -> Weights:

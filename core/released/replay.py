@@ -24,6 +24,7 @@ from core.run_folder import TOKENIZER
 from core.text.batches import Batch
 from core.text.tokenizer import PAD, Subwords, Tokenizer
 
+
 @torch.no_grad()
 def replay_training(model: Denoiser, options: Options, case: Arrays) -> dict[str, float]:
     """Largest difference of each quantity of the recorded training step."""
@@ -118,7 +119,7 @@ def check_checkpoint(
     """Load a released checkpoint and, given a case, replay its decoding."""
     options, weights = reading.read_checkpoint(checkpoint)
     words = Tokenizer(Subwords(read_dictionary(dictionary)))
-    vocab = len(weights["decoder.embed_tokens.weight"])
+    vocab = reading.vocabulary(weights)
     if len(words) != vocab:
         raise UserError(f"{dictionary}: {len(words)} types with the four special ones, but {checkpoint} has {vocab}")
     case: Arrays = {}

@@ -115,6 +115,10 @@ class Ragged:
         table[real] = self.values[(starts[:, None] + columns)[real]]
         return torch.from_numpy(table)
 
+    def counts(self, size: int) -> np.ndarray:
+        """How often each of `size` types occurs, BOS and EOS included, int64 [size]."""
+        return np.bincount(self.values, minlength=size)
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -137,10 +141,6 @@ class Encoded:
         """These pairs alone, in this order."""
         picked = np.asarray(indices, dtype=np.int64)
         return Encoded(self.source.rows(picked), self.target.rows(picked), self.kept[picked])
-
-    def counts(self, size: int) -> np.ndarray:
-        """How often each of `size` types occurs on both sides, BOS and EOS included, int64 [size]."""
-        return np.bincount(self.source.values, minlength=size) + np.bincount(self.target.values, minlength=size)
 
 
 def encode(pairs: Pairs, tokenizer: Tokenizer, max_length: int, split: str = "train") -> Encoded:
@@ -228,6 +228,11 @@ class BatchStream:
         if epoch != self.planned:
             self.planned, self.plan = epoch, self.epoch(epoch)
         return self.encoded.batch(self.plan[position])
+
+    @cached_property
+    def target_types(self) -> Tensor:
+        """The types that occur in the targets, by rising id: those whose embeddings are diffused, int64 [n]."""
+        return torch.from_numpy(np.unique(self.encoded.target.values).astype(np.int64))
 
     def padding(self) -> dict[str, float]:
         """Share of padding among the tokens of an epoch, for each side."""

@@ -2,16 +2,15 @@
 {train,valid,test}.jsonl[.gz] with a key for each side.
 """
 
-import gzip
 import hashlib
 import re
 import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.errors import UserError
+from core.reading import Unreadable, gunzip
 from core.sections import DataConfig
 from core.text import findings, json_lines, pieces, places, synthetic
 from core.text.findings import SIDES, Findings
@@ -172,9 +171,9 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file, decompressed; UserError if it cannot be read."""
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}); fetch or pack it again") from None
+        return gunzip(content) if path.suffix == ".gz" else content
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}; fetch or pack it again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.reading import Unreadable, parse_json
 from core.sections import DataConfig
 from core.text.lines import Lines, check_line_ends, on_one_line
 from core.text.places import NAMES, SPLIT
@@ -56,8 +57,8 @@ def sides_of(path: Path, text: str, split: str, src: str, tgt: str) -> tuple[Lin
 
 def _row(here: str, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except Unreadable as error:
         said = str(error) if line.strip() else "it is empty"
         raise UserError(f"{here}: not a row of JSON ({said})") from None
     if not isinstance(row, dict):

@@ -5,12 +5,12 @@ speak of another.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.reading import read_json
 
 FILE = "corpus.json"
 Lineage = dict[str, Any]
@@ -29,7 +29,7 @@ def read(folder: Path, text: Mapping[str, bytes]) -> Lineage | None:
     """
     path = folder / FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         source, known = found["source"], found["text"]
         if not (found["made_by"] and source["name"] and source["digest"] and isinstance(known, dict)):
             raise ValueError("something is empty")

@@ -14,6 +14,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from core.errors import UserError
+from core.reading import read_json
+from core.run_folder import replacing
 from core.text.corpus import Corpus
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -138,15 +140,19 @@ class Tokenizer:
     def save(self, path: Path) -> None:
         """Write one JSON file; the same tokenizer always makes the same bytes."""
         state = {"format": 1, "kind": self.codec.kind, "state": self.codec.state()}
-        path.write_text(json.dumps(state, ensure_ascii=False, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(state, ensure_ascii=False, indent=0, sort_keys=True) + "\n"
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> "Tokenizer":
         """Read what `save` wrote; UserError if it is not that."""
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = read_json(path)
             for codec in (Words, Subwords):
                 if saved["kind"] == codec.kind:
+                    if not all(isinstance(word, str) for word in list(saved["state"])):
+                        raise ValueError("its types are no text")
                     return Tokenizer(codec(saved["state"]))
             return Tokenizer(Bpe(tokenizers.Tokenizer.from_str(json.dumps(saved["state"]))))
         except OSError as error:

@@ -30,7 +30,7 @@ TEXTS = {
     "For verdicts see the tables.",
     "Collapse": "A falling MSE while the embeddings shrink or align (cosine towards 1, low rank) is collapse, "
     "not learning.",
-    "Embedding norms": "Rare, middle and frequent: thirds of the types by training frequency.",
+    "Embedding norms": "Rare, middle and frequent: thirds of the types of training targets by their frequency there.",
     "Per-step loss": "Where the nearest embedding recovers nearly all tokens, a step is too easy: "
     "the denoiser can copy.",
     "Decoding": "Scores and times on a part of the test set; samples and how the first of them came about, "

@@ -12,7 +12,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
-from core.errors import UserError, masked
+from ablations.place import UNTIL
+from core.errors import TimeIsUp, UserError, masked
 from core.run_folder import STUDY, write_json
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
@@ -27,6 +28,8 @@ POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 5.0
 STOP_SECONDS = 10.0
 """How long workers may take to close their runs when the sweep is interrupted."""
+LAST_SECONDS = 120.0
+"""How long runs whose training is over may decode, score and probe when the sweep's time is up."""
 CLOSE_SECONDS = 90.0
 """How long workers may take to end once all runs are done (W&B may be sending)."""
 
@@ -47,6 +50,8 @@ class Sweep:
     worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.worker")
     poll_seconds: float = POLL_SECONDS
     lease_seconds: float = LEASE_SECONDS
+    until: float | None = None
+    """When the sweep ends, done or not, in seconds since 1970; None = when it is done."""
 
     @cached_property
     def folder(self) -> Path:
@@ -86,6 +91,7 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
     line = worker_command(sweep.worker, sweep.queue, sweep.folder, sweep.metric)
     wanted, extra = [job.key for job in sweep.jobs], {ENVIRONMENT: sweep.storage}
+    extra |= {} if sweep.until is None else {UNTIL: str(sweep.until)}
     workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
     loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
@@ -174,6 +180,15 @@ class SweepLoop:
         failed = v.state == "failed" and not self.attempts.left(v.job.key, v.attempts, v.refused)
         return failed or v.state == "finished"
 
+    def time_is_over(self, views: Sequence[View]) -> bool:
+        """Whether no run may begin any more. Raises TimeIsUp once none is at work, or has been for too long."""
+        until, now = self.sweep.until, time.time()
+        if until is None or now < until:
+            return False
+        if now > until + LAST_SECONDS or not any(v.state == "running" for v in views):
+            raise TimeIsUp("time is up")
+        return True
+
     def run(self, screen: Display) -> list[View]:
         """Until every run is over: look, show, replace workers that ended."""
         states: Sequence[str] = ()
@@ -183,8 +198,12 @@ class SweepLoop:
             screen.show(views)
             if all(self.is_over(v) for v in views):
                 return views
+            over = self.time_is_over(views)
             busy = {v.pid: v.job.key for v in views if v.pid is not None}
             ended = self.workers.maintain(0, busy)
+            if over:
+                time.sleep(self.sweep.poll_seconds)
+                continue
             if ended or states != [v.state for v in views] or time.monotonic() > due:
                 self.workers.maintain(self.synchronize(), busy)
                 retry = any(v.state == "failed" and not self.is_over(v) for v in views)

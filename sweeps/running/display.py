@@ -13,23 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from core.display import duration, harmless, number, on_terminal, timed, write_line
 from sweeps.running.progress import View, standings, time_left
 
 REMINDER_SECONDS = 120.0
 """Longest silence of the plain display."""
-
-
-def duration(seconds: float) -> str:
-    """About how long: '40 s', '12 min', '3 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def number(value: float | None, digits: int) -> str:
-    """A value, or a dash."""
-    return "–" if value is None else f"{value:.{digits}f}"
+WIDE = 76
+"""Columns of a terminal from which on a run has a bar."""
 
 
 def summary(views: Sequence[View], workers: int) -> str:
@@ -56,7 +46,7 @@ def name(view: View) -> str:
 
 def say(text: str) -> None:
     """One line with the time."""
-    print(time.strftime("%H:%M:%S"), text, flush=True)
+    write_line(sys.stdout, timed(text))
 
 
 class Lines(contextlib.AbstractContextManager["Lines"]):
@@ -71,7 +61,7 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
         """Nothing is left open."""
 
     def _say(self, text: str) -> None:
-        print(time.strftime("%H:%M:%S"), text, file=self.stream, flush=True)
+        write_line(self.stream, timed(text))
         self.spoke = time.monotonic()
 
     def show(self, views: Sequence[View]) -> None:
@@ -134,24 +124,29 @@ class Screen(contextlib.AbstractContextManager["Screen"]):
         done = sum(v.state in ("finished", "failed") for v in views)
         overall.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
         parts += [overall]
-        parts += [*space, self._running(shown)] if shown else []
+        parts += [*space, running_table(shown, f"val {self.metric.upper()}", self.console.width)] if shown else []
         parts += [_line(f"failed: {name(v)}: {v.reason}", "red") for v in failed]
-        parts += [*space, self._best(best)] if best else []
+        parts += [*space, best_table(best, f"mean {self.metric.upper()}", "seeds")] if best else []
         return Group(*parts)
 
-    def _running(self, views: Sequence[View]) -> RenderableType:
-        table = _table("running", "seed", "", "updates", "loss", f"val {self.metric.upper()}", "time")
-        for v in views:
-            bar = ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)
-            cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
-            table.add_row(v.job.label, str(v.job.seed), bar, progress(v), *cells)
-        return table
 
-    def _best(self, rows: Sequence[tuple[str, float, int]]) -> RenderableType:
-        table = _table("best so far", f"mean {self.metric.upper()}", "seeds")
-        for label, score, seeds in rows:
-            table.add_row(label, number(score, 2), str(seeds))
-        return table
+def running_table(views: Sequence[View], score: str, width: int) -> Table:
+    """What runs now; score: what its last validation gave. In a narrow terminal the bars make room for the names."""
+    bars = width >= WIDE
+    table = _table("running", "seed", *[""] * bars, "updates", "loss", score, "time")
+    for v in views:
+        bar = [ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)] * bars
+        cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
+        table.add_row(Text(harmless(v.job.label)), str(v.job.seed), *bar, progress(v), *cells)
+    return table
+
+
+def best_table(rows: Sequence[tuple[str, float, int]], score: str, count: str) -> Table:
+    """Arms with their scores, and what these rest on."""
+    table = _table("best so far", score, count)
+    for label, value, made in rows:
+        table.add_row(Text(harmless(label)), number(value, 2), str(made))
+    return table
 
 
 def _table(first: str, *others: str) -> Table:
@@ -163,7 +158,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _line(text: str, style: str) -> RenderableType:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return Text(harmless(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 Display = Lines | Screen
@@ -173,7 +168,7 @@ Display = Lines | Screen
 def display(heading: Sequence[str], workers: int, metric: str) -> Display:
     """The screen if this is a terminal that can show it, else plain lines. heading: what it is; what to beware of."""
     console = Console()
-    if console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty():
+    if on_terminal(console):
         return Screen(heading, workers, metric, console)
-    print("\n".join(line for line in heading if line), flush=True)
+    write_line(sys.stdout, "\n".join(line for line in heading if line))
     return Lines(workers, metric)

@@ -197,6 +197,7 @@ def describe(
     """The content of study.json: what analysis needs to know, and which run folders belong to it."""
     return {
         "study": jobs[0].study,
+        "question": study.question,
         "metric": study.metric,
         "seeds": sorted({job.seed for job in jobs}),
         "arms": [described(arm) for arm in study.arms],

@@ -42,6 +42,13 @@ def gpus() -> list[str]:
     return visible[:count] if visible != [""] else [str(i) for i in range(count)]
 
 
+def gpu_memory() -> float:
+    """Bytes of memory of the smallest GPU that torch can use."""
+    import torch
+
+    return float(min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())))
+
+
 def environment(slot: int, devices: Sequence[str]) -> dict[str, str]:
     """A worker's environment: one thread (two workers' spinning threads would slow each other), and one GPU."""
     env = dict.fromkeys(ONE_THREAD, "1") | dict(os.environ)

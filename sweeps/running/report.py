@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ablations import records
 from ablations.presets import Preset
+from core.display import duration
 from core.errors import masked
 from core.run_folder import LOG, full_disk
 from sweeps.running import plan, pool
 from sweeps.running.conduct import Sweep, conduct
-from sweeps.running.display import duration
 from sweeps.running.progress import View, view
 
 RANKED = 10
@@ -92,9 +92,10 @@ def show_ranking(views: Sequence[View]) -> None:
 
 
 def analyse(sweep: Sweep, figures: Path) -> None:
-    """Draw the figures and print the table, by the same command as `make figures`."""
+    """Draw the figures and print the table, by the same command as `make figures`; all else is in files."""
     line = [sys.executable, "-m", "analysis.figures", str(sweep.folder), "--out", str(figures)]
-    if subprocess.run(line, check=False).returncode:
+    if subprocess.run([*line, "--brief"], check=False).returncode:
         print(f"no figures; the runs are done. Draw them by: {shlex.join(line)}", file=sys.stderr)
         return
-    print(f"next: make report FROM={shlex.quote(str(sweep.folder))} (tables, figures, samples in one page)")
+    report = f"make report FROM={shlex.quote(str(sweep.folder))}"
+    print(f"figures, and how to read all this: {figures / sweep.folder.name}/table.md; in one page: {report}")

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from ablations import records
 from core.errors import UserError
-from core.run_folder import LOG, METRICS, PROBES, RUN, SAMPLES, SCORES, full_disk
+from core.run_folder import LOG, METRICS, PROBES, RUN, SAMPLES, SCORES, full_disk, sync
 from sweeps import packing
 from sweeps.running.optuna_private import TrialStore, id_of, trial_at
 
@@ -60,9 +60,11 @@ def unpack(packed: bytes, folder: Path, **facts: Any) -> None:
             draft.mkdir()
             for name, content in files.items():
                 (draft / name).write_bytes(content)
+                sync(draft / name)
         records.update(draft, **facts)
         for name in FILES:
             if name in files:
+                sync(folder)  # run.json, which says that the others are there, is the last
                 os.replace(draft / name, folder / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -4,7 +4,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import TrialState
@@ -24,6 +24,7 @@ from sweeps.running.trials import Queue
 from sweeps.tuning import search_record
 from sweeps.tuning.arm_trials import OVER, TRAINING, best
 from sweeps.tuning.budget import affordable
+from sweeps.tuning.display import SearchScreen, SearchStanding
 from sweeps.tuning.points import text
 from sweeps.tuning.rounds import Search, advance, complete, opened
 
@@ -45,6 +46,8 @@ class SearchLoop:
     said: set[tuple[str, int]]
     leases: Leases
     say: Say = display.say
+    best: dict[str, tuple[str, float, int]] = field(default_factory=dict)
+    """(label, best score, trials that are over) of each arm that has some."""
 
     @property
     def spent(self) -> float:
@@ -82,6 +85,9 @@ class SearchLoop:
         fresh = False
         for arm in self.search.arms:
             trials = self.search.arm_trials[arm.name].read()
+            if leader := best(trials):
+                over = sum(trial.state in OVER for trial in trials)
+                self.best[arm.name] = (arm.label, leader.values[0], over)
             for trial in (t for t in trials if t.state in OVER and (arm.name, t.number) not in self.said):
                 self.said.add((arm.name, trial.number))
                 self.say(_told(self.search, arm.name, trial, best(trials)))
@@ -131,7 +137,7 @@ def _claim_storage(search: Search, queue: Queue) -> None:
         raise UserError(f"--storage {masked(search.storage)}: {said}")
 
 
-def _work(loop: SearchLoop, pool: Pool, poll: float) -> None:
+def _work(loop: SearchLoop, pool: Pool, poll: float, screen: SearchScreen) -> None:
     """Until no run is left to do and no round fits the budget any more."""
     due, before, heard, spoke = 0.0, set[str](), len(loop.said), time.monotonic()
     while True:
@@ -146,19 +152,24 @@ def _work(loop: SearchLoop, pool: Pool, poll: float) -> None:
         if pool.maintain(len(jobs) - len(busy), busy) or keys != before:
             due = 0.0  # a worker ended, or there is something new to do
         before = keys
+        if screen.shown:
+            screen.show(standing(loop, views))
         if len(loop.said) > heard or time.monotonic() - spoke > display.REMINDER_SECONDS:
-            if len(loop.said) == heard:
+            if len(loop.said) == heard and not screen.shown:
                 loop.say(at_work(loop, views))
             heard, spoke = len(loop.said), time.monotonic()
         time.sleep(poll)
 
 
+def standing(loop: SearchLoop, views: Sequence[View]) -> SearchStanding:
+    """How far the search is."""
+    return SearchStanding(opened(loop.search), loop.spent, loop.search.budget, views, tuple(loop.best.values()))
+
+
 def at_work(loop: SearchLoop, views: Sequence[View]) -> str:
     """One line on what runs now and how much of the budget is spent."""
     runs = [f"{display.name(v)} {display.progress(v)}" for v in views if v.state == "running"]
-    limit = "" if loop.search.budget is None else f" of {display.duration(loop.search.budget)}"
-    begun, spent = opened(loop.search), display.duration(loop.spent)
-    return f"running   {', '.join(runs) or 'nothing yet'}; round {begun}, {spent}{limit}"
+    return f"running   {', '.join(runs) or 'nothing yet'}; {standing(loop, views).summary()}"
 
 
 def run_search(
@@ -175,7 +186,8 @@ def run_search(
     line = worker_command(worker, search.queue, search.folder, search.score_name)
     pool = Pool(line, search.workers, [], search.folder / "workers.log", search.devices, {ENVIRONMENT: search.storage})
     try:
-        _work(loop, pool, poll)
+        with SearchScreen(search.score_name) as screen:
+            _work(loop, pool, poll, screen)
     except (KeyboardInterrupt, SystemExit):
         end_workers(pool)
         _write(loop, finished=False)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.display import duration
 from core.run_folder import STUDY
 from sweeps.running.conduct import Sweep
-from sweeps.running.display import duration
 from sweeps.tuning import compare
 from sweeps.tuning.points import Space, text
 from sweeps.tuning.rounds import Search

@@ -23,7 +23,7 @@ def show(run: Any, folder: Path) -> None:
     run.summary.update({f"cost/{name}": value for name, value in cost.items() if value is not None})
     if (folder / SCORES).exists():
         scores = read(folder / SCORES)
-        run.summary.update({f"test/{name}": value for name, value in scores.items() if name != "by_steps"})
+        run.summary.update({f"test/{name}": value for name, value in scores.items() if not isinstance(value, list)})
         for row in scores.get("by_steps", []):
             run.log({f"by_steps/{name}": value for name, value in row.items() if value is not None})
     if (folder / PROBES).exists():
@@ -44,13 +44,19 @@ def per_step(probes: Mapping[str, np.ndarray]) -> Iterator[dict[str, float]]:
 
 
 def histograms(probes: Mapping[str, np.ndarray]) -> dict[str, wandb.Histogram]:
-    """Distributions of the embedding norm: all types, and thirds of them by training frequency."""
+    """Distributions of the embedding norm: the types of training targets, and thirds of them by their frequency there.
+
+    All types where a method's probes do not say how often each occurs.
+    """
     if "norm" not in probes:
         return {}
     norm = probes["norm"].astype(float)  # with a norm all are alike but for rounding: too close for 64 bins of float32
+    frequency = probes.get("frequency", np.zeros(0))
+    if len(frequency) == len(norm):
+        norm, frequency = norm[frequency > 0], frequency[frequency > 0]
     parts = {"all": norm}
-    if "frequency" in probes and len(norm) >= len(BANDS):
-        order = np.argsort(probes["frequency"], kind="stable")
+    if len(frequency) == len(norm) >= len(BANDS):
+        order = np.argsort(frequency, kind="stable")
         parts |= dict(zip(BANDS, np.array_split(norm[order], len(BANDS)), strict=True))
     finite = {name: part[np.isfinite(part)] for name, part in parts.items()}
     return {f"norms/{k}": wandb.Histogram(np_histogram=np.histogram(v, BINS)) for k, v in finite.items() if len(v)}

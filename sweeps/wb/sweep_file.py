@@ -13,9 +13,12 @@ from typing import Any
 
 import yaml
 
+from core import reading
 from core.config import digest
 from core.errors import UserError
 from core.options import nearest
+from core.reading import LONGEST_NUMBER, Unreadable
+from sweeps.wb import limited_yaml
 
 Where = tuple[str, ...]
 
@@ -67,9 +70,11 @@ def is_one(name: str) -> bool:
 def load(path: Path) -> SweepFile:
     """Read and check a sweep file. Raises UserError naming file and line for all that is wrong or not supported."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reading.content(path, limited_yaml.LARGEST).decode("utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a sweep file (YAML)") from error
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}; name a sweep file (YAML)") from error
     except ValueError as error:
         raise UserError(f"{path}: is not text; name a sweep file (YAML)") from error
     file = parse(path, text)
@@ -81,8 +86,10 @@ def load(path: Path) -> SweepFile:
 def parse(path: Path, text: str) -> SweepFile:
     """The content of YAML text with its lines, not checked yet."""
     try:
-        lines = _lines(path, yaml.compose(text, yaml.SafeLoader))
-        content = yaml.safe_load(text)
+        loader = limited_yaml.LimitedLoader(text)
+        node = loader.get_single_node()
+        lines = _lines(path, node)
+        content = None if node is None else loader.construct_document(node)
         json.dumps(content)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -138,6 +145,8 @@ def _unfit(node: Any, is_key: bool) -> str:
         return f"`{node.value}` is {TAGS[tag]} to YAML; put it in quotes" if tag in TAGS else "a key must be text"
     if tag not in (*TAGS, "str", "merge", "seq", "map"):
         return f"a value is neither text nor number ({tag}); put dates in quotes"
+    if tag in ("int", "float") and len(node.value) > LONGEST_NUMBER:
+        return f"a number of {len(node.value):,} characters"
     if isinstance(node, yaml.ScalarNode) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in node.value):
         return "a character that no command line can hold"
     return ""

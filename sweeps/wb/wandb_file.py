@@ -5,7 +5,6 @@ behind a checksum (CRC-32 of kind and content, 4 bytes), its length (2 bytes) an
 A killed client leaves the file without its end; what is whole in it is read.
 """
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.reading import Unreadable, parse_json
 from sweeps.wb import private
 
 BLOCK, HEADER = 32768, 7
@@ -127,8 +127,8 @@ def _update(target: dict[str, Any], items: Iterable[Any], odd: list[str]) -> dic
     for item in items:
         *path, last = names = list(item.nested_key) or [item.key]
         try:
-            value = json.loads(item.value_json)
-        except (ValueError, RecursionError):
+            value = parse_json(item.value_json)
+        except Unreadable:
             odd.append(".".join(names))
             continue
         place = target

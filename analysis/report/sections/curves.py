@@ -12,6 +12,7 @@ from analysis.report.alt_text import listed, value_text
 from analysis.report.html import Html, join, script_data, tag, text_of
 from analysis.report.html_tables import download, scroll
 from analysis.report.section import Section
+from analysis.report.themes import themed
 from analysis.style import Look, arm_style
 from core import run_folder
 
@@ -33,8 +34,12 @@ METRICS = {
     "diag/rank": "effective rank of the embeddings",
 }
 LOG = ("train/loss", "train/mse", "train/token", "train/nll", "train/grad_norm", "val/mse", "val/nll")
-POINTS = 100
-"""Steps of a curve that are kept."""
+POINTS, FEWEST, VALUES = 100, 12, 100_000
+"""Steps of a curve that are kept; and of many runs, for which so many values in all must do."""
+USE = (
+    "Point at a chart, or move the slider, to read values as they were logged. Smoothing is an exponential mean over "
+    "the drawn steps, each run's own curve faint behind it. Untick an arm to take it out, here and in the samples. "
+)
 
 
 def curves_section(study: StudyResults) -> Section:
@@ -42,27 +47,31 @@ def curves_section(study: StudyResults) -> Section:
     kept = [name for name in METRICS if name in study.metrics and study.metrics[name].notna().any()]
     if not kept:
         return Section("curves", "Training curves", tag("p", f"No run has a readable {run_folder.METRICS}."))
-    curves = {name: thin(study.metrics, name) for name in kept}
     runs = list(study.scores["run"])
+    points = max(FEWEST, min(POINTS, VALUES // (len(runs) * len(kept))))
+    curves = {name: thin(study.metrics, name, points) for name in kept}
     drawn = {name: _lines(study, frame, runs) for name, frame in curves.items()}
     scales = {name: chart.scale(lines, name in LOG) for name, lines in drawn.items()}
     charts = [_chart(study, name, drawn[name], scales[name], curves[name]) for name in kept]
+    looks, names = arm_style(study), [arm.name for arm in study.arms]
     data = {
         "plot": [chart.LEFT, chart.RIGHT, chart.TOP, chart.BOTTOM, chart.WIDTH, chart.HEIGHT],
-        "colors": [arm_style(study)[arm].color for arm in study.scores["arm"]],
+        "colors": [themed(looks[arm].color) for arm in study.scores["arm"]],
+        "dashes": [dashes(looks[arm]) for arm in study.scores["arm"]],
+        "arms": [names.index(arm) for arm in study.scores["arm"]],
         "metrics": {name: _data(curves[name], scales[name], runs) for name in kept},
     }
     readings = tag("div", tag("div", charts, class_="charts"), _readout(study), class_="readings")
-    body = [_intro(study, curves), _chooser(kept), readings, script_data(data, "curves-data")]
+    body = [_intro(study, curves, points), _chooser(kept), readings, script_data(data, "curves-data")]
     return Section("curves", "Training curves", join(body))
 
 
-def thin(metrics: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Steps x runs of one metric; of more than POINTS steps that many, evenly spread, with the first and the last."""
+def thin(metrics: pd.DataFrame, name: str, points: int = POINTS) -> pd.DataFrame:
+    """Steps x runs of one metric; of more than `points` steps that many, evenly spread, with the first and the last."""
     frame = metrics.dropna(subset=[name]).pivot(index=STEP, columns="run", values=name).sort_index()
-    if len(frame) <= POINTS:
+    if len(frame) <= points:
         return frame
-    return frame.iloc[[round(i * (len(frame) - 1) / (POINTS - 1)) for i in range(POINTS)]]
+    return frame.iloc[[round(i * (len(frame) - 1) / (points - 1)) for i in range(points)]]
 
 
 def _lines(study: StudyResults, frame: pd.DataFrame, runs: Sequence[str]) -> list[chart.Line]:
@@ -84,7 +93,7 @@ def dashes(look: Look) -> str:
 def _data(frame: pd.DataFrame, axes: chart.Scale, runs: Sequence[str]) -> dict[str, Any]:
     """A metric for the script: steps, and the values of each run (null: none)."""
     rows = [[digits(frame[run].iloc[i]) if run in frame else None for i in range(len(frame))] for run in runs]
-    return {"steps": [int(step) for step in frame.index], "x": axes.x, "y": axes.y, "log": axes.log, "runs": rows}
+    return {"steps": [int(step) for step in frame.index], "log": axes.log, "runs": rows}
 
 
 def digits(x: float) -> float | None:
@@ -104,19 +113,19 @@ def _chart(study: StudyResults, name: str, lines: list[chart.Line], axes: chart.
     slug = name.replace("/", "-")
     picture = chart.chart(lines, axes, f"curve-{slug}", METRICS[name], text, "training step")
     scaled = " (logarithmic)" if axes.log else ""
-    heading = tag("h3", METRICS[name], tag("span", scaled, class_="note"))
+    heading = tag("h3", METRICS[name], tag("span", scaled, class_="note scaled"))
     return tag("figure", heading, tag("div", picture, class_="paper"), class_="curve", data_metric=name)
 
 
-def _intro(study: StudyResults, curves: dict[str, pd.DataFrame]) -> Html:
+def _intro(study: StudyResults, curves: dict[str, pd.DataFrame], points: int) -> Html:
     logged = int(study.metrics.groupby("run")[STEP].nunique().max())
     most = max(len(frame) for frame in curves.values())
-    said = f"At most {POINTS} of up to {logged:,}" if logged > most else f"All {logged:,}"
+    said = f"At most {points} of up to {logged:,}" if logged > most else f"All {logged:,}"
     columns = ["run", "arm", "seed", STEP, *curves]
     return tag(
         "p",
         f"A line is a run; colours and dashes are the arms' in all figures. {said} logged steps are drawn. ",
-        tag("span", "Point at a chart, or move the slider, to read values. ", class_="js-only"),
+        tag("span", USE, class_="js-only"),
         "The drawn values: ",
         download(_long(curves, columns, study), study.name, "training-curves"),
         class_="note",
@@ -138,7 +147,20 @@ def _chooser(kept: list[str]) -> Html:
         tag("output", "", id="curve-at", for_="curve-step"),
         tag("input", type="range", id="curve-step", min="0", max="1", value="1", step="1"),
     )
-    return tag("div", metric, step, class_="controls js-only")
+    smooth = tag(
+        "label",
+        "Smoothing ",
+        tag("output", "none", id="curve-smoothed", for_="curve-smooth"),
+        tag("input", type="range", id="curve-smooth", min="0", max="0.99", value="0", step="0.01"),
+    )
+    log = tag("label", tag("input", type="checkbox", id="curve-log"), " Logarithmic axis")
+    return tag("div", metric, step, smooth, log, pick_buttons(), class_="controls js-only")
+
+
+def pick_buttons() -> Html:
+    """Two buttons that choose all arms or none, in every part of the page that shows arms."""
+    buttons = [tag("button", f"{name} arms", type="button", data_pick=name.lower()) for name in ("All", "No")]
+    return tag("span", buttons, class_="picks")
 
 
 def _readout(study: StudyResults) -> Html:
@@ -146,7 +168,7 @@ def _readout(study: StudyResults) -> Html:
     seeds = sorted(study.scores["seed"].unique())
     runs = list(study.scores["run"])
     names = {(row.arm, row.seed): runs.index(row.run) for row in study.scores.itertuples()}
-    rows = []
+    rows, looks = list[Html](), arm_style(study)
     for i, arm in enumerate(study.arms):
         cells = [
             tag("td", "", data_run=str(names[arm.name, seed]), class_="number js-only")
@@ -154,10 +176,10 @@ def _readout(study: StudyResults) -> Html:
             else tag("td", "no run", class_="number js-only")
             for seed in seeds
         ]
-        name = tag(
-            "th", swatch(arm_style(study)[arm.name]), tag("a", text_of(arm.label), href=f"#arm-{i}"), scope="row"
-        )
-        rows.append(tag("tr", name, cells))
+        box = tag("input", type="checkbox", checked=True, data_arm=str(i), aria_label=f"Show {arm.label}")
+        name = tag("a", text_of(arm.label), href=f"#arm-{i}")
+        head = tag("span", box, class_="js-only"), swatch(looks[arm.name]), name
+        rows.append(tag("tr", tag("th", tag("span", head, class_="arm"), scope="row"), cells))
     heads = [tag("th", "arm", scope="col")]
     heads += [tag("th", f"seed {seed}", scope="col", class_="number js-only") for seed in seeds]
     caption = tag("caption", "Values of every run at the chosen step", class_="hidden")
@@ -173,7 +195,7 @@ def swatch(look: Look) -> Html:
         x2="29",
         y1="6",
         y2="6",
-        stroke=look.color,
+        style=f"stroke:{themed(look.color)}",
         stroke_width="2.5",
         stroke_dasharray=dashes(look) or None,
     )

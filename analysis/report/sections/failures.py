@@ -2,15 +2,19 @@
 
 from analysis.load import StudyResults
 from analysis.questions import unknown_claims
+from analysis.report.folders import folder_link
 from analysis.report.html import Html, join, tag
 from analysis.report.html_tables import table
 from analysis.report.section import Section
 from analysis.results import metric_name
 
 
-def failures_section(study: StudyResults) -> Section:
-    """Results that diverged or collapsed (they count), runs without a result (they do not), and notes."""
-    parts = [_odd(study), _failed(study), _missing(study)]
+def failures_section(study: StudyResults, base: str | None = None) -> Section:
+    """Results that diverged or collapsed (they count), runs without a result (they do not), and notes.
+
+    base: where the study's folder is, seen from the page.
+    """
+    parts = [_odd(study, base), _failed(study, base), _missing(study)]
     notes = [tag("li", f"{note}.") for note in (*study.notes, *unknown_claims(study))]
     if notes:
         parts.append(join(tag("h3", "Notes"), tag("ul", notes)))
@@ -19,7 +23,7 @@ def failures_section(study: StudyResults) -> Section:
     return Section("failures", "Failed and diverged runs", join(kept) if kept else fine)
 
 
-def _odd(study: StudyResults) -> Html | None:
+def _odd(study: StudyResults, base: str | None) -> Html | None:
     odd = study.scores[study.scores["outcome"] != "ok"]
     if odd.empty:
         return None
@@ -29,10 +33,10 @@ def _odd(study: StudyResults) -> Html | None:
     ]
     heads = ["arm", "seed", "outcome", metric_name(study), "run folder"]
     text = tag("p", "These diverged or collapsed. They count as results, with the score they had.")
-    return join(tag("h3", "Diverged or collapsed"), text, table(heads, rows, "Diverged or collapsed results"))
+    return join(tag("h3", "Diverged or collapsed"), text, _runs(heads, rows, "Diverged or collapsed results", base))
 
 
-def _failed(study: StudyResults) -> Html | None:
+def _failed(study: StudyResults, base: str | None) -> Html | None:
     if study.failed.empty:
         return None
     rows = [
@@ -41,7 +45,13 @@ def _failed(study: StudyResults) -> Html | None:
     ]
     heads = ["arm", "seed", "state", "reason", "run folder"]
     text = tag("p", "These have no result and are in no mean. Start the sweep again and what is missing is run.")
-    return join(tag("h3", "Without a result"), text, table(heads, rows, "Runs without a result"))
+    return join(tag("h3", "Without a result"), text, _runs(heads, rows, "Runs without a result", base))
+
+
+def _runs(heads: list[str], rows: list[list[str]], caption: str, base: str | None) -> Html:
+    """A table whose last column names run folders."""
+    shown = [[*row[:-1], folder_link(row[-1], base)] for row in rows]
+    return table(heads, shown, caption, texts=rows)
 
 
 def _missing(study: StudyResults) -> Html | None:

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from analysis.footer import exceptions, footer
 from analysis.load import ArmResults, StudyResults
+from analysis.report.folders import folder_link
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.html_tables import cell_text, download, scroll, table
 from analysis.report.section import Section
@@ -30,6 +32,7 @@ SHOWN = {
     "precision": "precision",
     "versions": "versions",
     "commit": "commit",
+    "started": "started",
     "finished": "finished",
 }
 FACT = re.compile(r"(?<=\.) (?=(?:Tokenizer|Device|Intervals): )")
@@ -37,15 +40,15 @@ FACT = re.compile(r"(?<=\.) (?=(?:Tokenizer|Device|Intervals): )")
 DIGITS = {"score": 2, "brevity_penalty": 3, "length_ratio": 3, "wall_s": 0}
 
 
-def provenance_section(study: StudyResults) -> Section:
-    """Recipe, runs and options."""
+def provenance_section(study: StudyResults, base: str | None = None) -> Section:
+    """Recipe, runs and options. base: where the study's folder is, seen from the page."""
     frame = runs_frame(study)
     saved = tag("p", "With commands, versions and all options: ", download(frame, study.name, "runs"), class_="note")
     body = [
         tag("dl", recipe(study), class_="recipe"),
         tag("h3", "Runs", id="runs"),
         tag("p", "Each arm's numbers are made from these runs; each is a folder of that name beside study.json."),
-        _runs_table(study, frame),
+        _runs_table(study, frame, base),
         saved,
         tag("h3", "Options"),
         options_table(study),
@@ -85,7 +88,7 @@ def runs_frame(study: StudyResults) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _runs_table(study: StudyResults, frame: pd.DataFrame) -> Html:
+def _runs_table(study: StudyResults, frame: pd.DataFrame, base: str | None) -> Html:
     """The runs, grouped by arm; a link to an arm finds its group."""
     shown = [key for key in SHOWN if key in frame and frame[key].notna().any()]
     heads = tag("tr", [tag("th", SHOWN[key], scope="col", class_="number" if key in DIGITS else None)
@@ -94,15 +97,24 @@ def _runs_table(study: StudyResults, frame: pd.DataFrame) -> Html:
     for i, arm in enumerate(study.arms):
         rows = frame[frame["arm"] == arm.name].to_dict("records")
         head = tag("tr", tag("th", text_of(arm.label), scope="rowgroup", colspan=str(len(shown))), class_="group")
-        groups.append(tag("tbody", head, [_run_row(row, shown) for row in rows], id=f"arm-{i}"))
+        groups.append(tag("tbody", head, [_run_row(row, shown, base) for row in rows], id=f"arm-{i}"))
     caption = tag("caption", "Runs behind the numbers", class_="hidden")
     return scroll(tag("table", caption, tag("thead", heads), groups, class_="runs"), "Runs behind the numbers")
 
 
-def _run_row(row: dict[str, Any], shown: list[str]) -> Html:
+def _run_row(row: dict[str, Any], shown: list[str], base: str | None) -> Html:
     cells = [tag("td", text_of(_shown(key, row.get(key))), class_="number" if key in DIGITS else None)
              for key in shown if key != "run"]  # fmt: skip
-    return tag("tr", tag("th", text_of(row["run"]), scope="row"), cells)
+    return tag("tr", tag("th", folder_link(row["run"], base), scope="row"), cells)
+
+
+def moment(value: Any) -> str:
+    """An ISO time to the minute, such as '2026-11-20 10:05 UTC'; empty for what is no time."""
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return ""
+    return f"{found:%Y-%m-%d %H:%M}" + (" UTC" if found.tzinfo and not found.utcoffset() else "")
 
 
 def _shown(key: str, value: Any) -> str:
@@ -113,6 +125,8 @@ def _shown(key: str, value: Any) -> str:
     if key == "versions":
         versions = json.loads(str(value))
         return ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "sacrebleu") if name in versions)
+    if key in ("started", "finished"):
+        return moment(value) or str(value)
     if key == "commit":
         return str(value)[:12] + str(value)[40:]
     return cell_text(int(value) if isinstance(value, float) and value == int(value) else value)

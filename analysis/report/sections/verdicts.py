@@ -8,7 +8,7 @@ from analysis.report.section import Section
 from analysis.results import NAMES
 from analysis.tables import number
 
-MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?"}
+MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?", "no verdict": "–"}
 
 
 def verdicts_section(study: StudyResults) -> Section | None:
@@ -16,7 +16,8 @@ def verdicts_section(study: StudyResults) -> Section | None:
     found = claims(study)
     if not found:
         return None
-    counts = [f"{sum(c.verdict == verdict for c in found)} {verdict}" for verdict in MARKS]
+    numbers = {verdict: sum(c.verdict == verdict for c in found) for verdict in MARKS}
+    counts = [f"{number} {verdict}" for verdict, number in numbers.items() if number or verdict != "no verdict"]
     intro = tag(
         "p",
         f"Of {len(found)} claim{'s' * (len(found) != 1)}: ",

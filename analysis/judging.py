@@ -1,0 +1,80 @@
+"""Whether the scores of a study allow any verdict: not where there is nothing to compare.
+
+There is no verdict, and a sentence that says why, where
+
+- the preset's scores mean nothing (`PRESETS`);
+- the control arm has not learned: neither lies the 95% t interval over seeds of its score above the floor, nor score
+  more than half of its seeds `CLEAR` or more above it. The floor is what one and the same output for every sentence
+  gets, as runs record it (floor/... in scores.json); of runs of earlier versions it is not known, and nothing is said;
+- no arm has learned (of a study whose control has no result);
+- every run of every arm is at the ceiling: `CEILING` or more of 100.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats import mean_interval_t
+
+NO_VERDICT = "no verdict"
+PRESETS = {"smoke": "it trains for a few updates, to see that all runs"}
+"""Presets whose scores mean nothing, and why."""
+HUNDRED = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
+"""Metrics from 0 to 100; of others neither ceiling nor a clear distance is known."""
+CLEAR, CEILING = 5.0, 99.0
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The values that a metric can take, as far as they are known."""
+    return (0.0, 100.0) if metric in HUNDRED else (-np.inf, np.inf)
+
+
+def why_no_verdict(info: Mapping[str, Any], scores: pd.DataFrame, metric: str) -> str:
+    """A sentence that says why, or nothing; info: of study.json. scores: a row per result."""
+    preset = str(info.get("preset") or "")
+    if preset in PRESETS:
+        return f"No verdict: scores of preset {preset} mean nothing ({PRESETS[preset]})."
+    if metric not in scores or scores.empty:
+        return ""
+    values = pd.to_numeric(scores[metric], errors="coerce")
+    if metric in HUNDRED and bool((values >= CEILING).all()):
+        return f"No verdict: all arms are at the ceiling, with scores of {CEILING:g} or more in every run."
+    return _unlearned(info, scores.assign(**{metric: values}), metric)
+
+
+def _unlearned(info: Mapping[str, Any], scores: pd.DataFrame, metric: str) -> str:
+    """That the control arm, or where it has no result no arm, has learned, if it is so."""
+    own = scores[scores["arm"] == info.get("control")]
+    asked = own if len(own) else scores
+    known = {arm: above_floor(rows, metric) for arm, rows in asked.groupby("arm", sort=False)}
+    if any(not above.size or learned(above, metric) for above in known.values()):
+        return ""
+    floors = pd.to_numeric(asked[f"floor/{metric}"], errors="coerce")
+    seeds = asked["seed"].nunique()
+    over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
+    who = f"the control arm, {own['label'].iloc[0]}," if len(own) else "any arm"
+    whose = "its score is" if len(own) else "scores are"
+    return (
+        f"No verdict: nothing shows that {who} has learned. With {asked[metric].mean():.3g} {over} {whose} not clearly "
+        f"above {floors.mean():.3g}, which one and the same output for every sentence gets."
+    )
+
+
+def above_floor(rows: pd.DataFrame, metric: str) -> np.ndarray:
+    """How far the results of an arm lie above their floor [n]; of those that have one."""
+    if f"floor/{metric}" not in rows:
+        return np.zeros(0)
+    above = rows[metric] - pd.to_numeric(rows[f"floor/{metric}"], errors="coerce")
+    found: np.ndarray = above[np.isfinite(above)].to_numpy(dtype=float)
+    return found
+
+
+def learned(above: np.ndarray, metric: str) -> bool:
+    """Whether an arm has learned, by how far its n >= 1 results lie above the floor [n]."""
+    clear = float((above >= CLEAR).mean()) > 0.5
+    if metric in HUNDRED and (clear or above.size == 1):
+        return clear
+    interval = mean_interval_t(above)
+    return bool(interval.low > 0 if interval.defined else (above > 0).all())
