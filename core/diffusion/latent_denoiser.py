@@ -168,7 +168,8 @@ class OneStack(LatentDenoiser):
     """DiffuSeq's: the canvas is BOS source EOS EOS BOS target EOS PAD ... PAD, read by one stack of layers.
 
     length: of the canvas, whatever the sources' lengths; pairs that are longer are cut (DiffuSeq). None: each sentence
-    has the window after its source, and nothing looks at what a batch adds behind it.
+    has the window after its source, and nothing looks at what a batch adds behind it. restart: positions of the window
+    count from a place of their own.
     """
 
     def __init__(
@@ -180,10 +181,11 @@ class OneStack(LatentDenoiser):
         max_positions: int,
         length: int | None = None,
         absorbing: bool = False,
+        restart: bool = False,
     ) -> None:
         super().__init__(network, space, process, vocab, max_positions)
         d, d_e = network.model_dim, space.latent_dim
-        self.length = length
+        self.length, self.restart = length, restart
         self.positions = Positions(max(length or 0, 2 * max_positions + 2), d, network.learned_positions)
         count = network.encoder_layers + network.decoder_layers
         self.layers = nn.ModuleList(EncoderLayer(network) for _ in range(count))
@@ -223,12 +225,22 @@ class OneStack(LatentDenoiser):
         seen = seen.expand_as(ids)
         return Layout(ids, (place >= began) & seen, seen)
 
+    def placed(self, layout: Layout) -> Tensor:
+        """The position vectors of a canvas."""
+        J = layout.ids.shape[1]
+        if not self.restart:
+            return self.positions(J)
+        place = torch.arange(J, device=layout.ids.device)
+        began = (layout.seen & ~layout.written).sum(1, keepdim=True)
+        own = (self.max_positions + 2 + place - began).clamp(max=self.positions.count - 1)
+        return self.positions(self.positions.count)[torch.where(layout.written, own, place)]
+
     def denoise(
         self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None, last: Tensor | None = None
     ) -> Tensor:
         """The prediction of x_0."""
         mask = layout.seen[:, None, None, :]
-        x = self.dropout(self.entered(x_t, time, self.positions(x_t.shape[1])))
+        x = self.dropout(self.entered(x_t, time, self.placed(layout)))
         for layer in self.layers:
             x = layer(x, mask)
         return self.down(self.last_norm(x))

@@ -38,7 +38,8 @@ class DiffuSeq(DiffusionLM):
         """A new network."""
         options, canvas = self.options, self.options.canvas
         parts = options.network, options.latent, options.diffusion
-        return OneStack(*parts, vocab, max_positions, canvas.sequence_length, canvas.absorbing)
+        more = canvas.sequence_length, canvas.absorbing, canvas.restart_positions
+        return OneStack(*parts, vocab, max_positions, *more)
 
     def counted(self, layout: Layout) -> Tensor:
         """The window, or all of the canvas."""

@@ -23,6 +23,9 @@ class CanvasConfig:
     sequence_length: int | None = None
     """Length of every joined sequence, whose longer side is cut until it fits; what the pair leaves is PAD, which is
     predicted (released: 128). none = target_length positions after each source, whatever its length (ours)."""
+    restart_positions: bool = False
+    """Positions of the written part count from a place of their own, whatever the source's length (ours); off = they go
+    on from the source's (released)."""
     count_source: bool = False
     """Means are also over the source, which carries no noise but that of x_0 (the released code: True)."""
     absorbing: bool = False
@@ -61,6 +64,8 @@ class Options(MethodOptions):
         """Raises UserError on values that do not go together, or that no run can have."""
         check_sections(self.network, self.latent, self.diffusion, self.decoding)
         at_least("sequence_length", self.canvas.sequence_length, 8)
+        if self.canvas.restart_positions and self.canvas.sequence_length is not None:
+            raise UserError("option restart_positions: needs windows of one length; leave out sequence_length")
         for name in ("decoder_ffn_dim", "decoder_heads", "decoder_pre_norm", "decoder_learned_positions"):
             if getattr(self.network, name) is not None:
                 raise UserError(f"option {name}: method {self.name} has one stack, without a decoder of its own")
