@@ -136,7 +136,7 @@ def terms(
 
 def tT(network: LatentDenoiser, made: Prediction) -> Tensor:
     """(sqrt(abar_{T-1}) x_0)^2, means over dimensions, [B, J]."""
-    return (network.process.signal[-1, None] * made.x_0.float()).square().mean(-1)
+    return (network.process.signal[-1][..., None] * made.x_0.float()).square().mean(-1)
 
 
 def nll_of_prediction(
