@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from core.errors import UserError
@@ -97,9 +98,9 @@ def check_decoding(decoding: DecodingConfig, T: int) -> None:
     if not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
     named = visited_times(decoding)
-    if named is not None and (len(named) != K or not 0 <= named[0] or not named[-1] < T):
-        said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps, rising, from 0 to {T - 1}"
-        raise UserError(said)
+    if named is not None and (len(named) != K or named[0] < 0 or named[-1] >= T):
+        said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps"
+        raise UserError(f"{said}, rising, from 0 to {T - 1}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
     check_candidates(decoding.length_candidates, decoding.noise_candidates)
@@ -115,14 +116,17 @@ def check_candidates(lengths: int, noises: int) -> None:
 
 
 def visited_times(decoding: DecodingConfig) -> tuple[int, ...] | None:
-    """The steps that the option `visited_steps` names; None if it names none. Raises UserError on what are no rising steps."""
+    """The steps that the option `visited_steps` names; None if it names none.
+
+    Raises UserError on what are no rising steps.
+    """
     if decoding.visited_steps is None:
         return None
     try:
         named = tuple(int(step) for step in decoding.visited_steps.split(","))
     except ValueError:
         named = ()
-    if not named or any(a >= b for a, b in zip(named, named[1:], strict=False)):
+    if not named or any(a >= b for a, b in pairwise(named)):
         raise UserError(f"option visited_steps: {decoding.visited_steps!r} is no list of rising steps, as '0,500,1999'")
     return named
 

@@ -174,7 +174,9 @@ def test_lengths_are_the_most_likely_ones() -> None:
     offsets = lengths - memory.lengths[:, None] + network.max_positions // 2
     logits = memory.length_logits.gather(1, offsets)
     inside = (lengths > 2).all(1)
-    assert bool((logits.diff(dim=1) <= 0)[inside].all()) and torch.equal(lengths[:, 0], network.likely_lengths(memory, 1)[:, 0])
+    assert bool((logits.diff(dim=1) <= 0)[inside].all()) and torch.equal(
+        lengths[:, 0], network.likely_lengths(memory, 1)[:, 0]
+    )
     target = network.length_target(memory.lengths, lengths[:, 0])
     assert torch.equal((memory.lengths + target - network.max_positions // 2)[inside], lengths[:, 0][inside])
 

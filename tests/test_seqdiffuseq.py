@@ -24,10 +24,10 @@ from core.evaluator import new_network
 from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq, flattened
 from core.methods.seqdiffuseq_options import AS_RELEASED, Options
 from core.model_folder import load_weights
+from core.optimizer import optimizer_for
 from core.released import replay
 from core.sections import DecodingConfig
 from core.step import Step, reduced
-from core.optimizer import optimizer_for
 from core.text.batches import BatchStream
 from core.text.materials import prepare
 from core.text.shapes import Shape, fill
@@ -66,7 +66,7 @@ def test_a_schedule_falls_and_keeps_to_the_tables_range(bins: int, granularity: 
     assert np.all(np.diff(made, axis=0) <= 0)
     assert made.min() >= table.min() and made.max() <= table.max()
     np.testing.assert_array_equal(made[:, 0], table[:, 0])
-    np.testing.assert_array_equal(made[:, -1], table[:, -1]), "beyond the window"
+    np.testing.assert_array_equal(made[:, -1], table[:, -1], "beyond the window")
 
 
 def test_the_loss_then_rises_evenly_over_t() -> None:
@@ -149,7 +149,10 @@ def test_moments_are_those_of_the_data_at_each_position(name: str) -> None:
     sampler = "ddim" if name == "half" else name
     decoding = DecodingConfig(sampler=sampler, decoding_steps=400, eta=0.5 if name == "half" else 0.0)  # type: ignore[arg-type]
     steps = Visited.among(by_positions(), decoding, 1.0)
-    levels = {t: (torch.from_numpy(s)[:, None], torch.from_numpy(n)[:, None]) for t, s, n in zip(steps.t, steps.signal, steps.noise, strict=True)}
+    levels = {
+        t: (torch.from_numpy(s)[:, None], torch.from_numpy(n)[:, None])
+        for t, s, n in zip(steps.t, steps.signal, steps.noise, strict=True)
+    }
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
         signal, noise = levels[int(t)]

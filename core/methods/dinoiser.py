@@ -204,8 +204,9 @@ def visited(decoding: Decoding) -> Visited:
     K = decoding.decoding_steps
     t = torch.linspace(1.0, decoding.least_level, K + 1)[:K].flip(0)
     told = torch.linspace(1.0, decoding.cedi_end, K + 1)[:K].flip(0) if decoding.sampler == "cedi" else t
-    levels = [values.double().numpy() for values in (signal_at(t), t, signal_at(told), told)]
-    return Visited(tuple(t.tolist()), *levels[:2], 1.0, tuple(told.tolist()), *levels[2:], decoding.eta)
+    signal, noise, told_signal, told_noise = (v.double().numpy() for v in (signal_at(t), t, signal_at(told), told))
+    at, seen = tuple(t.tolist()), tuple(told.tolist())
+    return Visited(at, signal, noise, 1.0, seen, told_signal, told_noise, decoding.eta)
 
 
 def in_two_stages(texts: list[str], noises: int, bleu_tokenizer: str) -> int:

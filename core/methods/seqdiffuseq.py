@@ -1,11 +1,11 @@
-"""SeqDiffuSeq (Yuan et al., NAACL 2024): Diffusion-LM with self-conditioning and a noise schedule for each position, which
-adapts to the loss that was seen there.
+"""SeqDiffuSeq (Yuan et al., NAACL 2024): Diffusion-LM with self-conditioning and a noise schedule for each position,
+which adapts to the loss that was seen there.
 
 Released code: Yuanhy1997/SeqDiffuSeq, 0d42870 (gaussian_diffusion.py, transformer_model.py, inference_main.py). The
 network is core/diffusion/seqdiffuseq_network.py, the schedule core/diffusion/position_schedules.py; loss and decoding
 are those of Diffusion-LM. Of the released code's surprises:
-- the variance of its ancestral sampler is read from a table that was flattened, so it is nearly that of the first steps
-  throughout (option released_variance, off); the variance of sigma_large is of the schedule before it adapted (not here).
+- the variance of its ancestral sampler is read from a table that was flattened, so it is that of the first steps all
+  along (option released_variance, off); sigma_large has betas of the schedule before it adapted (not here).
 - padding counts in every mean, and the target always has one length (option count_padding).
 - a position without loss that rises gets equal levels, whose beta is 0: here that adds no noise, and is no log of 0.
 - in the very update in which the schedule changes its x_t has the old one and its tT the new one; here both the old.

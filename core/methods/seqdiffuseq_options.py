@@ -70,7 +70,9 @@ class Options(MethodOptions):
         at_least("stride", self.diffusion.stride, 1)
         most = self.diffusion.diffusion_steps // 2
         if not 1 <= self.diffusion.granularity <= most:
-            raise UserError(f"option granularity: {self.diffusion.granularity} must lie between 1 and {most}, half of T")
+            raise UserError(
+                f"option granularity: {self.diffusion.granularity} must lie between 1 and {most}, half of T"
+            )
         if self.diffusion.time_sampler == "lossaware":
             raise UserError("option time_sampler: lossaware is not for a schedule that goes by the loss itself")
         if self.decoding.released_ddim:

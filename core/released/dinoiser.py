@@ -57,7 +57,9 @@ def configuration(options: dict[str, Any]) -> Options:
         decoder_pre_norm=options["dec_prenorm"],
     )
     if (options["scheduler"], options["model_output_type"]) != ("interchangable", "x0"):
-        raise UserError("of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed")
+        raise UserError(
+            "of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed"
+        )
     space = Space(latent_dim=options["latent_dim"], self_conditioning=options["self_conditioning"])
     made = Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"]))
     made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices

@@ -107,8 +107,11 @@ PARTS = {
     ".fc2.": ".ffn.2.",
     ".final_layer_norm.": ".ffn_norm.",
 }
-COPIES = ("input_transformers.encoder.embed_tokens.weight", "input_transformers.decoder.embed_tokens.weight")
-COPIES += ("lm_head.weight",)
+COPIES = (
+    "input_transformers.encoder.embed_tokens.weight",
+    "input_transformers.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
 """The table of embeddings under other names."""
 JOINED = {".self_attn.": (".attention.qkv.", "qkv"), ".encoder_attn.": (".cross.kv.", "kv")}
 
@@ -155,7 +158,8 @@ def replay_batch(options: dict[str, Any], case: Arrays, found: Comparison) -> Ba
 
     def rows(side: str, length: int) -> Tensor:
         made = torch.full((len(case[f"{side}_lengths"]), length), PAD)
-        for row, ids in zip(made, tensor(case, f"{side}_flat").long().split(case[f"{side}_lengths"].tolist()), strict=True):
+        flat = tensor(case, f"{side}_flat").long()
+        for row, ids in zip(made, flat.split(case[f"{side}_lengths"].tolist()), strict=True):
             whole = torch.tensor([BOS, *ids.tolist(), EOS])[:length]
             row[: len(whole)] = whole
         return made
@@ -205,7 +209,7 @@ def replay_training(
     }
     for label, value in (shared | {f"{each}_{name}": value for each, value in own.items()}).items():
         found.number(label, value, case[label])
-    own["loss"].backward()  # type: ignore[no-untyped-call]
+    own["loss"].backward()
     learned = dict(network.named_parameters())
     for theirs, ours in GRADIENTS.items():
         gradient = learned[ours].grad
@@ -268,7 +272,7 @@ def replay_decoding(
     decoding = Walk(decoding_steps=int(given["timestep_respacing"] or T))
     learned = network.process.alpha_bar[:, : network.window].numpy()
     visited = Visited.among(learned if given["load_schedule"] else before, decoding.sampling(), 1.0)
-    at = list(visited.t)
+    at = [int(t) for t in visited.t]
     steps = Recorded(visited, deviations(visited, before[at], given["sigma_small"]), given, case)
     layout = network.layout(batch.source[:pairs], None)
     walker = Walker(network, layout, network.read(batch.source[:pairs]))
@@ -298,23 +302,28 @@ def deviations(visited: Visited, before: np.ndarray, small: bool) -> np.ndarray:
 
 
 class Recorded:
-    """The steps of a recorded decoding, by its draws: of each z, then (by_mix) a uniform number, then the noise of q."""
+    """The steps of a recorded decoding, by its draws: each z, then (by_mix) a uniform number, then the noise of q."""
 
     def __init__(self, visited: Visited, sigma: np.ndarray, given: dict[str, Any], case: Arrays) -> None:
         self.visited, self.given = visited, given
         self.inner: Step = around_posterior(visited, sigma)
-        self.noise: Noise = lambda like, drawn=iter(tensor(case, "step_noise")): next(drawn)  # type: ignore[misc]
+        self.z: Iterator[Tensor] = iter(tensor(case, "step_noise"))
         self.q_noise: Iterator[Tensor] = iter(tensor(case, "q_noise")) if "q_noise" in case else iter(())
         self.uniforms = iter(case["uniforms"].tolist()) if "uniforms" in case else iter(())
         self.sampled: list[Tensor] = []
         self.jumped: list[Tensor] = []
+
+    def noise(self, like: Tensor) -> Tensor:
+        """The next z."""
+        return next(self.z)
 
     def step(self, k: int, x: Tensor, x_0: Tensor, noise: Noise) -> Tensor:
         """From x_k to x_{k-1}: the sampler's, or drawn anew around the prediction."""
         self.sampled.append(self.inner(k, x, x_0, noise))
         if not self.jumps(k):
             return self.sampled[-1]
-        signal, level = (torch.from_numpy(table[k - 1, :, None]).float() for table in (self.visited.signal, self.visited.noise))
+        tables = self.visited.signal, self.visited.noise
+        signal, level = (torch.from_numpy(table[k - 1, :, None]).float() for table in tables)
         self.jumped.append(signal * x_0 + level * next(self.q_noise))
         return self.jumped[-1]
 
