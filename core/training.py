@@ -1,8 +1,8 @@
 """One training loop: validation, the k best checkpoints, exact resume.
 
 Everything random in a step is a function of (seed, step), and a batch is a function of (seed, step), so the state to
-resume from is the weights, their moving average (option ema), the optimizer's moments and the step. A run killed at any moment and resumed ends with the
-same weights, bit for bit on a CPU.
+resume from is the weights, their moving average (option ema), the optimizer's moments and the step. A run killed at any
+moment and resumed ends with the same weights, bit for bit on a CPU.
 """
 
 import math

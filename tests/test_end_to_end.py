@@ -1,7 +1,8 @@
-"""Diffusion over embeddings learned end to end: the canvas, the loss, times drawn by the loss, decoding over a canvas."""
+"""Diffusion over embeddings learned end to end: the canvas, the loss, times drawn by it, decoding over a canvas."""
 
 import dataclasses
 import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,18 @@ from core.diffusion import end_to_end
 from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.process import Visited
+from core.diffusion.samplers import seeded_noise
 from core.diffusion.schedules import alpha_bars
 from core.diffusion.time_samplers import KEPT, UNIFORM, LossSecondMoments
 from core.diffusion.walks import Plan, Walker, ancestral_large, one_down, truncated
 from core.errors import UserError
+from core.evaluator import new_network
 from core.methods import method_for
-from core.methods.method import Method, Term
+from core.methods.method import Term
 from core.sections import DiffusionConfig
 from core.step import reduced
 from core.text.batches import Batch
+from core.text.materials import prepare
 from core.text.shapes import Shape, fill
 from core.text.tokenizer import BOS, EOS, PAD
 
@@ -35,7 +39,8 @@ SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 32, "encoder_layers": 1, "d
 BOTH = ["diffuseq", "diffusion_lm"]
 
 
-def method(name: str, **values: Any) -> Method[LatentDenoiser]:
+def method(name: str, **values: Any) -> Any:
+    """A small one with these options."""
     chosen = with_values(RunConfig(), {"method": name, **SIZE, **values})
     check(chosen)
     return method_for(chosen.method)
@@ -121,9 +126,6 @@ def test_a_text_does_not_depend_on_its_batch_nor_on_its_own_target(name: str) ->
 
 @pytest.mark.parametrize("name", BOTH)
 def test_the_window_is_the_longest_training_target_and_goes_with_the_weights(name: str) -> None:
-    from core.evaluator import new_network
-    from core.text.materials import prepare
-
     chosen = presets.get("smoke").config_for(name)
     text = prepare(chosen.data)
     network = new_network(chosen, method_for(chosen.method), text, torch.device("cpu"))
@@ -183,7 +185,9 @@ def test_the_source_counts_where_asked_and_carries_the_first_noise_alone() -> No
     assert counts == [18, 18 + 6 + 14]
 
 
-@pytest.mark.parametrize("values", [{"sequence_length": 24}, {"target_length": 9}, {"target_length": 9, "restart_positions": True}])  # fmt: skip
+@pytest.mark.parametrize(
+    "values", [{"sequence_length": 24}, {"target_length": 9}, {"target_length": 9, "restart_positions": True}]
+)
 def test_filled_batches_have_the_same_loss_and_teach_the_same(values: dict[str, Any]) -> None:
     made = method("diffuseq", count_source=True, **values)
     network, batch = made.build(40, 25), sentences([3, 11, 6], [5, 4, 8])
@@ -193,9 +197,9 @@ def test_filled_batches_have_the_same_loss_and_teach_the_same(values: dict[str, 
     other = made.loss(network, full, more)
     torch.testing.assert_close(reduced(one), reduced(other))
     moments = []
-    for given, drawn, loss in ((batch, draws, one), (full, more, other)):
+    for shown, drawn, loss in ((batch, draws, one), (full, more, other)):
         network.moments = LossSecondMoments(2000)
-        made.adapt(network, given, drawn, loss)
+        made.adapt(network, shown, drawn, loss)
         moments.append(network.moments)
     assert int(moments[0].seen.sum()) == 3
     torch.testing.assert_close(moments[0].losses, moments[1].losses)
@@ -229,9 +233,9 @@ def test_positions_are_absorbed_with_the_rate_that_was_asked_for() -> None:
 def test_decoding_starts_around_the_absorbing_state_unless_the_slip_is_asked_for() -> None:
     made = method("diffuseq", absorbing=True)
     network = made.build(40, 25)
-    assert made.centre(network, made.options.decoding) is network.absorbing  # type: ignore[attr-defined]
+    assert made.centre(network, made.options.decoding) is network.absorbing
     slipping = dataclasses.replace(made.options.decoding, absorbing_start=False)
-    assert made.centre(network, slipping) == 0.0  # type: ignore[attr-defined]
+    assert made.centre(network, slipping) == 0.0
 
 
 # Times drawn by the loss
@@ -306,7 +310,16 @@ def test_noise_above_a_magnitude_is_drawn_again() -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("values", [{}, {"sampler": "ddim"}, {"sampler": "dpm_solver", "spacing": "log_snr"}, {"sampler": "ddim", "released_ddim": True, "clamping": False}, {"noise_candidates": 3, "top_p": 2.0, "clamp_step": 4}])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"sampler": "ddim"},
+        {"sampler": "dpm_solver", "spacing": "log_snr"},
+        {"sampler": "ddim", "released_ddim": True, "clamping": False},
+        {"noise_candidates": 3, "top_p": 2.0, "clamp_step": 4},
+    ],
+)
 def test_a_batch_is_decoded_by_every_sampler(name: str, values: dict[str, Any]) -> None:
     made = method(name, target_length=9, diffusion_steps=40, decoding_steps=10, **values)
     network, decoding = made.build(40, 25).eval(), made.options.decoding
@@ -363,8 +376,7 @@ def test_the_source_is_put_back_clean_and_x_t_has_the_level_of_its_time() -> Non
     for values in ({}, {"variance": "small"}, {"sampler": "ddim"}):
         decoding = dataclasses.replace(made.options.decoding, clamping=False, **values)
         plan = Plan.build(made.options.diffusion, decoding)
-        source = torch.Generator().manual_seed(1)
-        noise = lambda like: torch.randn(like.shape, generator=source)  # noqa: E731
+        noise = seeded_noise(torch.Generator().manual_seed(1))
         knowing.told, knowing.shown = [], []
         last = Walker(knowing, layout, None).walk(plan, decoding, noise(clean), noise)
         visited = Visited.build(DiffusionConfig(diffusion_steps=100), decoding.sampling())
@@ -378,7 +390,9 @@ def test_the_source_is_put_back_clean_and_x_t_has_the_level_of_its_time() -> Non
 
 @torch.no_grad()
 def test_with_the_slip_noise_is_left_at_the_end() -> None:
-    made = method("diffuseq", diffusion_steps=100, decoding_steps=10, sampler="ddim", released_ddim=True, clamping=False)
+    made = method(
+        "diffuseq", diffusion_steps=100, decoding_steps=10, sampler="ddim", released_ddim=True, clamping=False
+    )
     network = made.build(40, 25).eval()
     layout = network.layout(sentences([9] * 50, [3] * 50).source, None)
     x_0 = torch.zeros(*layout.ids.shape, 8)
@@ -387,7 +401,7 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
     plan = Plan.build(made.options.diffusion, made.options.decoding)
     last = Walker(knowing, layout, None).walk(plan, made.options.decoding, noise, lambda like: like)
     abar = np.append(1.0, alpha_bars("sqrt", 100))
-    left = np.prod([math.sqrt((1 - abar[t]) / (1 - abar[t + 1])) for t in plan.t])
+    left = math.prod(math.sqrt((1 - abar[int(t)]) / (1 - abar[int(t) + 1])) for t in plan.t)
     assert float(last[layout.written].std()) == pytest.approx(left, rel=0.05) and left > 0.5
 
 
@@ -416,16 +430,14 @@ def test_values_that_no_run_can_have_are_refused_by_name(values: dict[str, Any],
 @pytest.mark.parametrize("name", BOTH)
 def test_defaults_of_another_method_do_not_become_theirs(name: str) -> None:
     """Difformer's noise factor, anchor loss and norm are its own; what a preset chose goes on."""
-    chosen = presets.get("tiny").config_for(name).method
-    assert (chosen.diffusion.noise_factor, chosen.objective.token_loss) == (1.0, "rounding")  # type: ignore[attr-defined]
-    assert (chosen.latent.embedding_norm, chosen.network.activation) == ("none", "gelu")  # type: ignore[attr-defined]
-    assert (chosen.network.model_dim, chosen.network.dropout) == (96, 0.0)  # type: ignore[attr-defined]
+    chosen: Any = presets.get("tiny").config_for(name).method
+    assert (chosen.diffusion.noise_factor, chosen.objective.token_loss) == (1.0, "rounding")
+    assert (chosen.latent.embedding_norm, chosen.network.activation) == ("none", "gelu")
+    assert (chosen.network.model_dim, chosen.network.dropout) == (96, 0.0)
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_the_released_recipe_is_one_that_a_run_can_have(name: str) -> None:
-    from importlib import import_module
-
     options = import_module(f"core.methods.{name}_options")
     recipes = [value for key, value in vars(options).items() if key.endswith("AS_RELEASED")]
     assert recipes

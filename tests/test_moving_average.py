@@ -101,8 +101,8 @@ def test_validation_and_checkpoints_have_the_average_and_training_goes_on_withou
         scores.append(score(network)["val/bleu"])
     assert [row["val/bleu"] for row in validated] == pytest.approx(scores)
     best = wanted[scores.index(max(scores))]
-    for name, value in one.named_parameters():
-        torch.testing.assert_close(value.detach(), best[name])
+    for name, weight in one.named_parameters():
+        torch.testing.assert_close(weight.detach(), best[name])
     state, without = (checkpoints.load(tmp_path / name / STATE)[0] for name in ("ema", "plain"))
     for name, value in without.items():
         assert torch.equal(state[name], value), "the updates are those without it"
@@ -141,5 +141,5 @@ def test_runs_without_them_are_what_they_were() -> None:
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, 1.5])
 def test_a_decay_that_is_none_is_refused(decay: float) -> None:
-    with pytest.raises(UserError, match="option ema: .* must be at least 0 and below 1"):
+    with pytest.raises(UserError, match=r"option ema: .* must be at least 0 and below 1"):
         check(with_values(RunConfig(), {"ema": decay}))

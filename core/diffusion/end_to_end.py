@@ -124,7 +124,13 @@ def squared_errors(made: Prediction, t: Tensor) -> Tensor:
 
 
 def terms(
-    network: LatentDenoiser, batch: Batch, layout: Layout, made: Prediction, t: Tensor, mask: Tensor, how: EndToEndConfig
+    network: LatentDenoiser,
+    batch: Batch,
+    layout: Layout,
+    made: Prediction,
+    t: Tensor,
+    mask: Tensor,
+    how: EndToEndConfig,
 ) -> dict[str, Tensor]:
     """mse, token and tT at the positions of a mask [B, J], as batch.pick lists them."""
     x_0, out, ids = (batch.pick(values, mask) for values in (made.x_0.float(), made.out.float(), layout.ids))

@@ -64,7 +64,7 @@ class EndToEndConfig:
     """L = mse + token + tT: the means over all positions of the written part, PAD included."""
 
     token_loss: Literal["rounding", "anchor", "none"] = "rounding"
-    """-log p(y|x_0) of the noised true embedding (released), -log p(y|prediction) (Difformer's anchor), or neither."""
+    """-log p(y|x_0) of the noised true embedding (released), -log p(y|prediction) (Difformer's anchor), or none."""
     label_smoothing: float = 0.0
     """Label smoothing of the token loss (released: none)."""
 

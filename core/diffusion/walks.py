@@ -27,8 +27,9 @@ OnWalk = Callable[[float, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a decoding, least noise first. t: their times; told: what the network is told; start: standard deviation of the noise
-    that it starts from; step: from x_k to x_{k-1}; slipping: also after the last call, whose prediction is else taken.
+    """The steps of a decoding, least noise first. t: their times; told: what the network is told; start: standard
+    deviation of the noise that it starts from; step: from x_k to x_{k-1}; slipping: also after the last call, whose
+    prediction is else taken.
     """
 
     t: tuple[float, ...]
@@ -98,9 +99,7 @@ class Walker:
     layout: Layout
     memory: Memory | None
 
-    def walk(
-        self, plan: Plan, walk: WalkConfig, x: Tensor, noise: Noise, on_walk: OnWalk | None = None
-    ) -> Tensor:
+    def walk(self, plan: Plan, walk: WalkConfig, x: Tensor, noise: Noise, on_walk: OnWalk | None = None) -> Tensor:
         """The last x [B, J, d_e] after K - early_stop calls; x: the start, noise everywhere."""
         given, written = self.network.embedding(self.layout.ids), self.layout.written[..., None]
         m = 0.0 if self.network.absorbing is None else self.network.absorbing
@@ -129,7 +128,8 @@ class Walker:
         valid = place < seen.sum(1, keepdim=True)
         picked = x.gather(1, place.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2]))
         tokens, log_p = (
-            found.view(place.shape) for found in most_likely(*self.network.embedding.factors(picked.flatten(0, 1).float()))
+            found.view(place.shape)
+            for found in most_likely(*self.network.embedding.factors(picked.flatten(0, 1).float()))
         )
         ends = (tokens == EOS) | (tokens == PAD)
         ends[:, 0] = False  # the place of BOS

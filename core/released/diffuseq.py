@@ -152,7 +152,9 @@ def renamed(weights: Weights, types: Tensor) -> Weights:
     joined: dict[str, dict[str, Tensor]] = {}
     for name, value in weights.items():
         if name in TABLES:
-            found[TABLES[name]] = value[types.argsort()] if len(value) == len(types) and "position" not in name else value
+            found[TABLES[name]] = (
+                value[types.argsort()] if len(value) == len(types) and "position" not in name else value
+            )
         elif ".attention.self." in name:
             layer, _, rest = name.partition(".attention.self.")
             part, _, kind = rest.partition(".")
@@ -203,7 +205,9 @@ def replay_training(found: Comparison, method: DiffuSeq, network: LatentDenoiser
     for name, value in (("x_start", made.x_0), ("x_t", made.x_t), ("model_output", made.out)):
         found.number(name, value, case[name])
     loss, everywhere = method.loss(network, batch, draws), method.counted(layout)
-    parts = {name: term.values / draws.weight.repeat_interleave(layout.ids.shape[1]) for name, term in loss.terms.items()}
+    parts = {
+        name: term.values / draws.weight.repeat_interleave(layout.ids.shape[1]) for name, term in loss.terms.items()
+    }
     for name, ours in (("mse", ["mse"]), ("decoder_nll", ["token"]), ("tT", ["tT"]), ("loss", ["mse", "token", "tT"])):
         value = end_to_end.sentences(batch, everywhere, [parts[one] for one in ours])
         found.number(f"term_{name}", value, case[f"term_{name}"])
@@ -212,7 +216,7 @@ def replay_training(found: Comparison, method: DiffuSeq, network: LatentDenoiser
     found.number("term_nll_logged", logged, case["term_nll_logged"])
     total = reduced(loss)
     found.number("loss", total, case["loss"])
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     learned = dict(network.named_parameters())
     for name in [name for name in case if name.startswith("grad/")]:
         ((ours_name, theirs),) = renamed({name.removeprefix("grad/"): tensor(case, name)}, types).items()
@@ -247,7 +251,7 @@ def replay_decoding(
     plan, walk, walker = Plan.build(ours.diffusion, ours.decoding), ours.decoding, Walker(network, layout, None)
     step_noise = case.get(f"{name}_step_noise")
     noises = iter(()) if step_noise is None else iter(torch.from_numpy(step_noise))
-    told, outputs, samples, rounded = [], [], [], []
+    told, outputs, samples, rounded = list[float](), list[Tensor](), list[Tensor](), list[Tensor]()
 
     def look(t: float, out: Tensor, x: Tensor) -> None:
         k = len(plan.t) - 1 - len(told)
