@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.diffusion.denoiser import Memory
+from core.diffusion.dinoiser_sections import SphereConfig
 from core.networks.transformer import EncoderDecoder, feed_forward
 from core.sections import NetworkConfig
 
-TIME_WIDTH, TIME_SCALE = 512, 16.0
-"""Inner width of what the time goes through, and standard deviation of its frequencies (both fixed when released)."""
+TIME_SCALE = 16.0
+"""Standard deviation of the frequencies at which t is told (fixed when released)."""
 
 
 class Sphere(nn.Module):
@@ -42,33 +43,25 @@ class SphereDenoiser(EncoderDecoder):
     """Predicts z_0 from z_t, t, the source and (self-conditioning) its own last prediction.
 
     The source has a table of its own, unscaled, and its encoder one more layer norm at the end; a post-norm decoder has
-    one at its start. features: frequencies of the time, drawn with the weights and not learned.
+    one at its start.
     """
 
     frequencies: Tensor
 
-    def __init__(
-        self,
-        network: NetworkConfig,
-        vocab: int,
-        max_positions: int,
-        latent_dim: int,
-        embedding_std: float,
-        self_conditioning: bool = True,
-        features: int = 128,
-    ) -> None:
+    def __init__(self, network: NetworkConfig, space: SphereConfig, vocab: int, max_positions: int) -> None:
         super().__init__(vocab, max_positions)
-        d, inputs = network.model_dim, 2 if self_conditioning else 1
-        self.latent_dim, self.self_conditioning = latent_dim, self_conditioning
-        self.embedding = Sphere(vocab, latent_dim, embedding_std)
+        d, d_e, features = network.model_dim, space.latent_dim, space.time_features
+        self.latent_dim, self.self_conditioning = d_e, space.self_conditioning
+        inputs = 2 if self.self_conditioning else 1
+        self.embedding = Sphere(vocab, d_e, space.embedding_std or d_e**-0.5)
         self.source_table = nn.Parameter(torch.randn(vocab, d) * d**-0.5)
         self.build(network, max_positions)
         self.encoder_norm = nn.LayerNorm(d)
         self.input_norm = nn.Identity() if network.decoder().pre_norm else nn.LayerNorm(d)
-        self.up = feed_forward(inputs * latent_dim, inputs * d, d, "tanh")
-        self.down = feed_forward(d, inputs * d, latent_dim, "tanh")
+        self.up = feed_forward(inputs * d_e, inputs * d, d, "tanh")
+        self.down = feed_forward(d, inputs * d, d_e, "tanh")
         self.register_buffer("frequencies", TIME_SCALE * torch.randn(features))
-        self.time = feed_forward(2 * features, TIME_WIDTH, d, "silu")
+        self.time = feed_forward(2 * features, space.time_width, d, "silu")
         self.length = feed_forward(d, d, max_positions, "tanh")
         self.start(network.initialization)
 

@@ -45,9 +45,7 @@ class Dinoiser(Method[SphereDenoiser]):
 
     def build(self, vocab: int, max_positions: int) -> SphereDenoiser:
         """A new network."""
-        space = self.options.space
-        d_e, std = space.latent_dim, space.embedding_std or space.latent_dim**-0.5
-        return SphereDenoiser(self.options.network, vocab, max_positions, d_e, std, space.self_conditioning)
+        return SphereDenoiser(self.options.network, self.options.space, vocab, max_positions)
 
     # Learning
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.checks import check_candidates
+from core.diffusion.dinoiser_sections import SphereConfig
 from core.errors import UserError
 from core.options import MethodOptions
 from core.sections import NetworkConfig
@@ -11,17 +12,7 @@ from core.sections import NetworkConfig
 LEAST_LEVEL = 1e-4
 """Least noise that a time may stand for: in float32 the time is divided by."""
 
-
-@dataclass(frozen=True)
-class Space:
-    """The embedding space, and how the denoiser works in it."""
-
-    latent_dim: int = 64
-    """Dimension d_e of the embedding space (released: 16 on IWSLT14, 64 on WMT)."""
-    embedding_std: float | None = 0.001
-    """Start of the embedding table, whose rows are normed whatever it is (released: 0.001); none = 1 / sqrt(d_e)."""
-    self_conditioning: bool = True
-    """Feed the previous prediction of z_0 back in; each update then makes both passes (released: yes)."""
+MOST_TIME = 100_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ class Options(MethodOptions):
     """DINOISER: embedding diffusion whose noise is never small, and which heeds its source (Ye et al. 2023)."""
 
     network: NetworkConfig = NetworkConfig()
-    space: Space = Space()
+    space: SphereConfig = SphereConfig()
     clipping: Clipping = Clipping()
     objective: Objective = Objective()
     decoding: Decoding = Decoding()
@@ -86,6 +77,9 @@ class Options(MethodOptions):
         for name, value in (levels | {"cedi_end": decoding.cedi_end}).items():
             if not LEAST_LEVEL <= value < 1:
                 raise UserError(f"option {name}: {value} must be at least {LEAST_LEVEL} and below 1")
+        for name in ("time_features", "time_width"):
+            if not 1 <= getattr(self.space, name) <= MOST_TIME:
+                raise UserError(f"option {name}: {getattr(self.space, name)} must lie between 1 and {MOST_TIME:,}")
         check_candidates(decoding.length_candidates, decoding.noise_candidates)
 
 

@@ -6,7 +6,7 @@ network is core/diffusion/seqdiffuseq_network.py, the schedule core/diffusion/po
 are those of Diffusion-LM. Of the released code's surprises:
 - the variance of its ancestral sampler is read from a table that was flattened, so it is that of the first steps all
   along (option released_variance, off); sigma_large has betas of the schedule before it adapted (not here).
-- padding counts in every mean, and the target always has one length (option count_padding).
+- padding counts in every mean (option count_padding, off), and the target always has one length.
 - a position without loss that rises gets equal levels, whose beta is 0: here that adds no noise, and is no log of 0.
 - in the very update in which the schedule changes its x_t has the old one and its tT the new one; here both the old.
 - validation batches feed the losses, and a resumed run starts from the first schedule: here neither.

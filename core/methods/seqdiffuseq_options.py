@@ -39,8 +39,8 @@ class Adapting(ProcessConfig):
 class Counting(EndToEndConfig):
     """L = mse + token + tT."""
 
-    count_padding: bool = True
-    """mse and token are also over the PAD behind a target, which is predicted like any token (released: yes)."""
+    count_padding: bool = False
+    """mse and token are also over the PAD behind a target, which is then predicted like any token (released: yes)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ AS_RELEASED: dict[str, Any] = {
     "latent_dim": 128,
     "target_length": 64,
     "stride": 20_000,
+    "count_padding": True,
     "decoding_steps": 2000,
     "released_variance": True,
     "updates": 300_000,

@@ -10,13 +10,14 @@ from core.config import RunConfig
 from core.diffusion.decoding import length_mask, time
 from core.diffusion.denoiser import Memory
 from core.diffusion.dinoiser_network import SphereDenoiser
+from core.diffusion.dinoiser_sections import SphereConfig
 from core.diffusion.draws import Draws
 from core.diffusion.noise_clipping import least_time
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Noise, Step, sample
 from core.errors import UserError
 from core.methods.dinoiser import Dinoiser, by_sentence, clamped, in_two_stages, passes, times, token_nll, visited
-from core.methods.dinoiser_options import Clipping, Decoding, Options, Space
+from core.methods.dinoiser_options import Clipping, Decoding, Options
 from core.model_folder import load_weights
 from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
@@ -60,7 +61,11 @@ def configuration(options: dict[str, Any]) -> Options:
         raise UserError(
             "of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed"
         )
-    space = Space(latent_dim=options["latent_dim"], self_conditioning=options["self_conditioning"])
+    space = SphereConfig(
+        latent_dim=options["latent_dim"],
+        self_conditioning=options["self_conditioning"],
+        time_features=options["half_time_embedding_dim"],
+    )
     made = Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"]))
     made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
     check(RunConfig(made))
@@ -72,11 +77,7 @@ def configuration(options: dict[str, Any]) -> Options:
 
 def build_network(ours: Options, options: dict[str, Any], weights: Weights) -> SphereDenoiser:
     """Our network with the recorded weights. Raises UserError naming weights that are missing or left over."""
-    vocab, positions, space = options["vocab_size"], options["max_positions"], ours.space
-    features = options["half_time_embedding_dim"]
-    network = SphereDenoiser(
-        ours.network, vocab, positions, space.latent_dim, 1.0, space.self_conditioning, features=features
-    )
+    network = SphereDenoiser(ours.network, ours.space, options["vocab_size"], options["max_positions"])
     load_weights(network, rename(weights, options["dec_prenorm"]), "the recording")
     return network.eval()
 
