@@ -178,7 +178,11 @@ class EncoderDecoder(nn.Module):
 
     def run_encoder(self, x: Tensor, mask: Tensor) -> Tensor:
         """The encoder's output [B, S, d] for embedded tokens of that shape; mask [B, 1, 1, S]."""
-        x = self.dropout(x + self.encoder_positions(x.shape[1]))
+        return self.through_encoder(x + self.encoder_positions(x.shape[1]), mask)
+
+    def through_encoder(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The encoder's output [B, S, d] for its input with positions."""
+        x = self.dropout(x)
         for layer in self.encoder_layers:
             x = layer(x, mask)
         return self.encoder_norm(x)

@@ -1,6 +1,5 @@
 """A recorded case of the released implementation, replayed; its checkpoints read, checked and converted."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,11 @@ from core.diffusion.samplers import SAMPLERS, sample
 from core.errors import UserError
 from core.methods.difformer_options import Options
 from core.released import reading, systems
+from core.released.comparison import Arrays, difference, largest
 from core.released.dictionary import read_dictionary
 from core.run_folder import TOKENIZER
 from core.text.batches import Batch
 from core.text.tokenizer import PAD, Subwords, Tokenizer
-
-Arrays = dict[str, np.ndarray]
-
-
-def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
-    """max |ours - recorded| / max(1, |recorded|), over real positions where a mask says which."""
-    theirs = torch.from_numpy(np.asarray(recorded)).double()
-    if ours.shape != theirs.shape:
-        raise ValueError(f"ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
-    gap = (ours.detach().double() - theirs).abs() / theirs.abs().clamp_min(1.0)
-    return float((gap if mask is None else gap[mask]).max())
-
-
-def largest(gaps: dict[str, float]) -> float:
-    """The largest difference; infinite if one is no number, so that NaN never passes for agreement."""
-    return max(gap if math.isfinite(gap) else math.inf for gap in gaps.values())
 
 
 @torch.no_grad()

@@ -1,0 +1,92 @@
+"""Mask-predict: write all tokens, mask those that the network is least sure of, write these anew (Ghazvininejad et al.
+2019). Both released forms: fairseq's CMLM, and Mask-Predict itself, for which EOS is a token like others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.diffusion.decoding import length_mask
+from core.discrete.decoding import Predict, Reader, framed, lowest, share_of
+from core.text.tokenizer import BOS, PAD
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How often the network is asked. with_end: EOS is masked and written too, and at least one token each time.
+
+    stop_when_same: a hypothesis ends when a pass leaves it as it was, masks included.
+    """
+
+    steps: int
+    with_end: bool = False
+    stop_when_same: bool = False
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass did, all [N, L], of hypotheses that are active [N]: tokens given, filled in, left with masks.
+
+    log_p: of the tokens left, 0 at masks and at those never written.
+    """
+
+    index: int
+    given: Tensor
+    states: Tensor
+    filled: Tensor
+    left: Tensor
+    log_p: Tensor
+    active: Tensor
+
+
+def silent(done: Pass) -> None:
+    """Looks at nothing."""
+
+
+def mask_predict(
+    predict: Predict,
+    reader: Reader,
+    lengths: Tensor,
+    mask_type: int,
+    passes: Passes,
+    on_pass: Callable[[Pass], None] = silent,
+) -> tuple[Tensor, Tensor]:
+    """Tokens and their log p, both [N, L], of hypotheses of these lengths [N], BOS and EOS included.
+
+    Of S passes, pass s leaves floor(n (1 - (s + 1) / S)) of n tokens masked.
+    """
+    inner = may_be_masked(lengths, passes.with_end)
+    tokens = framed(lengths, mask_type).masked_fill(inner, mask_type)
+    log_p = torch.zeros(tokens.shape, device=tokens.device)
+    active = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    for index in range(passes.steps):
+        given, open_ = tokens, (tokens == mask_type) & active[:, None]
+        states = predict(given, None)
+        found, sure = reader(states, open_)
+        filled, log_p = torch.where(open_, found, given), torch.where(open_, sure, log_p)
+        tokens = filled
+        if index + 1 < passes.steps:
+            again = lowest(log_p, inner & active[:, None], masked_again(filled, index + 1, passes))
+            tokens, log_p = filled.masked_fill(again, mask_type), log_p.masked_fill(again, 0.0)
+        on_pass(Pass(index, given, states, filled, tokens, log_p, active))
+        if passes.stop_when_same:
+            active = active & (tokens != given).any(1)
+            if not bool(active.any()):
+                break
+    return tokens, log_p
+
+
+def may_be_masked(lengths: Tensor, with_end: bool) -> Tensor:
+    """True at the places of words, and of EOS with_end, [N, L]."""
+    longest = int(lengths.max())
+    inner = length_mask(lengths if with_end else lengths - 1, longest)
+    inner[:, 0] = False
+    return inner
+
+
+def masked_again(tokens: Tensor, index: int, passes: Passes) -> Tensor:
+    """How many tokens are masked for pass `index`, [N]; tokens [N, L] are those written, PAD among them no token."""
+    count = ((tokens != PAD) & (tokens != BOS)).sum(1) - int(not passes.with_end)
+    again = share_of(count.clamp_min(0), 1 - index / passes.steps)
+    return again.clamp_min(1) if passes.with_end else again

@@ -1,0 +1,64 @@
+"""How far ours is from what was recorded."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Arrays = dict[str, np.ndarray]
+
+
+def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
+    """max |ours - recorded| / max(1, |recorded|), over real positions where a mask says which."""
+    theirs = torch.from_numpy(np.asarray(recorded)).double()
+    if ours.shape != theirs.shape:
+        raise ValueError(f"ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
+    gap = (ours.detach().double() - theirs).abs() / theirs.abs().clamp_min(1.0)
+    return float((gap if mask is None else gap[mask]).max())
+
+
+def largest(gaps: dict[str, float]) -> float:
+    """The largest difference; infinite if one is no number, so that NaN never passes for agreement."""
+    return max(gap if math.isfinite(gap) else math.inf for gap in gaps.values())
+
+
+class Comparison:
+    """Collects how far numbers are apart, and which decisions differ."""
+
+    def __init__(self) -> None:
+        self.gaps: dict[str, float] = {}
+        self.different: list[str] = []
+
+    def number(self, name: str, ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> None:
+        """Real numbers; where one is infinite the other must be so too."""
+        theirs = torch.from_numpy(np.asarray(recorded))
+        if ours.shape != theirs.shape:
+            raise ValueError(f"{name}: ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
+        looked_at = torch.ones(theirs.shape, dtype=torch.bool)
+        if mask is not None:
+            looked_at &= mask.view(*mask.shape, *[1] * (theirs.ndim - mask.ndim))
+        finite = torch.isfinite(theirs)
+        agree = torch.equal(ours[looked_at & ~finite], theirs[looked_at & ~finite].to(ours.dtype))
+        rest = looked_at & finite
+        gap = difference(ours, recorded, rest) if bool(rest.any()) else 0.0
+        self.gaps[name] = gap if agree else math.inf
+
+    def decision(self, name: str, ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> None:
+        """Integers and booleans: tokens, lengths, places, choices. Raises ValueError on other shapes."""
+        theirs = torch.from_numpy(np.asarray(recorded)).long()
+        if ours.shape != theirs.shape:
+            raise ValueError(f"{name}: ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
+        same = ours.long() == theirs
+        if not bool((same if mask is None else same[mask]).all()):
+            self.different.append(name)
+
+    def report(self) -> dict[str, Any]:
+        """Differences, the largest, whether all decisions agree, and the names of those that do not."""
+        return {
+            "differences": self.gaps,
+            "largest": largest(self.gaps),
+            "tokens_identical": not self.different,
+            **({"different": self.different} if self.different else {}),
+        }
