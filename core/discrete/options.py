@@ -36,7 +36,7 @@ class Lengths:
     predict_special: bool = False
     """Special types may be written inside a sentence (released: all in CMLM, all but the mask in RDM's absorbing
     form). PAD and EOS there are left out of the text, or end it; masks are left in it as UNK."""
-    selection: Literal["model", "mbr"] = "model"
+    chosen_by: Literal["model", "mbr"] = "model"
     """Choice among the hypotheses: the model's mean log-probability (released), or mean sentence BLEU against the
     others."""
 
@@ -53,6 +53,6 @@ def check_lengths(lengths: Lengths) -> None:
 def check_steps(steps: int, most: int | None = None) -> None:
     """Raises UserError unless a decoding has at least one step, and at most so many."""
     if steps < 1:
-        raise UserError(f"option decoding_steps: {steps} must be at least 1")
+        raise UserError(f"option passes: {steps} must be at least 1")
     if most is not None and steps > most:
-        raise UserError(f"option decoding_steps: {steps} must be at most diffusion_steps = {most}")
+        raise UserError(f"option passes: {steps} must be at most noise_steps = {most}")

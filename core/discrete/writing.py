@@ -7,7 +7,7 @@ from core.candidates import Choice, chooser
 
 
 class ByLengths:
-    """Answers of a method whose decoding has the options of `Lengths` and decoding_steps."""
+    """Answers of a method whose decoding has the options of `Lengths`."""
 
     options: Any
 
@@ -21,16 +21,16 @@ class ByLengths:
 
     def choice(self, decoding: Any, bleu_tokenizer: str) -> Choice:
         """By the model's mean log-probability, or by BLEU against the others."""
-        return chooser(decoding.selection, bleu_tokenizer)
+        return chooser(decoding.chosen_by, bleu_tokenizer)
 
     def with_steps(self, decoding: Any, steps: int) -> Any | None:
         """So many steps."""
         most = self.most_steps()
-        return None if most is not None and steps > most else replace(decoding, decoding_steps=steps)
+        return None if most is not None and steps > most else replace(decoding, passes=steps)
 
     def calls(self, decoding: Any) -> int | None:
-        """One a step."""
-        return int(decoding.decoding_steps)
+        """One a pass."""
+        return int(decoding.passes)
 
     def alone(self, decoding: Any) -> Any:
         """The predicted length alone."""
@@ -40,6 +40,6 @@ class ByLengths:
         """Candidates, their choice, and the steps."""
         return {
             "candidates": str(decoding.length_candidates),
-            "selection": decoding.selection,
-            "decoding_steps": decoding.decoding_steps,
+            "selection": decoding.chosen_by,
+            "decoding_steps": decoding.passes,
         }

@@ -2,7 +2,7 @@
 
 As in fairseq 0.10.2 (`cmlm_transformer`, criterion `nat_loss`), or as in the original facebookresearch/Mask-Predict
 (option `form`). What surprises in the released code is an option, off unless said:
-- --iter-decode-max-iter n means n + 1 passes: `decoding_steps` counts passes.
+- --iter-decode-max-iter n means n + 1 passes: `passes` counts passes.
 - Early stop compares states with masks in them, and may leave these in the text (`stop_when_same`).
 - A hypothesis of BOS and EOS has the best score there can be: the shortest length tried is 2 (`least_length`).
 - BOS and EOS count in the mean that hypotheses are compared by (`count_ends`).
@@ -126,7 +126,7 @@ class CMLM(ByLengths, Method[TokenNetwork]):
 
     def passes(self, decoding: MaskPredict) -> Passes:
         """How often the network is asked."""
-        return Passes(decoding.decoding_steps, self.with_end, decoding.stop_when_same)
+        return Passes(decoding.passes, self.with_end, decoding.stop_when_same)
 
     def decode(
         self, network: TokenNetwork, batch: Batch, decoding: MaskPredict, seed: int, on_step: OnStep | None = None
@@ -137,7 +137,7 @@ class CMLM(ByLengths, Method[TokenNetwork]):
 
         def look(done: Pass) -> None:
             if on_step is not None:
-                left = 1 - done.index / decoding.decoding_steps
+                left = 1 - done.index / decoding.passes
                 on_step(left, self.written(done.filled, lengths, done.log_p, decoding))
 
         predict, reader = predictor(network, memory, lengths), self.reader(network, decoding)

@@ -27,7 +27,7 @@ class Masking:
 class MaskPredict(Lengths):
     """How text is written."""
 
-    decoding_steps: int = 10
+    passes: int = 10
     """S: network calls (Mask-Predict: 10; fairseq's script: 11, as its --iter-decode-max-iter 10 means one more)."""
     stop_when_same: bool = False
     """End a hypothesis when a pass leaves it as it was (fairseq's script: yes). What is compared holds masks, so it may
@@ -47,7 +47,7 @@ class Options(MethodOptions):
         """Raises UserError on values that do not go together."""
         self.network.check()
         check_lengths(self.decoding)
-        check_steps(self.decoding.decoding_steps)
+        check_steps(self.decoding.passes)
 
 
 AS_RELEASED: dict[str, Any] = {
@@ -64,13 +64,13 @@ AS_RELEASED: dict[str, Any] = {
     "form": "fairseq",
     "label_smoothing": 0.1,
     "length_loss_factor": 0.1,
-    "decoding_steps": 11,
+    "passes": 11,
     "stop_when_same": True,
     "length_candidates": 5,
     "least_length": 2,
     "count_ends": True,
     "predict_special": True,
-    "selection": "model",
+    "chosen_by": "model",
     "lr": 3e-4,
     "warmup": 10000,
     "warmup_init_lr": 1e-7,
@@ -91,7 +91,7 @@ MASK_PREDICT: dict[str, Any] = AS_RELEASED | {
     "own_mask": True,
     "activation": "gelu",
     "length_loss_factor": 1.0,
-    "decoding_steps": 10,
+    "passes": 10,
     "stop_when_same": False,
     "lr": 5e-4,
     "beta2": 0.999,

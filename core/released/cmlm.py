@@ -153,7 +153,7 @@ def configuration(options: dict[str, Any]) -> Options:
         least_length=2,
         count_ends=True,
         predict_special=True,
-        decoding_steps=options["max_step"],
+        passes=options["max_step"],
         stop_when_same=not options["force_max_iter"],
     )
     masking = Masking("fairseq", options["label_smoothing"], options["length_loss_factor"])
