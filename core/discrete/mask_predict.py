@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.diffusion.decoding import length_mask
 from core.discrete.decoding import Chance, Predict, Reader, framed, lowest, share_of
-from core.text.tokenizer import BOS, PAD
+from core.text.tokenizer import PAD
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,6 @@ def may_be_masked(lengths: Tensor, with_end: bool) -> Tensor:
 
 def masked_again(tokens: Tensor, index: int, passes: Passes) -> Tensor:
     """How many tokens are masked for pass `index`, [N]; tokens [N, L] are those written, PAD among them no token."""
-    count = ((tokens != PAD) & (tokens != BOS)).sum(1) - int(not passes.with_end)
+    count = (tokens != PAD).sum(1) - (1 if passes.with_end else 2)  # BOS and EOS, if they are no tokens like others
     again = share_of(count.clamp_min(0), 1 - index / passes.steps)
     return again.clamp_min(1) if passes.with_end else again

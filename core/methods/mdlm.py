@@ -66,16 +66,21 @@ class MDLM(ByLengths, Method[TokenNetwork]):
         return target.masked_fill(places, network.mask_type), places
 
     def loss(self, network: TokenNetwork, batch: Batch, draws: Draws) -> Loss:
-        """L = mean over words of nll / t, 0 where they are not masked, + length_loss_factor * mean(length)."""
+        """L = mean over words of nll / t, 0 where they are not masked, + length_loss_factor * mean(length).
+
+        With weighting = none: of nll.
+        """
         (given, places), memory = self.masked(network, batch.target, draws), network.encode(batch.source, batch.source_mask)
         states = batch.pick(network.states(given, memory), places)
         nll = token_terms(network, states, batch.pick(batch.target, places), 0.0)[1]
         words = ~special(batch.target)
-        bound = spread(batch, nll, places) / draws.t[:, None]
-        token = Term(batch.pick(bound, words), batch.counted(words))
+        losses = spread(batch, nll, places)
+        bound = Term(batch.pick(losses / draws.t[:, None], words), batch.counted(words))
+        plain = Term(batch.pick(losses, words), batch.counted(words))
+        token = bound if self.options.diffusion.weighting == "bound" else plain
         each = network.length_losses(memory, batch.target_mask.sum(1))
         length = Term(each, batch.rows, self.options.diffusion.length_loss_factor)
-        seen = {"token": token, "nll": Term(nll, batch.counted(places)), "length": length}
+        seen = {"token": token, "nll": Term(nll, batch.counted(places)), "bound": bound, "length": length}
         return Loss({"token": token, "length": length}, lambda: seen)
 
     def held_out(self, network: TokenNetwork, batches: Iterable[Batch]) -> dict[str, float]:
@@ -83,7 +88,7 @@ class MDLM(ByLengths, Method[TokenNetwork]):
         sums = torch.zeros(4, dtype=torch.float64)
         for index, batch in enumerate(batches):
             seen = self.loss(network, batch, self.draw(network, batch, 0, -1 - index)).watched()
-            terms = [seen["nll"], seen["token"]]
+            terms = [seen["nll"], seen["bound"]]
             sums += torch.tensor([float(each) for term in terms for each in (term.sum(), term.count())])
         nll, masked, bound, words = sums.tolist()
         return {"val/nll": nll / max(masked, 1), "val/bound": bound / words}

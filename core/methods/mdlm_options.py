@@ -15,6 +15,8 @@ class MaskedDiffusion:
 
     least_time: float = 1e-3
     """eps: times are drawn from [eps, 1], and a word is masked with probability (1 - eps) t (released: 1e-3)."""
+    weighting: Literal["bound", "none"] = "bound"
+    """Weight of a masked word: 1 / t, which gives the bound on -log p (released), or 1."""
     length_loss_factor: float = 0.1
     """Weight of the length loss (ours, as of all methods here; the released model writes a fixed number of tokens)."""
 
@@ -56,6 +58,7 @@ class Options(MethodOptions):
 AS_RELEASED: dict[str, Any] = {
     "own_mask": True,
     "least_time": 1e-3,
+    "weighting": "bound",
     "passes": 128,
     "unmasking": "ancestral",
     "temperature": 1.0,
