@@ -129,7 +129,8 @@ def by_loops(made: CMLM, model: Any, batch: Batch, row: int, length: int) -> tup
     one = Batch.padded(batch.source[row : row + 1], batch.target[row : row + 1])
     tokens = [BOS, *[model.mask_type] * (length - 2), model.mask_type if original else EOS]
     scores, places = [0.0] * length, range(1, length if original else length - 1)
-    barred = set() if config.predict_special else {BOS, PAD, *([] if original else [EOS]), *([UNK] if model.mask_type == UNK else [])}  # fmt: skip
+    barred = {BOS, PAD} | ({UNK} if model.mask_type == UNK else set()) | (set() if original else {EOS})
+    barred = set() if config.predict_special else barred
     S = config.passes
     for s in range(S):
         before = list(tokens)

@@ -1,6 +1,7 @@
 """RDM: its noise in closed form, its loss, routing against plain loops, the recording of the released code."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.config import RunConfig, with_values
 from core.discrete.decoding import Chance, gumbel, lengths_around, predictor
 from core.discrete.noise import SPECIAL, Absorbing, Multinomial
 from core.discrete.routing import Router, Written, time_grid
+from core.discrete.weighted import barred_logits, token_losses
 from core.errors import UserError
 from core.methods.rdm import RDM, Draws
 from core.methods.rdm_options import AS_RELEASED, MULTINOMIAL
@@ -147,12 +149,13 @@ def test_the_loss_is_the_weighted_cross_entropy_of_noised_tokens(values: dict[st
             t = int(draws.t[row, k])
             states = model.states(noised.tokens[row : row + 1, k], memory.rows(torch.tensor([row])), torch.tensor([t]))
             raw = model.embedding.logits(states)[0]
-            log = raw.index_fill(1, torch.tensor(SPECIAL), -30.0).log_softmax(-1) if "noise" in values else raw.log_softmax(-1)  # fmt: skip
+            barred = raw.index_fill(1, torch.tensor(SPECIAL), -30.0) if "noise" in values else raw
+            log, flat = barred.log_softmax(-1), raw.log_softmax(-1).mean(-1)
             linear = options.reweighting == "linear" and options.loss_form != "vanilla"
             weight = 1 - t / T if linear else 1 / (t + 1)
             even = weight if options.smoothing_reweighted else 1.0
             for j in noised.places[row, k].nonzero().flatten().tolist():
-                total = total + 0.9 * weight * -log[j, batch.target[row, j]] - 0.1 * even * raw[j].log_softmax(-1).mean()
+                total = total + 0.9 * weight * -log[j, batch.target[row, j]] - 0.1 * even * flat[j]
     count = draws.t.shape[1] * (B * L if options.mean_over_padding else int(batch.target_mask.sum()))
     wanted = total / count * (T if options.times_T else 1)
     length = model.length_losses(memory, batch.target_mask.sum(1)).mean()
@@ -165,8 +168,8 @@ def test_the_vanilla_divergence_is_that_of_the_exact_posteriors() -> None:
     draws = made.draw(model, batch, 1, 0)
     draws = Draws(torch.tensor([[0], [7], [49]]), draws.u, draws.padded)
     seen = made.see(model, batch, draws)
-    found = made.token_losses(model, seen)
-    p_0 = made.barred_logits(model, seen.states).softmax(-1).detach().double().numpy()
+    found = token_losses(model, seen, made.options.objective)
+    p_0 = barred_logits(model, model.process, seen.states).softmax(-1).detach().double().numpy()
     for row, t in enumerate((0, 7, 49)):
         for j in range(1, int(batch.target_mask[row].sum()) - 1):
             x_t, x_0 = int(seen.noised.tokens[row, 0, j]), int(batch.target[row, j])
@@ -176,7 +179,8 @@ def test_the_vanilla_divergence_is_that_of_the_exact_posteriors() -> None:
                 abar = model.process.log_abar.double().exp().numpy()
                 true, r = exact(model.process, x_t, x_0, t, t - 1), abar[t] / abar[t - 1]
                 q = np.where(np.isin(np.arange(V), SPECIAL), 0.0, 1 / (V - 3))
-                guess = (r * (np.arange(V) == x_t) + (1 - r) * q[x_t]) * (abar[t - 1] * p_0[row, j] + (1 - abar[t - 1]) * q)  # fmt: skip
+                step = r * (np.arange(V) == x_t) + (1 - r) * q[x_t]
+                guess = step * (abar[t - 1] * p_0[row, j] + (1 - abar[t - 1]) * q)
                 guess, real = guess / guess.sum(), true > 0
                 wanted = float((true[real] * np.log(true[real] / guess[real])).sum())
             assert float(found[row, j].detach()) == pytest.approx(wanted, rel=0.02, abs=1e-3)
@@ -189,7 +193,7 @@ def test_the_vanilla_divergence_is_that_of_the_exact_posteriors() -> None:
 def test_the_grid_goes_from_T_to_0_in_steps_of_about_one_size(T: int, S: int) -> None:
     S = min(S, T)
     grid = time_grid(T, S)
-    sizes = {a - b for a, b in zip(grid, grid[1:], strict=False)}
+    sizes = {a - b for a, b in pairwise(grid)}
     assert (grid[0], grid[-1], len(grid)) == (T, 0, S + 1)
     assert sizes <= {T // S, T // S + 1} and min(sizes) > 0
 
@@ -214,9 +218,9 @@ class Kept(Chance):
 
 @torch.no_grad()
 def by_loops(made: RDM, model: Any, batch: Batch, start: list[int], row: int, sentence: int, chance: Kept) -> list[Any]:
-    """Routing of one hypothesis, as the description of the released code puts it: tokens, scores, noise of each step."""
+    """Routing of one hypothesis, as the released code is described: tokens, scores and noise after each step."""
     config, T, n = made.options.decoding, 50, len(start)
-    absorbing = made.options.process.noise == "absorbing"
+    absorbing, process = made.options.process.noise == "absorbing", model.process
     one = Batch.padded(batch.source[sentence : sentence + 1], batch.target[sentence : sentence + 1])
     memory = model.encode(one.source, one.source_mask)
     tokens, scores, noisy, S = list(start), [0.0] * n, [0 < place < n - 1 for place in range(n)], config.passes
@@ -239,14 +243,18 @@ def by_loops(made: RDM, model: Any, batch: Batch, start: list[int], row: int, se
         if config.routing_noise:
             keys = keys + config.routing_noise * rate * gumbel(chance.given["topk"][s][row, :n], 1e-8)
         low = (keys < keys.sort().values[k] + (1e-10 if config.loose_cut else 0.0)).tolist()
-        again = [low[j] and (config.routing == "uncond" or (ct[j] == tokens[j] and cs[j] < scores[j])) for j in range(n)]
+        again = [
+            low[j] and (config.routing == "uncond" or (ct[j] == tokens[j] and cs[j] < scores[j])) for j in range(n)
+        ]
         old = list(tokens)
         for j in range(n):
             if (noisy[j] and low[j]) or (not noisy[j] and again[j]):
                 tokens[j], scores[j] = UNK, -math.inf
                 if not absorbing:
-                    log_r = model.process.log_abar[grid[s] - 1] - (model.process.log_abar[grid[s + 1] - 1] if grid[s + 1] else 0.0)  # fmt: skip
-                    kept = torch.logaddexp(model.process.one(torch.tensor(old[j])) + log_r, model.process.log_q + torch.log(1 - log_r.exp() + 1e-6))  # fmt: skip
+                    then = process.log_abar[grid[s + 1] - 1] if grid[s + 1] else 0.0
+                    log_r = process.log_abar[grid[s] - 1] - then
+                    fresh = process.log_q + torch.log(1 - log_r.exp() + 1e-6)
+                    kept = torch.logaddexp(process.one(torch.tensor(old[j])) + log_r, fresh)
                     tokens[j] = int((kept + gumbel(chance.given["noise"][s][row, j], 1e-10)).argmax())
             elif noisy[j] and not low[j]:
                 tokens[j], scores[j] = int(ct[j]), float(cs[j])

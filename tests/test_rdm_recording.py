@@ -1,4 +1,4 @@
-"""A recording of multinomial noise, made here in the form of the released code's: the replay reads all of its arrays."""
+"""A recording of multinomial noise, made here in the form of the released code's: all its arrays are replayed."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.discrete.decoding import gumbel, lengths_around, predictor, special
 from core.discrete.routing import Router, Written
+from core.discrete.weighted import weighted
 from core.methods.rdm import RDM, Draws
 from core.released import rdm as released
 from core.released import reading, replay
@@ -59,7 +60,7 @@ def training(method: RDM, network: Any, case: dict[str, np.ndarray]) -> dict[str
         "logits": network.embedding.logits(seen.states),
     }
     both = {name: np.concatenate([v.detach().numpy()[::2], v.detach().numpy()[1::2]]) for name, v in rows.items()}
-    per_sentence = method.weighted(seen)[0].sum(1).detach() / L
+    per_sentence = weighted(seen, method.options.objective, 50)[0].sum(1).detach() / L
     return both | {
         "q_uniform_1": u[:, :, 0].numpy(),
         "q_uniform_2": u[:, :, 1].numpy(),
@@ -119,13 +120,23 @@ def decoded(method: RDM, network: Any, case: dict[str, np.ndarray], name: str) -
     return {f"{name}_{key}": value.numpy() for key, value in made.items()}
 
 
-def recording() -> dict[str, np.ndarray]:
+def recording() -> dict[str, Any]:
     """The recorded weights and sentences with multinomial noise."""
     options, weights, case = reading.read_recording(RECORDED)
     options |= CHANGED
     method = RDM(released.configuration(options))
     network = network_of(method, options, weights)
-    kept = ("src", "src_lengths", "tgt", "t_draw_1", "t_draw_2", "weight_t", "encoder_out", "length_logits", "length_target")
+    kept = (
+        "src",
+        "src_lengths",
+        "tgt",
+        "t_draw_1",
+        "t_draw_2",
+        "weight_t",
+        "encoder_out",
+        "length_logits",
+        "length_target",
+    )
     made = {name: case[name] for name in kept} | training(method, network, case)
     for name in CHANGED["decodings"]:
         made |= decoded(method, network, case, name)
@@ -141,7 +152,9 @@ def test_all_arrays_are_replayed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x_t", "decode_init_tokens", "decode2_step_tokens", "log_cumprod_alpha"])
 def test_what_differs_is_noticed(name: str, tmp_path: Path) -> None:
     case = recording()
-    case[name] = np.where(case[name] > 5, case[name] - 1, case[name]) if name != "log_cumprod_alpha" else case[name] * 1.1
+    case[name] = (
+        np.where(case[name] > 5, case[name] - 1, case[name]) if name != "log_cumprod_alpha" else case[name] * 1.1
+    )
     np.savez(tmp_path / "case.npz", **case)
     report = replay.replay(tmp_path / "case.npz")
     assert not report["tokens_identical"] or report["largest"] > 1e-3

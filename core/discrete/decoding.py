@@ -132,13 +132,13 @@ def special(tokens: Tensor) -> Tensor:
 
 
 def lowest(scores: Tensor, among: Tensor, count: Tensor) -> Tensor:
-    """True at the count [N] lowest scores [N, L] of each row among some places (bool [N, L]), at all if they are fewer."""
+    """True at the count [N] lowest scores [N, L] of each row among some places (bool [N, L]), or at all."""
     order = scores.masked_fill(~among, torch.inf).argsort(dim=1, stable=True)
     return (order.argsort(1) < count[:, None]) & among
 
 
 def share_of(count: Tensor, share: float) -> Tensor:
-    """floor(count * share), multiplied in float32 as the released code does: 10 (1 - 4/5) gives 2 there, 1 in double."""
+    """floor(count * share), multiplied in float32 as in the released code: 10 (1 - 4/5) gives 2 there, 1 in double."""
     return (count.float() * torch.tensor(share, dtype=torch.float32)).long()
 
 

@@ -91,6 +91,7 @@ class Multinomial(nn.Module):
     """A word becomes another one, drawn from q: uniform over all types but BOS, PAD and EOS; cosine schedule."""
 
     log_q: Tensor
+    log_alpha: Tensor
     log_abar: Tensor
     log_1_min_abar: Tensor
     special: Tensor

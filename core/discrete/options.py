@@ -41,6 +41,56 @@ class Lengths:
     others."""
 
 
+@dataclass(frozen=True)
+class TokenObjective:
+    """What is learned of noised tokens."""
+
+    loss_form: Literal["reparameterised", "vanilla"] = "reparameterised"
+    """The weighted cross-entropy of noised tokens, or the variational bound: the same with the weight 1 / (t + 1) for
+    absorbing noise, the divergence of one step's posteriors for multinomial noise."""
+    reweighting: Literal["linear", "reciprocal", "none"] = "linear"
+    """Weight of a time in the reparameterised objective: 1 - t / T (released), 1 / (t + 1), or 1."""
+    label_smoothing: float = 0.1
+    """Label smoothing of the token loss (released: 0.1; vanilla multinomial: 0, as there is none in its divergence)."""
+    length_loss_factor: float = 0.1
+    """Weight of the length loss (released: 0.1)."""
+    times_T: bool = False
+    """Multiply the token loss by T, the inverse probability of a time (released: yes; the length loss then weighs
+    1 / T of what its factor says)."""
+    smoothing_reweighted: bool = True
+    """The smoothing has the weight of its time, as the loss has (released: no, so it dominates at late times)."""
+    mean_over_padding: bool = False
+    """Divide by the padded length of the batch (released: yes, so a sentence's loss depends on those beside it); off =
+    the mean over all target tokens."""
+
+
+@dataclass(frozen=True)
+class Routing(Lengths):
+    """How text is written."""
+
+    passes: int = 10
+    """S: network calls (released: 10)."""
+    routing: Literal["cond", "uncond", "vanilla"] = "cond"
+    """Which tokens are noise after a step. uncond: those that the network is least sure of; cond: of those written
+    before, only such as it writes again with less certainty; vanilla: by chance, as in the noise process (released:
+    cond on IWSLT14, uncond on WMT)."""
+    routing_schedule: Literal["cosine", "linear"] = "cosine"
+    """How the share of noise falls over the steps (released: cosine)."""
+    routing_noise: float = 0.0
+    """X: Gumbel noise on what tokens are compared by, times X and the share of noise (released: 0, deterministic, on
+    IWSLT14 and WMT14; 1 on WMT16)."""
+    temperature: float = 0.0
+    """0 = write the most likely type (released on translation); else draw from softmax(log p / temperature)."""
+    late_time: bool = False
+    """Absorbing: tell the network a time that is one too high, T at first, which it never saw (released: yes)."""
+    loose_cut: bool = False
+    """Take those within 1e-10 of the next one for noise, too (released: yes: at the last step, where all words are
+    certain, the least certain one is left as noise, and the hypothesis has the score -inf)."""
+    distinct_start: bool = False
+    """Multinomial: begin with types of which none comes twice (released: yes, so it fails where sentences have more
+    tokens than there are types)."""
+
+
 def check_lengths(lengths: Lengths) -> None:
     """Raises UserError on lengths that no decoding can have."""
     if lengths.least_length < 2:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from core.discrete.decoding import Chance, Predict, Reader, gumbel, share_of, special
 from core.discrete.mask_predict import may_be_masked
 from core.discrete.noise import Multinomial, Noise
+from core.discrete.options import Routing
 from core.text.tokenizer import PAD
 
 LOOSE = 1e-10
@@ -49,7 +49,7 @@ def time_grid(T: int, S: int) -> list[int]:
 class Router:
     """Goes from noise to text. config: the options of a decoding by routing."""
 
-    def __init__(self, process: Noise, predict: Predict, reader: Reader, config: Any, chance: Chance) -> None:
+    def __init__(self, process: Noise, predict: Predict, reader: Reader, config: Routing, chance: Chance) -> None:
         self.process, self.predict, self.reader = process, predict, reader
         self.config, self.chance = config, chance
 
@@ -89,10 +89,8 @@ class Router:
             process = self.process
 
             def log_p(places: Tensor) -> Tensor:
-                return process.posterior(tokens[places], self.reader.log_p(states[places]), *(at(time) for time in (t, s)))
-
-            def at(time: int) -> Tensor:
-                return torch.full((1,), time - 1, device=tokens.device)
+                now, then = (torch.full((1,), time - 1, device=tokens.device) for time in (t, s))
+                return process.posterior(tokens[places], self.reader.log_p(states[places]), now, then)
 
             made = tokens.clone()
             made[noise] = self.chance.types("posterior", log_p, noise)
@@ -100,9 +98,7 @@ class Router:
         known = noise & (self.chance.uniform("unmask", *tokens.shape) < (t - s) / t)
         return torch.where(known, found, tokens)
 
-    def routed(
-        self, tokens: Tensor, log_p: Tensor, found: Tensor, sure: Tensor, index: int
-    ) -> tuple[Tensor, Tensor]:
+    def routed(self, tokens: Tensor, log_p: Tensor, found: Tensor, sure: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """The k tokens that the network is least sure of, and those of them that may become noise again, [N, L]."""
         config, words = self.config, ~special(tokens)
         share = 1 - (index + 1) / config.passes

@@ -145,7 +145,7 @@ class CMLM(ByLengths, Method[TokenNetwork]):
         return self.written(tokens, lengths, log_p, decoding)
 
     def written(self, tokens: Tensor, lengths: Tensor, log_p: Tensor, decoding: MaskPredict) -> Candidates:
-        """Candidates of tokens and their log p [B C, L], compared by the mean over words, and EOS where it is written."""
+        """Candidates of tokens and their log p [B C, L], compared by the mean over words (and EOS where written)."""
         real = tokens != PAD
         counted = real if decoding.count_ends else real & may_be_masked(lengths, self.with_end)
         return hypotheses(tokens, lengths, log_p, counted)
@@ -153,7 +153,7 @@ class CMLM(ByLengths, Method[TokenNetwork]):
     # Diagnostics
 
     def probes(self, network: TokenNetwork, text: ProbeText) -> dict[str, Any]:
-        """Accuracy and nll of masked tokens where so many of them are masked (t: their share); BLEU along a decoding."""
+        """Accuracy and nll of masked tokens at each share of masked ones (t); BLEU along a decoding."""
         shares = [(index + 1) / PROBE_TIMES for index in range(PROBE_TIMES)]
 
         def noised(batch: Batch, share: float, source: torch.Generator) -> Noised:

@@ -15,8 +15,8 @@ class Masking:
     form: Literal["fairseq", "mask_predict"] = "fairseq"
     """Whose conventions. fairseq: words alone are masked, 1 to n of n; the length is read off the mean of the encoder's
     output, and lengths lie around the likeliest. mask_predict: EOS is masked and written too, 1 to L - 1 of L; the
-    length is read off a token of its own, the likeliest lengths are tried, and the sum of length losses is divided by the
-    number of masked tokens."""
+    length is read off a token of its own, the likeliest lengths are tried, and the sum of length losses is divided by
+    the number of masked tokens."""
     label_smoothing: float = 0.1
     """Label smoothing of the token loss (released: 0.1)."""
     length_loss_factor: float = 0.1

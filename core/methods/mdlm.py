@@ -2,8 +2,8 @@
 
 The clean absorbing objective: each word is masked with probability (1 - eps) t, and the bound on -log p(x) is the mean
 of the cross-entropy of the masked words over t (log-linear schedule). The mask has no logit, and a word that is not
-masked stays (SUBS); the network is not told t; times are spread evenly over a batch. Given the length (a length head, as
-of the other methods here) it is CMLM but for the weights and for how many words are masked.
+masked stays (SUBS); the network is not told t; times are spread evenly over a batch. Given the length (by a length
+head, as in the other methods here) it is CMLM but for the weights and for how many words are masked.
 """
 
 from collections.abc import Iterable
@@ -70,7 +70,10 @@ class MDLM(ByLengths, Method[TokenNetwork]):
 
         With weighting = none: of nll.
         """
-        (given, places), memory = self.masked(network, batch.target, draws), network.encode(batch.source, batch.source_mask)
+        (given, places), memory = (
+            self.masked(network, batch.target, draws),
+            network.encode(batch.source, batch.source_mask),
+        )
         states = batch.pick(network.states(given, memory), places)
         nll = token_terms(network, states, batch.pick(batch.target, places), 0.0)[1]
         words = ~special(batch.target)

@@ -1,8 +1,8 @@
 """RDM, reparameterised discrete diffusion (Zheng et al. 2023; HKUNLP/reparam-discrete-diffusion at 26ee286).
 
 Absorbing or multinomial noise over T steps, the weighted cross-entropy of noised tokens, decoding by routing. With
-`loss_form` and `routing` at vanilla and without coupling it is the discrete diffusion it started from (Hoogeboom et al. 2021, Austin
-et al. 2021). What surprises in the released code is an option, off unless said:
+`loss_form` and `routing` at vanilla and without coupling it is the discrete diffusion it started from (Hoogeboom et al.
+2021, Austin et al. 2021). What surprises in the released code is an option, off unless said:
 - The token loss is multiplied by T, the length loss is not (`times_T`).
 - The smoothing is not weighted by 1 - t / T (`smoothing_reweighted`); losses are divided by the padded length
   (`mean_over_padding`).
@@ -15,52 +15,33 @@ et al. 2021). What surprises in the released code is an option, off unless said:
 The noise is core/discrete/noise.py, the decoding core/discrete/routing.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from core.candidates import Candidates
-from core.diffusion.denoiser import Memory
 from core.discrete.decoding import Chance, Reader, hypotheses, lengths_around, predictor, special
 from core.discrete.mask_predict import may_be_masked
-from core.discrete.network import TokenNetwork
 from core.discrete.noise import BARRED, SPECIAL, Absorbing, Multinomial, NoisedTokens
 from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.routing import Router, Written
-from core.discrete.rows import repeated, spread
+from core.discrete.weighted import NoisyNetwork, Seen, see, token_losses
 from core.discrete.writing import ByLengths
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.methods.rdm_options import Options, Routing
-from core.networks.token_loss import token_terms
 from core.randomness import generator
 from core.text.batches import Batch
 from core.text.shapes import filled
 from core.text.tokenizer import PAD
 
-Process = Absorbing | Multinomial
-
-REWEIGHTING: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "linear": lambda t, T: 1 - t / T,
-    "reciprocal": lambda t, T: 1 / (t + 1),
-    "none": lambda t, T: torch.ones_like(t, dtype=torch.float32),
-}
-"""lambda_t, the weight of a time (Zheng et al. 2023, section 4.2)."""
-
-
-class RDMNetwork(TokenNetwork):
-    """The network and its noise process."""
-
-    process: Process
-
 
 @dataclass(frozen=True)
 class Draws:
-    """K times a sentence, falling, [B, K]; uniform numbers [B, L, K] or, for multinomial noise, [B, L, K, V]; padded [B]:
-    the padded length of the batch."""
+    """What noises a batch. t [B, K]: K times a sentence, falling. u: uniform numbers, [B, L, K] or, for multinomial
+    noise, [B, L, K, V]. padded [B]: the padded length of the batch."""
 
     t: Tensor
     u: Tensor
@@ -75,39 +56,23 @@ class Draws:
         return type(self)(filled(self.t, rows), filled(self.u, rows, length), filled(self.padded, rows))
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the network saw of a batch and made of it: rows and times adjacent, [B K, ...].
-
-    nll, even: cross-entropy of the target, and of all types alike, at noised places [B K, L], 0 elsewhere.
-    """
-
-    batch: Batch
-    noised: NoisedTokens
-    t: Tensor
-    memory: Memory
-    states: Tensor
-    nll: Tensor
-    even: Tensor
-
-
-class RDM(ByLengths, Method[RDMNetwork]):
+class RDM(ByLengths, Method[NoisyNetwork]):
     """RDM with its options."""
 
     options: Options
 
-    def build(self, vocab: int, max_positions: int) -> RDMNetwork:
+    def build(self, vocab: int, max_positions: int) -> NoisyNetwork:
         """A new network."""
         process = self.options.process
         T, joined = process.noise_steps, process.joined_positions
-        network = RDMNetwork(self.options.network, self.options.tokens, vocab, max_positions, times=T, joined=joined)
+        network = NoisyNetwork(self.options.network, self.options.tokens, vocab, max_positions, times=T, joined=joined)
         absorbing = process.noise == "absorbing"
         network.process = Absorbing(T, network.mask_type) if absorbing else Multinomial(T, vocab)
         return network
 
     # Learning
 
-    def draw(self, network: RDMNetwork, batch: Batch, seed: int, step: int) -> Draws:
+    def draw(self, network: NoisyNetwork, batch: Batch, seed: int, step: int) -> Draws:
         """Times, and numbers by which tokens become noise."""
         B, L = batch.target.shape
         K, device = 2 if self.options.process.coupled else 1, batch.target.device
@@ -117,64 +82,21 @@ class RDM(ByLengths, Method[RDMNetwork]):
         u = torch.rand(network.process.shape(B, L, K), generator=source, device=device)
         return Draws(t.to(device, non_blocking=True), u, torch.full((B,), L, device=device))
 
-    def noised(self, network: RDMNetwork, target: Tensor, draws: Draws) -> NoisedTokens:
+    def noised(self, network: NoisyNetwork, target: Tensor, draws: Draws) -> NoisedTokens:
         """Targets [B, L] at K times, [B, K, L]."""
         may = ~special(target)
         if self.options.process.noise_special:
             may = torch.arange(target.shape[1], device=target.device) < draws.padded[:, None]
         return network.process.noised(target, may, draws.t, draws.u)
 
-    def see(self, network: RDMNetwork, batch: Batch, draws: Draws) -> Seen:
+    def see(self, network: NoisyNetwork, batch: Batch, draws: Draws) -> Seen:
         """Noise a batch and ask the network what it was."""
-        noised, t = self.noised(network, batch.target, draws), draws.t.flatten()
-        batch, memory = repeated(batch, draws.t.shape[1]), network.encode(batch.source, batch.source_mask)
-        places = noised.places.flatten(0, 1)
-        states = network.states(noised.tokens.flatten(0, 1), memory, t)
-        nll, even = self.entropies(network, batch.pick(states, places), batch.pick(batch.target, places))
-        return Seen(batch, noised, t, memory, states, spread(batch, nll, places), spread(batch, even, places))
+        return see(network, batch, self.noised(network, batch.target, draws), draws.t)
 
-    def entropies(self, network: RDMNetwork, states: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of y [n], and of all types alike; multinomial: special types are barred in the first alone."""
-        even, nll = token_terms(network, states, y, 1.0)
-        if isinstance(network.process, Multinomial):
-            nll = functional.cross_entropy(self.barred_logits(network, states), y, reduction="none")
-        return nll, even
-
-    def barred_logits(self, network: RDMNetwork, states: Tensor) -> Tensor:
-        """Logits [n, V] without those of special types."""
-        with torch.autocast(states.device.type, enabled=False):
-            return network.process.without_special(network.embedding.logits(states.float()))
-
-    def weighted(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """nll and even with the weights of their times, [B K, L]."""
-        objective, T = self.options.objective, self.options.process.noise_steps
-        vanilla = objective.loss_form == "vanilla"
-        weight = REWEIGHTING["reciprocal" if vanilla else objective.reweighting](seen.t, T)[:, None]
-        return weight * seen.nll, (weight if objective.smoothing_reweighted else 1.0) * seen.even
-
-    def token_losses(self, network: RDMNetwork, seen: Seen) -> Tensor:
-        """The loss at each place, [B K, L]."""
-        objective = self.options.objective
-        if objective.loss_form == "vanilla" and isinstance(network.process, Multinomial):
-            return self.divergences(network, network.process, seen)
-        nll, even = self.weighted(seen)
-        return (1 - objective.label_smoothing) * nll + objective.label_smoothing * even
-
-    def divergences(self, network: RDMNetwork, process: Multinomial, seen: Seen) -> Tensor:
-        """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at words, and -log p(x_0 | x_1), [B K, L]."""
-        words = ~special(seen.batch.target)
-        t = seen.t[:, None].expand(words.shape)
-        x_t, x_0, t = (seen.batch.pick(each, words) for each in (seen.noised.tokens.flatten(0, 1), seen.batch.target, t))
-        log_x_0 = self.barred_logits(network, seen.batch.pick(seen.states, words)).log_softmax(-1)
-        true = process.posterior(x_t, process.one(x_0), t, t - 1)
-        model = process.posterior(x_t, log_x_0, t, t - 1)
-        nll = -log_x_0.gather(1, x_0[:, None])[:, 0]
-        return spread(seen.batch, torch.where(t == 0, nll, (true.exp() * (true - model)).sum(-1)), words)
-
-    def loss(self, network: RDMNetwork, batch: Batch, draws: Draws) -> Loss:
+    def loss(self, network: NoisyNetwork, batch: Batch, draws: Draws) -> Loss:
         """L = mean(token) + length_loss_factor * mean(length), the mean over all target tokens at all K times."""
         objective, seen = self.options.objective, self.see(network, batch, draws)
-        losses = self.token_losses(network, seen) * (network.process.T if objective.times_T else 1)
+        losses = token_losses(network, seen, objective) * (network.process.T if objective.times_T else 1)
         each = network.length_losses(seen.memory, batch.target_mask.sum(1))
         length = Term(each, batch.rows, objective.length_loss_factor)
         if objective.mean_over_padding:
@@ -186,7 +108,7 @@ class RDM(ByLengths, Method[RDMNetwork]):
         nll = Term(seen.batch.pick(seen.nll, places), seen.batch.counted(places))
         return Loss({"token": token, "length": length}, lambda: {"token": token, "nll": nll, "length": length})
 
-    def held_out(self, network: RDMNetwork, batches: Iterable[Batch]) -> dict[str, float]:
+    def held_out(self, network: NoisyNetwork, batches: Iterable[Batch]) -> dict[str, float]:
         """nll per noised token; the same times and noise at every call."""
         total = count = 0.0
         for index, batch in enumerate(batches):
@@ -200,7 +122,7 @@ class RDM(ByLengths, Method[RDMNetwork]):
         """T."""
         return self.options.process.noise_steps
 
-    def reader(self, network: RDMNetwork, decoding: Routing, chance: Chance) -> Reader:
+    def reader(self, network: NoisyNetwork, decoding: Routing, chance: Chance) -> Reader:
         """Absorbing: no masks, and no special types unless they may be written. Multinomial: BARRED special types."""
         if isinstance(network.process, Multinomial):
             return Reader(network, SPECIAL, BARRED, decoding.temperature, chance)
@@ -209,7 +131,7 @@ class RDM(ByLengths, Method[RDMNetwork]):
         return Reader(network, barred, temperature=decoding.temperature, chance=chance)
 
     def decode(
-        self, network: RDMNetwork, batch: Batch, decoding: Routing, seed: int, on_step: OnStep | None = None
+        self, network: NoisyNetwork, batch: Batch, decoding: Routing, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
         """Candidates, one a length."""
         memory, chance = network.encode(batch.source, batch.source_mask), Chance.of(batch, seed)
@@ -232,7 +154,7 @@ class RDM(ByLengths, Method[RDMNetwork]):
 
     # Diagnostics
 
-    def probes(self, network: RDMNetwork, text: ProbeText) -> dict[str, Any]:
+    def probes(self, network: NoisyNetwork, text: ProbeText) -> dict[str, Any]:
         """Accuracy and nll of noised tokens at each t; BLEU along a decoding."""
         T = network.process.T
         times = sorted({round(index * (T - 1) / (PROBE_TIMES - 1)) for index in range(PROBE_TIMES)})

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from core.candidates import Candidates
 from core.checks import check
@@ -56,7 +57,7 @@ def network_config(options: dict[str, Any]) -> NetworkConfig:
 def tokens_config(options: dict[str, Any]) -> TokensConfig:
     """The rest of the network. Raises UserError where the mask is not UNK, or tables are not shared."""
     if options["mask"] != options["unk"] or not options["share_all_embeddings"] or options.get("sg_length_pred"):
-        raise UserError("a recording whose mask is not UNK, or whose tables or gradients are not shared, is not replayed")
+        raise UserError("a recording whose mask is not UNK, or whose tables are not shared, is not replayed")
     return TokensConfig(own_mask=False, length_offset=bool(options["pred_length_offset"]))
 
 
@@ -69,12 +70,14 @@ def checked_options(options: Any) -> Any:
 
 def renamed(weights: Weights, positions: int) -> Weights:
     """Weights, or their gradients, by our names."""
-    more = {ours + name.removeprefix(theirs): value for theirs, ours in RENAMED.items() for name, value in weights.items() if name.startswith(theirs)}  # fmt: skip
-    usual = {name: value for name, value in weights.items() if not name.startswith(tuple(RENAMED))}
+    usual, more = dict(weights), Weights()
+    for theirs, ours in RENAMED.items():
+        for name in [name for name in usual if name.startswith(theirs)]:
+            more[ours + name.removeprefix(theirs)] = usual.pop(name)
     return rename(usual, LatentConfig(), positions) | more
 
 
-def network_of(method: Method[TokenNetwork], options: dict[str, Any], weights: Weights) -> TokenNetwork:
+def network_of(method: Method[Any], options: dict[str, Any], weights: Weights) -> Any:
     """Our network with the recorded weights, dropout off."""
     positions = options["max_positions"]
     network = method.build(vocabulary(weights), positions)
@@ -105,7 +108,7 @@ def compare_encoder(found: Comparison, network: TokenNetwork, batch: Batch, case
 def compare_gradients(found: Comparison, network: TokenNetwork, loss: Tensor, case: Arrays, positions: int) -> None:
     """The gradient of each weight that was recorded."""
     network.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     ours = dict(network.named_parameters())
     for name in [name for name in case if name.startswith("grad/")]:
         joined, parts, index = place_of(name.removeprefix("grad/"))
@@ -138,9 +141,9 @@ def compare_winners(found: Comparison, written: Candidates, log_p: Tensor, case:
         kept = written.tokens[row] != PAD
         tokens.append(written.tokens[row][kept])
         scores.append(log_p[row][kept])
-    padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD)
-    found.decision(f"{name}_tokens", padded, case[f"{name}_tokens"])
-    found.number(f"{name}_scores", torch.nn.utils.rnn.pad_sequence(scores, batch_first=True), case[f"{name}_scores"], padded != PAD)  # fmt: skip
+    texts, log_ps = pad_sequence(tokens, batch_first=True, padding_value=PAD), pad_sequence(scores, batch_first=True)
+    found.decision(f"{name}_tokens", texts, case[f"{name}_tokens"])
+    found.number(f"{name}_scores", log_ps, case[f"{name}_scores"], texts != PAD)
 
 
 # CMLM

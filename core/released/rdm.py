@@ -1,5 +1,6 @@
 """Recordings of RDM, replayed by ours."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 
 from core.discrete.decoding import Chance, gumbel, lengths_around, predictor, special
-from core.discrete.noise import Absorbing, Multinomial
+from core.discrete.noise import Multinomial
+from core.discrete.options import Routing, TokenObjective
 from core.discrete.routing import Router, Written
+from core.discrete.weighted import NoisyNetwork, Seen, token_losses, weighted
 from core.errors import UserError
-from core.methods.rdm import RDM, Draws, RDMNetwork, Seen
-from core.methods.rdm_options import Options, Routing, TokenNoise, TokenObjective
+from core.methods.rdm import RDM, Draws
+from core.methods.rdm_options import Options, TokenNoise
 from core.released.cmlm import (
     checked_options,
     compare_encoder,
@@ -82,7 +85,10 @@ def configuration(options: dict[str, Any]) -> Options:
 
 
 def decoding(recorded: dict[str, Any], options: Options) -> Routing:
-    """Our options for a recorded decoding, 'default' or 'reparam-{cond,uncond}-{deterministic,stochasticX}-SCHEDULE'."""
+    """Our options for a recorded decoding: 'default', or 'reparam-{cond,uncond}-{deterministic,stochasticX}-SCHEDULE'.
+
+    Raises UserError on another strategy.
+    """
     absorbing = options.process.noise == "absorbing"
     made = Routing(
         length_candidates=recorded["beam"],
@@ -96,11 +102,12 @@ def decoding(recorded: dict[str, Any], options: Options) -> Routing:
         distinct_start=not absorbing,
     )
     if recorded["strategy"] != "default":
-        _, routing, chance, schedule = recorded["strategy"].split("-")
-        made = replace(
-            made, routing=routing, routing_schedule=schedule, routing_noise=float(chance.removeprefix("stochastic") if chance != "deterministic" else 0)  # fmt: skip
-        )
-    return checked_options(replace(options, decoding=made)).decoding  # type: ignore[no-any-return]
+        found = re.fullmatch(r"reparam-(\w+)-(deterministic|stochastic[\d.]+)-(\w+)", recorded["strategy"])
+        if found is None:
+            raise UserError(f"the decoding strategy {recorded['strategy']!r} is not replayed")
+        noise = float(found[2].removeprefix("stochastic")) if found[2] != "deterministic" else 0.0
+        made = replace(made, routing=found[1], routing_schedule=found[3], routing_noise=noise)  # type: ignore[arg-type]
+    return checked_options(replace(options, decoding=made)).decoding
 
 
 class Recorded(Chance):
@@ -143,7 +150,7 @@ def paired(values: Tensor) -> Tensor:
     return torch.stack(list(values.chunk(2)), 1)
 
 
-def replay_training(found: Comparison, method: RDM, network: RDMNetwork, case: Arrays, positions: int) -> None:
+def replay_training(found: Comparison, method: RDM, network: NoisyNetwork, case: Arrays, positions: int) -> None:
     """Noise, the network's outputs, the losses and their gradient."""
     batch, K = recorded_batch(case), 2 if method.options.process.coupled else 1
     if K == 1:
@@ -179,7 +186,9 @@ def replay_training(found: Comparison, method: RDM, network: RDMNetwork, case: A
     compare_gradients(found, network, loss, case, positions)
 
 
-def compare_tables(found: Comparison, network: RDMNetwork, seen: Seen, case: Arrays, theirs: Callable[[str], Any]) -> None:
+def compare_tables(
+    found: Comparison, network: NoisyNetwork, seen: Seen, case: Arrays, theirs: Callable[[str], Any]
+) -> None:
     """The multinomial schedule, and which tokens are no special ones, where they were recorded."""
     process = network.process
     if isinstance(process, Multinomial):
@@ -193,32 +202,36 @@ def compare_tables(found: Comparison, network: RDMNetwork, seen: Seen, case: Arr
             if name in case:
                 found.number(name, table.view(case[name].shape), case[name])
     if "non_special" in case:
-        rows = case["non_special"].shape[0]
         mine = ~special(seen.batch.target)
-        whole = rows == len(mine)
-        found.decision("non_special", mine if whole else mine[::2], theirs("non_special") if whole else case["non_special"])  # fmt: skip
+        whole = len(case["non_special"]) == len(mine)
+        recorded = theirs("non_special") if whole else case["non_special"]
+        found.decision("non_special", mine if whole else mine[::2], recorded)
 
 
 def compare_losses(
-    found: Comparison, method: RDM, network: RDMNetwork, seen: Seen, case: Arrays, theirs: Callable[[str], Any]
+    found: Comparison, method: RDM, network: NoisyNetwork, seen: Seen, case: Arrays, theirs: Callable[[str], Any]
 ) -> None:
     """The diffusion loss with and without smoothing."""
     L, T = seen.batch.target.shape[1], network.process.T
-    nll, _ = method.weighted(seen)
+    objective = method.options.objective
+    nll, _ = weighted(seen, objective, T)
     per_sentence = nll.sum(1) / L
     found.number("loss_per_sentence", per_sentence, theirs("loss_per_sentence"))
     found.number("nll_diffusion", T * per_sentence.mean(), case["nll_diffusion"])
-    found.number("loss_diffusion", (T * method.token_losses(network, seen).sum(1) / L).mean(), case["loss_diffusion"])
+    found.number(
+        "loss_diffusion", (T * token_losses(network, seen, objective).sum(1) / L).mean(), case["loss_diffusion"]
+    )
 
 
 def replay_decoding(
-    found: Comparison, method: RDM, network: RDMNetwork, case: Arrays, name: str, config: Routing
+    found: Comparison, method: RDM, network: NoisyNetwork, case: Arrays, name: str, config: Routing
 ) -> None:
     """Lengths, the start, each step, and the winners."""
     batch, chance = recorded_batch(case), Recorded(case, name)
     memory = network.encode(batch.source, batch.source_mask)
     lengths = lengths_around(network, memory, config.length_candidates, config.least_length)
-    found.decision(f"{name}_length_pred", lengths_around(network, memory, 1, config.least_length), case[f"{name}_length_pred"])  # fmt: skip
+    likely = lengths_around(network, memory, 1, config.least_length)
+    found.decision(f"{name}_length_pred", likely, case[f"{name}_length_pred"])
     found.decision(f"{name}_lengths", lengths, case[f"{name}_lengths"])
     steps: list[Written] = []
     predict, reader = predictor(network, memory, lengths), method.reader(network, config, chance)
@@ -227,7 +240,7 @@ def replay_decoding(
     compare_winners(found, method.written(tokens, log_p, lengths, config), log_p, case, name)
 
 
-def compare_steps(found: Comparison, network: RDMNetwork, steps: list[Written], case: Arrays, name: str) -> None:
+def compare_steps(found: Comparison, network: NoisyNetwork, steps: list[Written], case: Arrays, name: str) -> None:
     """What each step was given, read and wrote."""
     before, after = (torch.stack([getattr(step, which) for step in steps]) for which in ("before", "tokens"))
     found.decision(f"{name}_t", torch.tensor([step.t for step in steps]), case[f"{name}_t"])
