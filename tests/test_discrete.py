@@ -71,6 +71,12 @@ def test_the_harness_gets_its_answers(name: str) -> None:
     assert made.validation == type(decoding)()
 
 
+def test_where_network_calls_are_not_known_before_none_is_said() -> None:
+    for name, values in (("cmlm", {"stop_when_same": True}), ("mdlm", {"unmasking": "ancestral"})):
+        made = method(name, **values)
+        assert made.calls(made.options.decoding) is None
+
+
 @pytest.mark.parametrize("name", ["cmlm", "rdm", "mdlm"])
 @pytest.mark.parametrize(("option", "value"), [("passes", 0), ("least_length", 1), ("length_candidates", 5000)])
 def test_decodings_that_cannot_be_are_refused(name: str, option: str, value: int) -> None:

@@ -51,6 +51,13 @@ def test_the_released_recipes_are_options(recipe: dict[str, Any]) -> None:
     made.method.check()
 
 
+def test_numbers_of_steps_that_cannot_be_are_refused() -> None:
+    base = with_values(RunConfig(), {"method": "rdm"})
+    for name, value in (("noise_steps", 1), ("noise_steps", 10**9), ("passes", 51)):
+        with pytest.raises(UserError, match=f"option {name}"):
+            with_values(base, {name: value}).method.check()
+
+
 @pytest.mark.parametrize("name", ["noise_special", "own_mask", "late_time"])
 def test_what_other_words_cannot_have_is_refused(name: str) -> None:
     chosen = with_values(with_values(RunConfig(), {"method": "rdm"}), {"noise": "multinomial", name: True})
@@ -132,7 +139,13 @@ def test_special_tokens_stay_unless_they_are_noise_too() -> None:
     [
         {},
         {"reweighting": "reciprocal", "times_T": True},
-        {"smoothing_reweighted": False, "mean_over_padding": True, "noise_special": True, "times_T": True},
+        {
+            "reweighting": "linear",
+            "smoothing_reweighted": False,
+            "mean_over_padding": True,
+            "noise_special": True,
+            "times_T": True,
+        },
         {"noise": "multinomial"},
         {"coupled": False, "loss_form": "vanilla"},
     ],
@@ -151,8 +164,8 @@ def test_the_loss_is_the_weighted_cross_entropy_of_noised_tokens(values: dict[st
             raw = model.embedding.logits(states)[0]
             barred = raw.index_fill(1, torch.tensor(SPECIAL), -30.0) if "noise" in values else raw
             log, flat = barred.log_softmax(-1), raw.log_softmax(-1).mean(-1)
-            linear = options.reweighting == "linear" and options.loss_form != "vanilla"
-            weight = 1 - t / T if linear else 1 / (t + 1)
+            weights = {"linear": 1 - t / T, "reciprocal": 1 / (t + 1), "none": 1.0}
+            weight = weights["reciprocal" if options.loss_form == "vanilla" else options.reweighting]
             even = weight if options.smoothing_reweighted else 1.0
             for j in noised.places[row, k].nonzero().flatten().tolist():
                 total = total + 0.9 * weight * -log[j, batch.target[row, j]] - 0.1 * even * flat[j]

@@ -6,6 +6,8 @@ from typing import Literal
 from core.checks import MOST_CANDIDATES
 from core.errors import UserError
 
+MOST_STEPS = 100_000
+
 
 @dataclass(frozen=True)
 class TokensConfig:
@@ -48,8 +50,9 @@ class TokenObjective:
     loss_form: Literal["reparameterised", "vanilla"] = "reparameterised"
     """The weighted cross-entropy of noised tokens, or the variational bound: the same with the weight 1 / (t + 1) for
     absorbing noise, the divergence of one step's posteriors for multinomial noise."""
-    reweighting: Literal["linear", "reciprocal", "none"] = "linear"
-    """Weight of a time in the reparameterised objective: 1 - t / T (released), 1 / (t + 1), or 1."""
+    reweighting: Literal["linear", "reciprocal", "none"] = "none"
+    """Weight of a time in the reparameterised objective: 1 - t / T (released), 1 / (t + 1), or 1 (ours: it learns
+    within few updates, where the others need several times as many; results/log.md)."""
     label_smoothing: float = 0.1
     """Label smoothing of the token loss (released: 0.1; vanilla multinomial: 0, as there is none in its divergence)."""
     length_loss_factor: float = 0.1
@@ -102,7 +105,7 @@ def check_lengths(lengths: Lengths) -> None:
 
 def check_steps(steps: int, most: int | None = None) -> None:
     """Raises UserError unless a decoding has at least one step, and at most so many."""
-    if steps < 1:
-        raise UserError(f"option passes: {steps} must be at least 1")
+    if not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"option passes: {steps:,} must lie between 1 and {MOST_STEPS:,}")
     if most is not None and steps > most:
         raise UserError(f"option passes: {steps} must be at most noise_steps = {most}")

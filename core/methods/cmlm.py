@@ -112,6 +112,10 @@ class CMLM(ByLengths, Method[TokenNetwork]):
 
     # Writing
 
+    def calls(self, decoding: MaskPredict) -> int | None:
+        """One a pass; unknown where a hypothesis may end before the last."""
+        return None if decoding.stop_when_same else super().calls(decoding)
+
     def lengths(self, network: TokenNetwork, memory: Memory, decoding: MaskPredict) -> Tensor:
         """Lengths of all hypotheses, [B C]."""
         tried = most_likely_lengths if self.with_end else lengths_around

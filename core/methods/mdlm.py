@@ -98,6 +98,10 @@ class MDLM(ByLengths, Method[TokenNetwork]):
 
     # Writing
 
+    def calls(self, decoding: Unmasking) -> int | None:
+        """One a pass; by chance at most as many."""
+        return None if decoding.unmasking == "ancestral" else super().calls(decoding)
+
     def reader(self, network: TokenNetwork, decoding: Unmasking, chance: Chance) -> Reader:
         """Words alone, unless special types may be written; never the mask."""
         barred = ([network.mask_type] if network.mask_type < network.vocab else []) + (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.discrete.options import Routing, TokenObjective, TokensConfig, check_lengths, check_steps
+from core.discrete.options import MOST_STEPS, Routing, TokenObjective, TokensConfig, check_lengths, check_steps
 from core.errors import UserError
 from core.options import MethodOptions
 from core.sections import NetworkConfig
@@ -39,6 +39,8 @@ class Options(MethodOptions):
         """Raises UserError on values that do not go together."""
         self.network.check()
         check_lengths(self.decoding)
+        if not 2 <= self.process.noise_steps <= MOST_STEPS:
+            raise UserError(f"option noise_steps: {self.process.noise_steps:,} must lie between 2 and {MOST_STEPS:,}")
         check_steps(self.decoding.passes, self.process.noise_steps)
         if self.process.noise == "multinomial" and self.process.noise_special:
             raise UserError("option noise_special: True needs noise = absorbing: other words stand for words alone")

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.methods.cmlm import CMLM, Draws
 from core.methods.cmlm_options import Masking, MaskPredict, Options
 from core.methods.method import Method
-from core.model_folder import load_weights
+from core.model_folder import check_size, load_weights
 from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import Weights, rename, vocabulary
@@ -79,8 +79,9 @@ def renamed(weights: Weights, positions: int) -> Weights:
 
 def network_of(method: Method[Any], options: dict[str, Any], weights: Weights) -> Any:
     """Our network with the recorded weights, dropout off."""
-    positions = options["max_positions"]
-    network = method.build(vocabulary(weights), positions)
+    positions, vocab = options["max_positions"], vocabulary(weights)
+    check_size(RunConfig(method.options), vocab, positions, weights, "the recording")
+    network = method.build(vocab, positions)
     load_weights(network, renamed(weights, positions), "the recording")
     return network.eval()
 

@@ -102,7 +102,7 @@ def decoding(recorded: dict[str, Any], options: Options) -> Routing:
         distinct_start=not absorbing,
     )
     if recorded["strategy"] != "default":
-        found = re.fullmatch(r"reparam-(\w+)-(deterministic|stochastic[\d.]+)-(\w+)", recorded["strategy"])
+        found = re.fullmatch(r"reparam-(\w+)-(deterministic|stochastic[\d.]+)-(\w+)", str(recorded["strategy"]))
         if found is None:
             raise UserError(f"the decoding strategy {recorded['strategy']!r} is not replayed")
         noise = float(found[2].removeprefix("stochastic")) if found[2] != "deterministic" else 0.0
@@ -135,12 +135,14 @@ class Recorded(Chance):
 
 def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str, Any]:
     """How far our RDM is from a recording, in training and in each decoding."""
-    ours = configuration(options)
+    ours, decodings = configuration(options), options["decodings"]
+    if not isinstance(decodings, dict) or not all(isinstance(each, dict) for each in decodings.values()):
+        raise UserError("the decodings of a recording are no mapping of names to options")
     method, found = RDM(ours), Comparison()
     network: Any = network_of(method, options, weights)
     replay_training(found, method, network, case, options["max_positions"])
     with torch.no_grad():
-        for name, recorded in options["decodings"].items():
+        for name, recorded in decodings.items():
             replay_decoding(found, method, network, case, name, decoding(recorded, ours))
     return found.report()
 
