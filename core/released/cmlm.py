@@ -26,6 +26,8 @@ from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import PAD
 
+TIE = 1e-6
+"""Hypotheses of one length are the same, and so are their scores but for rounding."""
 TIED = "decoder.embed_tokens.weight"
 RENAMED = {
     "encoder.pe_fusion_ffn.": "encoder_join.",
@@ -132,19 +134,20 @@ def place_of(name: str) -> tuple[str, int, int]:
 
 def compare_winners(found: Comparison, written: Candidates, log_p: Tensor, case: Arrays, name: str) -> None:
     """Scores of the hypotheses, the choice among them, and what is written of the chosen; PAD is cut out of it."""
-    best = written.score.view(len(case[f"{name}_best"]), -1).max(1).indices  # the first of the highest
+    scores = written.score.view(len(case[f"{name}_best"]), -1)
+    best = (scores >= scores.amax(1, keepdim=True) - TIE).float().argmax(1)  # the first of the highest
     found.number(f"{name}_hypo_scores", written.score, case[f"{name}_hypo_scores"])
     found.decision(f"{name}_best", best, case[f"{name}_best"])
     rows = torch.arange(len(best)) * (len(written.score) // len(best)) + best
     found.number(f"{name}_score", written.score[rows], case[f"{name}_score"])
-    tokens, scores = [], []
+    tokens, log_ps = [], []
     for row in rows.tolist():
         kept = written.tokens[row] != PAD
         tokens.append(written.tokens[row][kept])
-        scores.append(log_p[row][kept])
-    texts, log_ps = pad_sequence(tokens, batch_first=True, padding_value=PAD), pad_sequence(scores, batch_first=True)
+        log_ps.append(log_p[row][kept])
+    texts = pad_sequence(tokens, batch_first=True, padding_value=PAD)
     found.decision(f"{name}_tokens", texts, case[f"{name}_tokens"])
-    found.number(f"{name}_scores", log_ps, case[f"{name}_scores"], texts != PAD)
+    found.number(f"{name}_scores", pad_sequence(log_ps, batch_first=True), case[f"{name}_scores"], texts != PAD)
 
 
 # CMLM

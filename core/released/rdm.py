@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.discrete.decoding import Chance, gumbel, lengths_around, predictor, special
-from core.discrete.noise import Multinomial
+from core.discrete.noise import BARRED, SPECIAL, Multinomial
 from core.discrete.options import Routing, TokenObjective
 from core.discrete.routing import Router, Written
 from core.discrete.weighted import NoisyNetwork, Seen, token_losses, weighted
@@ -181,7 +181,10 @@ def replay_training(found: Comparison, method: RDM, network: NoisyNetwork, case:
     compare_encoder(found, network, batch, case)
     found.number("decoder_input", network.decoder_input(given, seen.t), theirs("decoder_input"), real)
     found.number("decoder_features", seen.states, theirs("decoder_features"), real)
-    found.number("logits", network.embedding.logits(seen.states), theirs("logits"), real)
+    logits, recorded = network.embedding.logits(seen.states), theirs("logits")
+    if isinstance(network.process, Multinomial) and (recorded[..., SPECIAL] == BARRED).all():
+        logits = network.process.without_special(logits)
+    found.number("logits", logits, recorded, real)
     compare_losses(found, method, network, seen, case, theirs)
     loss = reduced(method.loss(network, batch, draws))
     found.number("loss_total", loss, case["loss_total"])
