@@ -12,6 +12,7 @@ from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
 from core.networks.kernels import most_likely
 from core.networks.token_loss import Embeds
+from core.networks.transformer import EncoderDecoder
 from core.randomness import generator
 from core.sections import DecodingConfig
 from core.text.batches import Batch, packed
@@ -42,7 +43,7 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
     def clamped(found: Tensor) -> Tensor:
         return model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
 
-    return in_parts(memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
+    return in_parts(model, memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
 
 
 def time(t: float, like: Tensor) -> Tensor:
@@ -51,7 +52,10 @@ def time(t: float, like: Tensor) -> Tensor:
 
 
 def in_parts(
-    memory: Memory, mask: Tensor, predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor]
+    model: EncoderDecoder,
+    memory: Memory,
+    mask: Tensor,
+    predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor],
 ) -> Denoise:
     """predict(z_t, t, mask, memory, z_0_prev), called for sentences of about one length. z_0_hat is 0 at padding."""
     parts = alike(memory, mask)
@@ -69,7 +73,7 @@ def in_parts(
     return denoise
 
 
-def folded(model: Denoiser, memory: Memory) -> Memory:
+def folded(model: EncoderDecoder, memory: Memory) -> Memory:
     """The memory as many steps look at it."""
     return replace(memory, layers=model.fold(memory.layers, memory.mask))
 
