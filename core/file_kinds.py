@@ -51,6 +51,17 @@ class Tuning(TypedDict, total=False):
     trials: int
 
 
+class Options(TypedDict, total=False):
+    """Of a run's options those that are computed with or written as numbers."""
+
+    method: str | None
+    metric: str | None
+    updates: float | None
+    batch_tokens: float | None
+    diffusion_steps: float | None
+    decoding_steps: float | None
+
+
 class _Run(TypedDict):
     format: int
     arm: Name
@@ -280,7 +291,7 @@ AXES |= {"along_bleu": "along_t", "norm": "frequency", "norm_raw": "frequency", 
 
 def wrong_run(value: Any) -> str:
     """What is wrong with a run.json, or nothing."""
-    wrong = misfit(value, Run)
+    wrong = misfit(value, Run) or misfit(value.get("config", {}), Options, "config")
     if not wrong and value.get("state", "pending") not in STATES:
         wrong = "`state` is none of " + ", ".join(STATES)
     if not wrong and not 0 <= value["seed"] <= LARGEST_SEED:

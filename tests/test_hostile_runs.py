@@ -122,6 +122,32 @@ def test_run_json_of_any_content_is_read_or_named(
             records.busy(run.parent)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("config", "updates", [1]),
+        ("config", "updates", "many"),
+        ("config", "metric", ["bleu"]),
+        ("config", "method", []),
+        ("config", "diffusion_steps", [1, 2]),
+        ("data", "lineage", "text"),
+        ("data", "lineage", {"teacher": [1], "source": {"lineage": 3}}),
+    ],
+)
+def test_what_is_in_sections_of_run_json_is_checked_too(
+    original: Path, tmp_path: Path, section: str, key: str, value: Any
+) -> None:
+    with copied(original, tmp_path) as path:
+        for file in path.glob("anchor-*/run.json"):
+            record = json.loads(file.read_text())
+            record[section] = (record.get(section) or {}) | {key: value}
+            file.write_text(json.dumps(record))
+        study = use(path)
+        assert study is not None
+        draw(study)
+        assert section == "data" or f"`config.{key}`" in " ".join(study.failed["reason"])
+
+
 @HOW
 @given(key=st.sampled_from(["", *SCORE_KEYS]), value=VALUES, drop=st.booleans())
 def test_scores_of_any_content_are_read_or_named(
