@@ -299,7 +299,9 @@ def test_a_trial_that_runs_has_no_value_yet(searched: Path) -> None:
         file.write_bytes(whole)
 
 
-@pytest.mark.parametrize("wrong", [{"round": None}, {"value": "high"}, {"arm": "none of them"}, "text", {"params": [1]}])
+@pytest.mark.parametrize(
+    "wrong", [{"round": None}, {"value": "high"}, {"arm": "none of them"}, "text", {"params": [1]}]
+)
 def test_a_damaged_trial_is_left_out_and_said(searched: Path, wrong: Any) -> None:
     file = searched / "search.json"
     whole = file.read_text()
