@@ -44,7 +44,7 @@ def check_place(place: Place) -> None:
     device_for(place.device)
     if place.minutes is not None and place.minutes <= 0:
         raise UserError(f"option minutes: {place.minutes:g} is no time to run")
-    place.until  # noqa: B018 - the minutes count from here
+    place.begin()
     check_threads(place.threads)
     if not re.fullmatch(r"[\w.=+-]+", place.study) or place.study in (".", ".."):
         raise UserError(f"option study: {place.study!r} names a folder; use letters, digits and . _ = + -")

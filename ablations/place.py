@@ -1,10 +1,13 @@
 """Where and how a run happens."""
 
 import dataclasses
-import functools
+import os
 import time
 from pathlib import Path
 from typing import Literal
+
+UNTIL = "RUN_UNTIL"
+"""In the environment: when a run of this process and of those it starts has to end, in seconds since 1970."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Place:
 
     @property
     def until(self) -> float | None:
-        """The moment when the minutes are over, on the clock of time.monotonic; None = never."""
-        return None if self.minutes is None else started_at() + 60 * self.minutes
+        """The moment when the time is over, on the clock of time.monotonic; None = never."""
+        given = os.environ.get(UNTIL)
+        return None if given is None else time.monotonic() + float(given) - time.time()
 
-
-@functools.cache
-def started_at() -> float:
-    """When this process first asked, on the clock of time.monotonic."""
-    return time.monotonic()
+    def begin(self) -> None:
+        """Count the minutes from now on."""
+        if self.minutes is not None:
+            os.environ[UNTIL] = str(time.time() + 60 * self.minutes)

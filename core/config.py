@@ -100,3 +100,8 @@ def digest(values: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that name a mapping's content (paths left out)."""
     kept = {k: v for k, v in values.items() if k not in PATHS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def width_of(config: RunConfig) -> int:
+    """The width of the method's network; 0 for a method that says none."""
+    return int(getattr(getattr(config.method, "network", None), "model_dim", 0))

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from core.config import RunConfig
+from core.config import RunConfig, width_of
 
 Precision = Literal["auto", "float32", "bfloat16"]
 WIDE = 256
@@ -26,8 +26,7 @@ def mixed_precision(config: RunConfig, device: torch.device, decoding: bool = Fa
     asked: Precision = config.training.decoding_precision if decoding else config.training.precision
     if asked != "auto":
         return asked == "bfloat16"
-    width = getattr(getattr(config.method, "network", None), "model_dim", 0)
-    return multiplies_bfloat16(device) and (device.type == "cuda" or width >= WIDE)
+    return multiplies_bfloat16(device) and (device.type == "cuda" or width_of(config) >= WIDE)
 
 
 def autocast(config: RunConfig, device: torch.device, decoding: bool = False) -> torch.autocast:

@@ -17,6 +17,9 @@ USUAL_TYPES = 32_000
 """Types of a text that has not been read; it may have fewer than vocab_size says."""
 FLOAT, TRAINED, SCHEDULED = 4, 16, 40
 """Bytes of a number; of a parameter with gradient and Adam's two moments; of a diffusion step while tables are made."""
+CUDA_OWN = 1.5e9
+"""Bytes of a GPU that a process takes before it holds anything of ours."""
+CORPUS = "the embedded corpus"
 PAIR = 500
 """Bytes of a sentence pair as text and as ids."""
 
@@ -41,8 +44,11 @@ def memory() -> int | None:
     return min(found, default=None)
 
 
-def needs(options: Mapping[str, Any], types: int) -> list[Need]:
-    """What a run with these options and so many types needs at the least. Options that it has not count as 0."""
+def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Need]:
+    """What a run with these options and so many types needs at the least. Options that it has not count as 0.
+
+    gpu: counted with its batch also where a GPU holds that.
+    """
 
     def of(name: str, otherwise: float = 0) -> float:
         value = options.get(name)
@@ -62,11 +68,18 @@ def needs(options: Mapping[str, Any], types: int) -> list[Need]:
     ]
     if options.get("data") is None:
         pairs = of("corpus_pairs") + 2 * of("corpus_heldout")
-        found.append(Need("the embedded corpus", PAIR * pairs, ("corpus_pairs", "corpus_heldout")))
-    if not GPU.exists():  # whose memory is its own, and which says itself what does not fit
+        found.append(Need(CORPUS, PAIR * pairs, ("corpus_pairs", "corpus_heldout")))
+    if gpu or not GPU.exists():  # whose memory is its own, and which says itself what does not fit
         batch = of("batch_tokens") * (kept + 2 * types + 2 * e)
         found.append(Need("a batch in training", FLOAT * batch, ("batch_tokens", *sizes, "latent_dim")))
     return found
+
+
+def on_gpu(config: RunConfig) -> float:
+    """Bytes of a GPU's memory that a run takes, roughly: twice what it needs at the least, and CUDA's own."""
+    options = all_options(config)
+    types = min(config.data.vocab_size, USUAL_TYPES)
+    return CUDA_OWN + 2 * sum(need.bytes for need in needs(options, types, gpu=True) if need.what != CORPUS)
 
 
 def check_memory(config: RunConfig, types: int | None = None) -> None:

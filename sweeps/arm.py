@@ -25,7 +25,7 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from ablations import records
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.reading import parse_json
 from core.run_folder import LOG, SCORES, read
 from core.signals import end_on_sigterm
@@ -66,6 +66,7 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
         return 0
     connection.check_mode()
     end_on_sigterm(pool.GRACE_SECONDS)
+    outlive_output()
     made = run_of(values(sys.argv[1:]))
     folder = made.job.create(made.runs)
     enroll(folder.parent, made.recipe.facts([made.job], typed("sweeps.arm")))

@@ -42,7 +42,7 @@ def broken(hypotheses, references, sources):
     raise ValueError("no model\\nfor this language")
 
 def leaves(hypotheses, references, sources):
-    sys.exit("leaving")
+    raise SystemExit("leaving")
 
 def few(hypotheses, references, sources):
     return [1.0]

@@ -62,11 +62,11 @@ def fitting(batch: Batch, shapes: Sequence[Shape]) -> Shape:
 
 def fill(batch: Batch, shape: Shape) -> Batch:
     """The batch in this shape. A row that is none holds EOS, and BOS and EOS: attention needs something to look at."""
-    counted = torch.arange(shape.rows) < len(batch.target)
+    counted = torch.arange(shape.rows, device=batch.source.device) < len(batch.target)
     source, target = (filled(side, shape.rows, shape.length, PAD) for side in (batch.source, batch.target))
     source[len(batch.source) :, 0] = EOS
     target[len(batch.target) :, 0], target[len(batch.target) :, 1] = BOS, EOS
-    return Batch(source, target, batch.target_tokens, None, counted.to(batch.source.device))
+    return Batch(source, target, batch.target_tokens, None, counted)
 
 
 def filled(values: Tensor, rows: int, length: int | None = None, value: float = 0) -> Tensor:

@@ -12,21 +12,25 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
-from core.errors import UserError, masked
+from ablations.place import UNTIL
+from core.errors import TimeIsUp, UserError, masked_word
 from core.run_folder import STUDY, write_json
+from core.typed import printable
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool, worker_command
 from sweeps.running.progress import View, view
 from sweeps.running.reconcile import Attempts, accept_failures, reconcile
-from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
+from sweeps.running.storage import ENVIRONMENT, local, lost, reason, renewed
 from sweeps.running.trials import Queue, job_from
 
 POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 5.0
 STOP_SECONDS = 10.0
 """How long workers may take to close their runs when the sweep is interrupted."""
+LAST_SECONDS = 120.0
+"""How long runs whose training is over may decode, score and probe when the sweep's time is up."""
 CLOSE_SECONDS = 90.0
 """How long workers may take to end once all runs are done (W&B may be sending)."""
 
@@ -47,6 +51,8 @@ class Sweep:
     worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.worker")
     poll_seconds: float = POLL_SECONDS
     lease_seconds: float = LEASE_SECONDS
+    until: float | None = None
+    """When the sweep ends, done or not, in seconds since 1970; None = when it is done."""
 
     @cached_property
     def folder(self) -> Path:
@@ -77,15 +83,20 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
+    for job in sweep.jobs:
+        folder = job.folder(sweep.runs)
+        if folder.is_dir() and (said := records.mend(folder)):
+            print(printable(said), file=sys.stderr, flush=True)
     attempts, leases = Attempts(sweep.jobs, sweep.runs), Leases(sweep.lease_seconds)
     try:
         queue = set_up(sweep, attempts, leases)
     except Exception as error:
         if not lost(error):
             raise
-        raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
+        raise UserError(f"--storage {masked_word(sweep.storage)}: does not answer ({reason(error)})") from error
     line = worker_command(sweep.worker, sweep.queue, sweep.folder, sweep.metric)
     wanted, extra = [job.key for job in sweep.jobs], {ENVIRONMENT: sweep.storage}
+    extra |= {} if sweep.until is None else {UNTIL: str(sweep.until)}
     workers = Pool(line, sweep.workers, wanted, sweep.folder / "workers.log", sweep.devices, extra)
     loop = SweepLoop(sweep, queue, attempts, leases, workers)
     try:
@@ -114,7 +125,8 @@ def set_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Qu
     """Make the Optuna study and write study.json; one sweep at a time does this."""
     with records.exclusive(sweep.folder / "sweep.lock"):
         write_json(sweep.folder / STUDY, sweep.facts)
-        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms, **sweep.known)
+        opened = renewed(sweep.storage, lambda: any(records.busy(job.folder(sweep.runs)) for job in sweep.jobs))
+        queue = Queue.create(opened, sweep.queue, sweep.arms, **sweep.known)
         queue.register(site(sweep.folder))
         for folder in [job.create(sweep.runs) for job in sweep.jobs]:
             if records.read(folder)["state"] == "failed" and not records.busy(folder):
@@ -159,7 +171,7 @@ class SweepLoop:
         except Exception as error:
             if not lost(error):
                 raise
-            self._report(f"the storage {masked(sweep.storage)} does not answer; what runs goes on", away=True)
+            self._report(f"the storage {masked_word(sweep.storage)} does not answer; what runs goes on", away=True)
             return 0
         self._report("the storage answers again", away=False)
         return waiting
@@ -174,6 +186,15 @@ class SweepLoop:
         failed = v.state == "failed" and not self.attempts.left(v.job.key, v.attempts, v.refused)
         return failed or v.state == "finished"
 
+    def time_is_over(self, views: Sequence[View]) -> bool:
+        """Whether no run may begin any more. Raises TimeIsUp once none is at work, or has been for too long."""
+        until, now = self.sweep.until, time.time()
+        if until is None or now < until:
+            return False
+        if now > until + LAST_SECONDS or not any(v.state == "running" for v in views):
+            raise TimeIsUp("time is up")
+        return True
+
     def run(self, screen: Display) -> list[View]:
         """Until every run is over: look, show, replace workers that ended."""
         states: Sequence[str] = ()
@@ -183,8 +204,12 @@ class SweepLoop:
             screen.show(views)
             if all(self.is_over(v) for v in views):
                 return views
+            over = self.time_is_over(views)
             busy = {v.pid: v.job.key for v in views if v.pid is not None}
             ended = self.workers.maintain(0, busy)
+            if over:
+                time.sleep(self.sweep.poll_seconds)
+                continue
             if ended or states != [v.state for v in views] or time.monotonic() > due:
                 self.workers.maintain(self.synchronize(), busy)
                 retry = any(v.state == "failed" and not self.is_over(v) for v in views)

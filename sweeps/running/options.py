@@ -1,6 +1,5 @@
 """Options that several commands share: which study, and how it is swept."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +8,15 @@ from typing import Annotated
 
 import tyro
 
-from core.errors import UserError, masked
+from core.config import RunConfig, width_of
+from core.errors import UserError, masked_line
+from core.sizes import on_gpu, shown
 from sweeps.running import pool
 
 MOST_WORKERS = 1000
+LARGE, FEW, MANY = 1_000_000, 4, 8
+"""Width times tokens of a batch from which an update keeps a GPU busy; workers a GPU from there on, and below. Nine
+uncaptured workers of 512 wide filled an H200; how many captured ones do is not measured yet (`make bench-gpu` does)."""
 _SET = tyro.conf.arg(name="set", metavar="NAME=VALUE")
 
 
@@ -43,7 +47,10 @@ class SweepOptions(StudyOptions):
     """Options of a sweep."""
 
     workers: int | None = None
-    """Worker processes; none = one a core, or one a GPU."""
+    """Worker processes; none = one a core; on a GPU as many as its memory and the cores carry, at most 4 of large runs
+    (512 wide with 8,192 tokens a batch, say) and 8 of small ones."""
+    minutes: float | None = None
+    """End cleanly after so many minutes, all saved (status 75); the same command goes on. none = until all is done."""
     figures: Path = Path("figures")
     """Folder for the figures and the table."""
     storage: str | None = None
@@ -65,15 +72,25 @@ def positive(name: str, value: int, most: int | None = None) -> int:
     return value
 
 
-def workers_for(options: SweepOptions, devices: Sequence[str]) -> int:
-    """How many workers: as asked for, else one a GPU or one a core."""
-    return (
-        (len(devices) or pool.cores())
-        if options.workers is None
-        else positive("workers", options.workers, MOST_WORKERS)
-    )
+def workers_for(options: SweepOptions, devices: Sequence[str], config: RunConfig) -> int:
+    """How many workers: as asked for, else one a core, or as many as the GPUs carry.
+
+    Raises UserError, with the sizes, where a GPU's memory does not carry as many as were asked for.
+    """
+    asked = None if options.workers is None else positive("workers", options.workers, MOST_WORKERS)
+    if not devices:
+        return asked or pool.cores()
+    room, need = pool.gpu_memory(), on_gpu(config)
+    fitting = max(1, int(room // need))
+    if asked is not None and -(-asked // len(devices)) > fitting:
+        raise UserError(
+            f"--workers {asked}: a run takes about {shown(need)} of a GPU's memory, and one with {shown(room)} carries "
+            f"{fitting}; at most {fitting * len(devices)}"
+        )
+    most = FEW if config.training.batch_tokens * width_of(config) >= LARGE else MANY
+    return asked or len(devices) * max(1, min(fitting, most, pool.cores() // len(devices)))
 
 
 def typed(program: str) -> str:
     """The command line of this process, without passwords."""
-    return masked(f"python -m {program} {shlex.join(sys.argv[1:])}").strip()
+    return masked_line(["python", "-m", program, *sys.argv[1:]])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.signals import ignore_ctrl_c
+from core.typed import printable
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FAILED_STARTS = 3
@@ -40,6 +41,13 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
     return visible[:count] if visible != [""] else [str(i) for i in range(count)]
+
+
+def gpu_memory() -> float:
+    """Bytes of memory of the smallest GPU that torch can use."""
+    import torch
+
+    return float(min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())))
 
 
 def environment(slot: int, devices: Sequence[str]) -> dict[str, str]:
@@ -163,5 +171,6 @@ def tail(path: Path, lines: int = 8) -> str:
     """The last lines of a log file."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - 8192, 0))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        text = file.read().decode(errors="replace").replace("\r\n", "\n")
+        return "\n".join(map(printable, text.rstrip("\n").split("\n")[-lines:]))
     return ""

@@ -1,6 +1,8 @@
 """From the options of a sweep to the sweep: its recipe, its runs, their folder, their workers. Nothing is written."""
 
+import math
 import os
+import time
 from pathlib import Path
 
 from ablations import studies
@@ -22,7 +24,7 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
 
     Raises UserError for a wrong option or unusable text; writes nothing.
     """
-    connection.check_mode()
+    connection.begin()
     check_runs(options.runs)
     if sweep_file.is_one(options.study):
         recipe, jobs, runs = runs_of_file(options, count)
@@ -38,11 +40,19 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
         storage=storage.resolve(options.storage) or str(runs / recipe.folder / JOURNAL),
         queue=recipe.queue,
         metric=recipe.study.metric,
-        workers=min(workers_for(options, devices), len(wanted)),
+        workers=min(workers_for(options, devices, recipe.config), len(wanted)),
         devices=tuple(devices),
         facts=recipe.facts(jobs, typed(program)),
+        until=None if options.minutes is None else time.time() + 60 * positive_minutes(options.minutes),
     )
     return sweep, recipe.preset
+
+
+def positive_minutes(minutes: float) -> float:
+    """The minutes. Raises UserError if they are no time to run."""
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--minutes {minutes:g}: is no time to run")
+    return minutes
 
 
 def check_runs(runs: Path) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations import records
+from ablations.place import Place
 from core.errors import UserError
 from core.run_folder import LOG
 from sweeps.running import storage
@@ -52,6 +54,8 @@ class Worker:
     def take(self) -> tuple[FrozenTrial, Job] | None:
         """The next waiting run, its trial running and its folder claimed; None when there is no more."""
         here = site(self.folder)
+        if (until := Place().until) is not None and time.monotonic() > until:
+            return None
         with records.exclusive(self.folder / "sweep.lock"):
             for trial in self.queue.trials(TrialState.WAITING):
                 job = job_from(trial.user_attrs).with_text(self.data)

@@ -48,7 +48,7 @@ def prepare(options: SearchOptions, program: str) -> tuple[Sweep, Search]:
         decodings=options.decodings,
         trials=options.trials,
         budget=budget,
-        workers=workers_for(options, sweep.devices),
+        workers=workers_for(options, sweep.devices, recipe.config),
         devices=sweep.devices,
     )
     return sweep, with_name(search, recipe, sweep, options.search_seed)
