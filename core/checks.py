@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from core.errors import UserError
@@ -16,6 +17,7 @@ Rule = tuple[Callable[[Any], bool], str]
 AT_LEAST_1: Rule = (lambda value: value >= 1, "must be at least 1")
 NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must not be negative")
 POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
+BETWEEN_0_AND_1: Rule = (lambda value: 0 <= value <= 1, "must lie between 0 and 1")
 SHARE: Rule = (lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 RULES: dict[str, Rule] = {
@@ -24,6 +26,7 @@ RULES: dict[str, Rule] = {
             *("vocab_size", "corpus_pairs", "corpus_heldout", "corpus_lexicon", "latent_dim", "ffn_dim", "heads"),
             *("encoder_layers", "decoder_layers", "decoder_ffn_dim", "decoder_heads", "updates", "batch_tokens"),
             *("log_every", "valid_every", "valid_sentences", "keep_best", "length_candidates", "noise_candidates"),
+            "decoding_steps",
         ),
         AT_LEAST_1,
     ),
@@ -35,9 +38,9 @@ RULES: dict[str, Rule] = {
         NOT_NEGATIVE,
     ),
     **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std"), POSITIVE),
-    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2"), SHARE),
-    "corpus_ambiguity": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
-    "fixed_t": (lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
+    **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2", "ema"), SHARE),
+    "corpus_ambiguity": BETWEEN_0_AND_1,
+    **dict.fromkeys(("fixed_t", "eta", "cedi_end"), BETWEEN_0_AND_1),
     "model_dim": (lambda value: value >= 4, "must be at least 4"),
     "max_length": (lambda value: value >= 3, "must be at least 3 (a word between BOS and EOS)"),
     "diffusion_steps": (lambda value: value >= 2, "must be at least 2"),
@@ -89,19 +92,43 @@ def check_threads(threads: int) -> None:
 
 
 def check_decoding(decoding: DecodingConfig, T: int) -> None:
-    """Raises UserError unless 1 <= K <= T, 0 <= early_stop < K, a variance-preserving form has noise, and a sentence's
-    candidates can be compared."""
+    """Raises UserError unless 1 <= K <= T, the steps are K of the T if they are named, 0 <= early_stop < K, a
+    variance-preserving form has noise, and a sentence's candidates can be compared."""
     K, early_stop = decoding.decoding_steps, decoding.early_stop
     if not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
+    named = visited_times(decoding)
+    if named is not None and (len(named) != K or named[0] < 0 or named[-1] >= T):
+        said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps"
+        raise UserError(f"{said}, rising, from 0 to {T - 1}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
-    lengths, noises = decoding.length_candidates, decoding.noise_candidates
+    check_candidates(decoding.length_candidates, decoding.noise_candidates)
+    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
+
+
+def check_candidates(lengths: int, noises: int) -> None:
+    """Raises UserError on more candidates of a sentence than can be compared."""
     if lengths * noises > MOST_CANDIDATES:
         name = "length_candidates" if lengths > noises else "noise_candidates"
         said = f"option {name}: {lengths} lengths x {noises} noises make {lengths * noises:,} candidates a sentence"
         raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
-    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
+
+
+def visited_times(decoding: DecodingConfig) -> tuple[int, ...] | None:
+    """The steps that the option `visited_steps` names; None if it names none.
+
+    Raises UserError on what are no rising steps.
+    """
+    if decoding.visited_steps is None:
+        return None
+    try:
+        named = tuple(int(step) for step in decoding.visited_steps.split(","))
+    except ValueError:
+        named = ()
+    if not named or any(a >= b for a, b in pairwise(named)):
+        raise UserError(f"option visited_steps: {decoding.visited_steps!r} is no list of rising steps, as '0,500,1999'")
+    return named
 
 
 def check_preserving(name: str, F: float, variance_preserving: bool) -> None:

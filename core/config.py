@@ -50,13 +50,16 @@ def all_options(config: RunConfig) -> dict[str, Any]:
 def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """The config with some options set by their flat names.
 
-    Another `method` keeps the options that both methods have. Raises UserError on an option that the method does not
-    read, on an unknown name (naming the nearest), and on a value outside its type or choices.
+    Another `method` keeps the options that both methods have and that are not at the default of the one before: its own
+    defaults hold where nothing was chosen. Raises UserError on an option that the method does not read, on an unknown
+    name (naming the nearest), and on a value outside its type or choices.
     """
     method = values.get("method", config.method.name)
     if method != config.method.name:
-        options = methods.options(checked("method", method, str))
-        config = dataclasses.replace(config, method=replaced(options, all_options(config)))
+        options, usual = methods.options(checked("method", method, str)), type(config.method)()
+        before, defaults = (values_of(each, all_of_them=True) for each in (config.method, usual))
+        chosen = {name: value for name, value in before.items() if value != defaults[name]}
+        config = dataclasses.replace(config, method=replaced(options, chosen))
     known = all_options(config)
     for name in values:
         if name not in known:

@@ -101,4 +101,6 @@ def new_network(config: RunConfig, method: Method[Any], materials: Materials, de
     """
     check_memory(config, len(materials.tokenizer))
     torch.manual_seed(mixed(config.seed, method.WEIGHTS_KEY))
-    return method.build(len(materials.tokenizer), config.data.max_length).to(device)
+    network = method.build(len(materials.tokenizer), config.data.max_length)
+    method.measure(network, materials.train)
+    return network.to(device)

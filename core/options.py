@@ -33,6 +33,11 @@ class MethodOptions:
         """The method's name: that of its file in core/methods/."""
         return type(self).__module__.rpartition(".")[2].removesuffix("_options")
 
+    @property
+    def one_stack(self) -> bool:
+        """Whether source and target pass through one stack of layers (encoder_layers + decoder_layers of them)."""
+        return False
+
     def check(self) -> None:
         """Raises UserError on values that do not go together, beyond what RULES of core/checks.py say of each."""
 

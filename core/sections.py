@@ -177,7 +177,12 @@ class TrainingConfig:
     lr: float = 5e-4
     """Peak learning rate (released: 5e-4)."""
     warmup: int = 10000
-    """Linear warm-up steps, then lr * sqrt(warmup / step) (released: 10,000)."""
+    """Linear warm-up steps, then as lr_schedule says (released: 10,000)."""
+    lr_schedule: Literal["inverse_sqrt", "linear", "constant"] = added("inverse_sqrt")
+    """After the warm-up: lr * sqrt(warmup / step) (released), linear to 0 at the end, or lr."""
+    ema: float | None = added(None)
+    """Decay of an exponential moving average of the weights, which validation, checkpoints and decoding use; none = off
+    (released). The start keeps the weight ema^updates: 0.9999 is for 50,000 updates and more."""
     warmup_init_lr: float = 1e-7
     """Learning rate at step 0 (released: 1e-7)."""
     beta1: float = 0.9
@@ -218,8 +223,17 @@ class TrainingConfig:
 class DecodingConfig:
     """The sampler of a Gaussian diffusion, the candidates and the choice among them."""
 
-    sampler: Literal["ancestral", "ddim"] = added("ancestral")
-    """From z_t to z_s: drawn from the posterior (released), or without new noise (core/diffusion/samplers.py)."""
+    sampler: Literal["ancestral", "ddim", "dpm_solver", "cedi"] = added("ancestral")
+    """From z_t to z_s (core/diffusion/samplers.py): drawn from the posterior (released), DDIM, DPM-Solver++(2M), or
+    CEDI."""
+    eta: float = added(0.0)
+    """DDIM: share of ancestral sampling's new noise, from 0 (none) to 1 (ancestral sampling)."""
+    cedi_end: float = added(0.99)
+    """CEDI: the network is told times from T down towards this share of it (DINOISER: 0.99)."""
+    spacing: Literal["uniform", "log_snr", "quadratic"] = added("uniform")
+    """Where the K steps lie: evenly in t (released), evenly in log-SNR, or by squares."""
+    visited_steps: str | None = added(None)
+    """The K steps themselves, from 0 to T-1 and rising, with commas between; none = as spacing says."""
     decoding_steps: int = 20
     """K (released: 20)."""
     early_stop: int = 5

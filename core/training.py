@@ -1,13 +1,14 @@
 """One training loop: validation, the k best checkpoints, exact resume.
 
 Everything random in a step is a function of (seed, step), and a batch is a function of (seed, step), so the state to
-resume from is the weights, the optimizer's moments and the step. A run killed at any moment and resumed ends with the
-same weights, bit for bit on a CPU.
+resume from is the weights, their moving average (option ema), the optimizer's moments and the step. A run killed at any
+moment and resumed ends with the same weights, bit for bit on a CPU.
 """
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from core.config import RunConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.errors import TimeIsUp, UserError
 from core.methods.method import Method
-from core.optimizer import learning_rate, optimizer_for
+from core.optimizer import MovingAverage, learning_rate, optimizer_for
 from core.precision import autocast
 from core.run_folder import METRICS, STATE, sync
 from core.saved_training import best_path, last_state
@@ -116,12 +117,13 @@ class Loop:
 
     def __init__(self, network: Any, job: Job) -> None:
         self.network, self.job, self.training = network, job, job.config.training
-        if job.ranks.size > 1 and type(job.method).adapt is not Method.adapt:
+        if job.ranks.size > 1 and job.method.adapts:
             name = job.config.method.name
             raise UserError(f"method {name} adapts as it trains, which is not shared between processes: run it on one")
         self.device = next(network.parameters()).device
         self.optimizer = optimizer_for(network, self.training)
         self.names = [name for name, p in network.named_parameters() if p.requires_grad]
+        self.average = None if self.training.ema is None else MovingAverage(network, self.training.ema)
         self.diverged = False
         self.stopped: dict[str, float] | None = None
         self.state = self.restore()
@@ -139,6 +141,8 @@ class Loop:
         tensors, facts = found
         model_folder.load_weights(self.network, checkpoints.unprefixed("model", tensors), path)
         checkpoints.restore_optimizer(self.optimizer, self.names, checkpoints.unprefixed("optimizer", tensors))
+        if self.average is not None:
+            self.average.restore(checkpoints.unprefixed("average", tensors))
         best = [(score, step) for score, step in facts["best"]]
         return State(facts["step"], facts["tokens"], facts["seconds"], best)
 
@@ -149,17 +153,21 @@ class Loop:
             return
         if (self.job.folder / METRICS).exists():
             sync(self.job.folder / METRICS)  # no row up to this step may be lost, should the power be cut
-        tensors = checkpoints.prefixed("model", self.network.state_dict())
-        moments = checkpoints.optimizer_tensors(self.optimizer, self.names)
-        checkpoints.save(
-            self.job.folder / STATE, tensors | checkpoints.prefixed("optimizer", moments), vars(self.state)
-        )
+        parts = {
+            "model": self.network.state_dict(),
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer, self.names),
+            "average": {} if self.average is None else self.average.mean,
+        }
+        tensors = {name: v for part, values in parts.items() for name, v in checkpoints.prefixed(part, values).items()}
+        checkpoints.save(self.job.folder / STATE, tensors, vars(self.state))
 
     def run(self) -> None:
-        """All remaining updates."""
+        """All remaining updates. The network is left with the moving average of its weights, if there is one."""
         self.network.train()
         with self.step.apart():
             self.advance()
+        if self.average is not None:
+            self.average.put(self.average.mean)
 
     def advance(self) -> None:
         """One after the other."""
@@ -168,6 +176,8 @@ class Loop:
             with in_step():
                 batch = self.job.stream.at(self.state.step)
                 update = self.step(batch, self.state.step)
+                if self.average is not None:
+                    self.average.update()
                 self.state.step += 1
                 self.state.tokens += batch.target_tokens
                 self.state.seconds += time.monotonic() - started
@@ -212,22 +222,30 @@ class Loop:
 
     def validate(self) -> None:
         """Validate, keep the checkpoint if it is among the best, save the state."""
+        with nullcontext() if self.average is None else self.average.instead():
+            drop = self.judge()
+        if self.stopped is not None:
+            return
+        self.save()
+        for _, step in drop if self.job.ranks.lead else []:
+            best_path(self.job.folder, step).unlink(missing_ok=True)
+
+    def judge(self) -> list[tuple[float, int]]:
+        """Validate the network as it is now, and keep it if it is among the best; which ones are not any more."""
         self.network.eval()
         scores = self.job.validate(self.network)
         self.network.train()
         self.job.log({"train/step": self.state.step} | scores)
         if self.job.ranks.told(self.job.stop(self.state.step, scores)):
             self.stopped = scores
-            return
+            return []
         own = self.job.validated(scores), self.state.step
         ranked = sorted([*self.state.best, own], key=lambda pair: (-pair[0], -pair[1]))
         keep, drop = ranked[: self.training.keep_best], ranked[self.training.keep_best :]
         if own in keep:
             self.keep(scores)
         self.state.best = keep
-        self.save()
-        for _, step in drop if self.job.ranks.lead else []:
-            best_path(self.job.folder, step).unlink(missing_ok=True)
+        return drop
 
     def keep(self, scores: dict[str, float]) -> None:
         """Write the weights as one of the best."""

@@ -1,6 +1,7 @@
 """Schedules, the forward process and the spaced posterior, against recorded numbers and closed forms."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.checks import LEAST_PRESERVING
-from core.diffusion.process import ForwardProcess, Visited, spaced_steps
+from core.diffusion.process import ForwardProcess, Visited
 from core.diffusion.samplers import posterior
 from core.diffusion.schedules import SCHEDULES, alpha_bars, betas, variance_preserving
+from core.diffusion.spacing import SPACINGS
 from core.errors import UserError
 from core.sections import DecodingConfig, DiffusionConfig
 
@@ -79,8 +81,8 @@ def test_posterior_agrees_with_the_product_of_gaussians(values: list[float], fac
 
 
 @given(st.integers(2, 2000))
-def test_spaced_steps_run_from_first_to_last(K: int) -> None:
-    steps = spaced_steps(2000, K)
+def test_evenly_spaced_steps_run_from_first_to_last(K: int) -> None:
+    steps = SPACINGS["uniform"](np.zeros(2000), K)
     assert steps[0] == 0 and steps[-1] == 1999 and len(set(steps)) == K
 
 
@@ -88,6 +90,53 @@ def test_spaced_steps_run_from_first_to_last(K: int) -> None:
 def test_impossible_decodings_are_refused(steps: int, early_stop: int) -> None:
     with pytest.raises(UserError, match=r"option (decoding_steps|early_stop)"):
         Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))
+
+
+@given(
+    st.integers(2, 300), st.integers(300, 2000), st.sampled_from(sorted(SPACINGS)), st.sampled_from(sorted(SCHEDULES))
+)
+def test_steps_are_distinct_and_rise_from_first_to_last(K: int, T: int, spacing: str, schedule: str) -> None:
+    alpha_bar = alpha_bars(schedule, T)
+    steps = SPACINGS[spacing](np.log(alpha_bar / (1 - alpha_bar)), K)
+    assert steps[0] == 0 and steps[-1] == T - 1 and len(steps) == K
+    assert all(a < b for a, b in pairwise(steps))
+    assert SPACINGS[spacing](np.log(alpha_bar / (1 - alpha_bar)), 1) == (T - 1,)
+
+
+def test_steps_even_in_log_snr() -> None:
+    """The EDM levels have no last step whose beta is cut, so the steps can be as even as T allows."""
+    decoding = DecodingConfig(decoding_steps=12, spacing="log_snr", decoding_schedule="edm")
+    visited = Visited.build(DiffusionConfig(), decoding)
+    gaps = np.diff(2 * np.log(visited.signal / visited.noise))
+    np.testing.assert_allclose(gaps, gaps.mean(), rtol=0.02)
+    even = Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=12, decoding_schedule="edm"))
+    assert np.ptp(np.diff(2 * np.log(even.signal / even.noise))) > 10 * np.ptp(gaps)
+
+
+def test_quadratic_and_named_steps() -> None:
+    decoding = DecodingConfig(decoding_steps=5, early_stop=0, spacing="quadratic")
+    assert Visited.build(DiffusionConfig(), decoding).t == (0, 125, 500, 1124, 1999)
+    named = DecodingConfig(decoding_steps=3, early_stop=0, visited_steps="4, 700,1999")
+    visited = Visited.build(DiffusionConfig(), named)
+    assert visited.t == visited.told == (4, 700, 1999)
+    whole = Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=2000))
+    np.testing.assert_array_equal(visited.noise, whole.noise[[4, 700, 1999]])
+
+
+@pytest.mark.parametrize("steps", ["4,4,9", "9,4,1", "a,b,c", "", "1,2", "-1,2,3", "1,2,2000", "1,,2"])
+def test_named_steps_that_cannot_be_visited_are_refused(steps: str) -> None:
+    with pytest.raises(UserError, match="option visited_steps: "):
+        Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=3, early_stop=0, visited_steps=steps))
+
+
+def test_cedi_tells_the_network_times_near_the_end() -> None:
+    decoding = DecodingConfig(decoding_steps=10, early_stop=0, sampler="cedi", cedi_end=0.5)
+    visited = Visited.build(DiffusionConfig(diffusion_steps=201), decoding)
+    assert visited.told == (110, 120, 130, 140, 150, 160, 170, 180, 190, 200)
+    assert visited.t == Visited.build(DiffusionConfig(diffusion_steps=201), DecodingConfig(decoding_steps=10)).t
+    whole = Visited.build(DiffusionConfig(diffusion_steps=201), DecodingConfig(decoding_steps=201))
+    np.testing.assert_array_equal(visited.told_noise, whole.noise[list(map(int, visited.told))])
+    np.testing.assert_array_equal(visited.told_signal, whole.signal[list(map(int, visited.told))])
 
 
 def test_a_variance_preserving_form_without_noise_is_refused() -> None:

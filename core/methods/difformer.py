@@ -90,7 +90,7 @@ class Difformer(Method[Denoiser]):
         visited = Visited.build(self.options.diffusion, decoding)
 
         def with_mask(mask: Tensor) -> OnCall:
-            def read(*, t: int, z_t: Tensor, z_0_hat: Tensor) -> None:
+            def read(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
                 assert on_step is not None
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
@@ -110,7 +110,7 @@ class Difformer(Method[Denoiser]):
         """K steps, of which a quarter is left out, as in the released 5 of 20; None for more than T."""
         if steps > self.options.diffusion.diffusion_steps:
             return None
-        return replace(decoding, decoding_steps=steps, early_stop=steps // 4)
+        return replace(decoding, decoding_steps=steps, early_stop=steps // 4, visited_steps=None)
 
     def calls(self, decoding: DecodingConfig) -> int:
         """K - early_stop."""

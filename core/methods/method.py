@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.candidates import Candidates, Choice
-from core.text.batches import Batch
+from core.text.batches import Batch, Encoded
 
 
 class Network(Protocol):
@@ -129,6 +129,10 @@ class Method(ABC, Generic[N]):
     def build(self, vocab: int, max_positions: int) -> N:
         """A new network (see `Network`); its weights are drawn from torch's global generator."""
 
+    def measure(self, network: N, train: Encoded) -> None:
+        """Before the first update: what the network takes from the training text, such as lengths. It must be part of
+        its state (a buffer, or extra state), so that checkpoints carry it."""
+
     def draw(self, network: N, batch: Batch, seed: int, step: int) -> Draws:
         """What a step draws for a batch: a function of (seed, step), and of what adapts in the network."""
         return NoDraws()
@@ -140,6 +144,11 @@ class Method(ABC, Generic[N]):
 
     def adapt(self, network: N, batch: Batch, draws: Any, loss: Loss) -> None:
         """After an update, under no_grad: bring buffers that learn from the terms up to date."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether `adapt` does anything with these options: what it learns is not shared between processes."""
+        return type(self).adapt is not Method.adapt
 
     def watch(self, network: N, types: Tensor) -> dict[str, float]:
         """What is logged of the network itself, as 'diag/...'. Figures show those of core/diffusion/probes.py.

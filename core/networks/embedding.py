@@ -11,9 +11,12 @@ from core.text.tokenizer import PAD
 
 
 class EmbeddingSpace(nn.Module):
-    """One table E [V, d_e]; z_0 = LN(sqrt(d_e) E[y]) or sqrt(d_e) E[y]; logits = z E^T with the unscaled table."""
+    """One table E [V, d_e]; z_0 = LN(sqrt(d_e) E[y]) or sqrt(d_e) E[y]; logits = z E^T with the unscaled table.
 
-    def __init__(self, config: LatentConfig, vocab: int) -> None:
+    biased: logits = z E^T + b. still: a type whose row gets gradient from the output layer alone.
+    """
+
+    def __init__(self, config: LatentConfig, vocab: int, biased: bool = False) -> None:
         super().__init__()
         d_e = config.latent_dim
         self.table = nn.Parameter(torch.empty(vocab, d_e), requires_grad=not config.frozen_embedding)
@@ -21,6 +24,8 @@ class EmbeddingSpace(nn.Module):
         self.norm = placed_norm(config, "latent", d_e)
         self.source_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
         self.output_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
+        self.bias = nn.Parameter(torch.zeros(vocab)) if biased else None
+        self.still: int | None = None
         self.reset(config.embedding_std or d_e**-0.5)
 
     def reset(self, std: float) -> None:
@@ -33,11 +38,11 @@ class EmbeddingSpace(nn.Module):
     def source(self, tokens: Tensor) -> Tensor:
         """Scaled embeddings for the encoder, [B, S] -> [B, S, d_e]; never normalised."""
         table = self.table if self.source_table is None else self.source_table
-        return self.scale * functional.embedding(tokens, table)
+        return self.scale * functional.embedding(tokens, table, self.still)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """z_0 of tokens, [...] -> [..., d_e]."""
-        return self.norm(self.scale * functional.embedding(tokens, self.table))
+        return self.norm(self.scale * functional.embedding(tokens, self.table, self.still))
 
     def all_z_0(self) -> Tensor:
         """z_0 of every type, [V, d_e]."""
@@ -48,8 +53,14 @@ class EmbeddingSpace(nn.Module):
         return self.table if self.output_table is None else self.output_table
 
     def logits(self, z: Tensor) -> Tensor:
-        """z E^T, [..., d_e] -> [..., V]."""
-        return functional.linear(z, self.output())
+        """z E^T (+ b), [..., d_e] -> [..., V]."""
+        return functional.linear(z, self.output(), self.bias)
+
+    def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors whose product z T^T is the logits: z [N, d_e] and the table; a bias is one more column."""
+        if self.bias is None:
+            return z, self.output()
+        return torch.cat([z, z.new_ones(len(z), 1)], 1), torch.cat([self.output(), self.bias[:, None]], 1)
 
 
 def placed_norm(config: LatentConfig, place: str, dim: int) -> nn.Module:

@@ -7,15 +7,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.networks.compiling import compilable
-from core.networks.embedding import EmbeddingSpace
 from core.networks.kernels import log_normaliser
+
+
+class Table(Protocol):
+    """What has the table of an output layer."""
+
+    def output(self) -> Tensor:
+        """[V, d_e]."""
+
+    def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors whose product is the logits, for z [N, d_e]."""
 
 
 class Embeds(Protocol):
     """A model with an embedding space."""
 
     @property
-    def embedding(self) -> EmbeddingSpace: ...
+    def embedding(self) -> Table: ...
 
 
 @compilable
@@ -25,7 +34,7 @@ def token_terms(model: Embeds, z: Tensor, y: Tensor, smoothing: float) -> tuple[
     (1 - s) nll + s mean_V(-log p) = logsumexp - (1 - s) z E_y - s z mean(E): one pass over the [N, V] logits. In
     float32 throughout: logits of 32 rounded to bfloat16 are off by up to 0.1 nat.
     """
-    table, z = model.embedding.output(), z.float()
+    z, table = model.embedding.factors(z.float())
     with torch.autocast(z.device.type, enabled=False):
         normaliser = log_normaliser(z, table)
         correct = (z * functional.embedding(y, table)).sum(-1)
