@@ -11,7 +11,7 @@ WORKERS ?=
 RUNS    ?= runs
 FIGURES ?= figures
 FROM    ?= $(RUNS)/$(STUDY)
-STORAGE ?= $(SWEEP_STORAGE)
+STORAGE ?= $(value SWEEP_STORAGE)
 BUDGET  ?=
 REPORT  ?= report
 OUT     ?=
@@ -46,15 +46,36 @@ COMMANDS := help setup sweep distill search worker wandb-sweep figures rescore r
 SETTINGS := $(sort $(foreach command,$(COMMANDS),$(READS_$(command)))) PYTHON VENV PY TORCH_INDEX PIP_ARGS
 ELSEWHERE := OMP_% WANDB_% CUDA_% PIP_INDEX_URL PYTHON% SWEEP_STORAGE %_PROXY %_proxy MPLBACKEND MAKE% SHELL -%
 
+# A text as one word of a shell, whatever stands in it.
+define newline
+
+
+endef
+quoted = '$(subst ','\'',$(subst $(newline), ,$1))'
+
 # "Did you mean X?" if one of the words $2 is near the word $1; all of them where there is no Python yet.
 NEAREST := import difflib, sys; given, mark, *names = sys.argv[1:]; small = [name.lower() for name in names]; \
   near = difflib.get_close_matches(given.lower(), small, 1); \
   print(*(f"Did you mean {names[small.index(name)]}{mark}?" for name in near))
-meant = $(strip $(shell for python in '$(PY)' python3; do \
-  "$$python" -c '$(NEAREST)' '$1' '$3' $2 2>/dev/null && exit; done; echo 'There are: $2'))
-small = $(shell echo '$1' | tr A-Z a-z)
+meant = $(strip $(shell for python in $(call quoted,$(PY)) python3; do \
+  "$$python" -c '$(NEAREST)' $(call quoted,$1) '$3' $2 2>/dev/null && exit; done; echo 'There are: $2'))
+small = $(shell printf %s $(call quoted,$1) | tr A-Z a-z)
 
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+GIVEN_STUDY := $(filter command environment,$(origin STUDY))
+GIVEN_FROM := $(filter command environment,$(origin FROM))
+OWN_PYTHON := $(filter file,$(origin PY))
+
+# A value that was given stays as it is, also with $ in it; after that the defaults, which are made of others.
+$(foreach name,$(SETTINGS),$(if $(filter file,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
+$(foreach name,$(SETTINGS),$(if $(filter file,$(origin $(name))),$(eval override $(name) := $$($(name)))))
+
+# Recipes say "$$NAME": what stands in a value is no text of a command, so nothing in it is taken apart or run. The
+# storage's URL may hold a password, and a command line, unlike an environment, is for every user of a machine to read.
+override SWEEP_STORAGE := $(STORAGE)
+export SWEEP_STORAGE $(filter-out STORAGE,$(SETTINGS))
+unexport STORAGE
+
 $(foreach name,$(filter-out $(SETTINGS) $(ELSEWHERE),$(GIVEN)),$(error $(name)= is not a variable of this Makefile. \
   $(or $(call meant,$(name),$(SETTINGS),=),`make help` lists them. An option of a run goes by \
   ARGS="--set $(call small,$(name))=VALUE"; what a program reads from its environment goes before make: $(name)=VALUE make $(MAKECMDGOALS))))
@@ -70,7 +91,8 @@ $(if $(filter-out $(COMMANDS),$(GOALS)),,$(foreach name,$(UNREAD),$(error `make 
 .NOTPARALLEL:
 
 .DEFAULT:
-	@echo "error: no command $@. $(or $(call meant,$@,$(COMMANDS)),'make help' lists them)" >&2; exit 2
+	@printf '%s\n' $(call quoted,error: no command $@. $(or $(call meant,$@,$(COMMANDS)),'make help' lists them)) >&2
+	@exit 2
 
 help:
 	@echo "Ablations of embedding diffusion: what anchor loss, embedding norm and noise factor each buy."
@@ -115,7 +137,8 @@ help:
 ##   STORAGE=           Optuna storage: a file or a URL (default: a journal file in the study's folder); with a password
 ##                      in it, say export SWEEP_STORAGE=URL instead: then it is on no command line
 ##   BUDGET=            time for make search, such as 30m or 4h
-##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, for make test ARGS="-k scores",
+##   ARGS=              more arguments for the command, e.g. ARGS=--dry-run, for make test ARGS="-k scores";
+##                      quotes keep a word with blanks together, ARGS="--set 'data=my text'", and nothing is run;
 ##                      for make figures ARGS="--width column" (or page, or inches) and ARGS="--style my.mplstyle"
 ##   JOBS=2             processes for make test and make test-slow
 ##
@@ -128,78 +151,71 @@ help:
 ##                      (also for another CUDA version). Remembered in .venv; given later, torch is exchanged
 ##   PIP_ARGS=          more arguments for pip, e.g. a mirror or a folder of wheels
 
-export PYTHON VENV TORCH_INDEX PIP_ARGS
-
 setup:
-ifeq ($(origin PY),file)
+ifneq ($(OWN_PYTHON),)
 	@sh .ci/setup.sh
 else
-	@"$(PY)" -c "" 2>/dev/null || { echo "error: PY=$(PY) does not run; leave PY out, and make installs into .venv" >&2; exit 2; }
-	@"$(PY)" .ci/check_python.py
+	@"$$PY" -c "" 2>/dev/null || { printf 'error: PY=%s does not run; %s\n' "$$PY" \
+	  "leave PY out, and make installs into .venv" >&2; exit 2; }
+	@"$$PY" .ci/check_python.py
 endif
 
-# Only what is set is passed on: the defaults live in the command.
-TEXT_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") $(if $(TGT),--tgt "$(TGT)") \
-  $(if $(PRESET),--preset "$(PRESET)") $(if $(SEEDS),--seeds "$(SEEDS)")
-SWEEP_OPTIONS = --study "$(STUDY)" --runs "$(RUNS)" --figures "$(FIGURES)" $(TEXT_OPTIONS) \
-  $(if $(WORKERS),--workers "$(WORKERS)")
-
-# By the environment, and not on the command line, which every user of a machine can read: a URL may hold a password.
-sweep search worker: export SWEEP_STORAGE := $(STORAGE)
+# Only what is set is passed on: the defaults live in the command. ARGS comes last, cut into words by start.py.
+START = @"$$PY" .ci/start.py
+TEXT_OPTIONS = $${DATA:+--data="$$DATA"} $${SRC:+--src="$$SRC"} $${TGT:+--tgt="$$TGT"} $${PRESET:+--preset="$$PRESET"}
+STUDY_OPTIONS = --study="$$STUDY" --runs="$$RUNS" $(TEXT_OPTIONS) $${SEEDS:+--seeds="$$SEEDS"}
+SWEEP_OPTIONS = $(STUDY_OPTIONS) --figures="$$FIGURES" $${WORKERS:+--workers="$$WORKERS"}
 
 sweep: setup
-	$(strip "$(PY)" -m sweeps.study $(SWEEP_OPTIONS) $(ARGS))
+	$(START) sweeps.study $(SWEEP_OPTIONS)
 
 distill: setup
-	$(strip "$(PY)" -m ablations.distill $(if $(DATA),--data "$(DATA)") $(if $(SRC),--src "$(SRC)") \
-	  $(if $(TGT),--tgt "$(TGT)") $(if $(PRESET),--preset "$(PRESET)") $(if $(OUT),--out "$(OUT)") $(ARGS))
+	$(START) ablations.distill $(TEXT_OPTIONS) $${OUT:+--out="$$OUT"}
 
 search: setup
-	$(strip "$(PY)" -m sweeps.search $(SWEEP_OPTIONS) $(if $(BUDGET),--budget "$(BUDGET)") $(ARGS))
+	$(START) sweeps.search $(SWEEP_OPTIONS) $${BUDGET:+--budget="$$BUDGET"}
 
 worker: setup
-	$(strip "$(PY)" -m sweeps.worker --runs "$(RUNS)" $(if $(DATA),--data "$(DATA)") $(ARGS))
+	$(START) sweeps.worker --runs="$$RUNS" $${DATA:+--data="$$DATA"}
 
 wandb-sweep: setup
-	$(strip "$(PY)" -m sweeps.wandb_sweep --study "$(STUDY)" --runs "$(RUNS)" $(TEXT_OPTIONS) $(ARGS))
+	$(START) sweeps.wandb_sweep $(STUDY_OPTIONS)
 
 # A source that was named may be W&B's, which is first read back into run folders; a study's own folder goes the direct
 # way. STUDY= chooses among the studies of a project only if it is given: its default is for the folders.
-GIVEN_STUDY = $(filter command environment,$(origin STUDY))
-FETCH = -m sweeps.fetch "$(FROM)" $(if $(GIVEN_STUDY),--study "$(STUDY)") --to "$(RUNS)/.fetched"
-GIVEN_FROM = $(filter command environment,$(origin FROM))
+FETCH = sweeps.fetch "$$FROM" $(if $(GIVEN_STUDY),--study="$$STUDY") --to="$$RUNS/.fetched"
 
 figures: setup
-	"$(PY)" $(if $(GIVEN_FROM),$(FETCH),-m analysis.figures "$(FROM)") --out "$(FIGURES)" $(ARGS)
+	$(START) $(if $(GIVEN_FROM),$(FETCH),analysis.figures "$$FROM") --out="$$FIGURES"
 
 rescore: setup
-	$(strip "$(PY)" -m ablations.rescore "$(RUNS)/$(STUDY)" $(ARGS))
+	$(START) ablations.rescore "$$RUNS/$$STUDY"
 
 report: setup
-	"$(PY)" $(if $(GIVEN_FROM),$(FETCH) --draw report,-m analysis.report "$(FROM)") --out "$(REPORT)" $(ARGS)
+	$(START) $(if $(GIVEN_FROM),$(FETCH) --draw=report,analysis.report "$$FROM") --out="$$REPORT"
 
 dashboard: setup
-	$(strip "$(PY)" -m sweeps.dashboard "$(FROM)" --report "$(REPORT)" $(if $(STORAGE),--storage "$(STORAGE)") $(ARGS))
+	$(START) sweeps.dashboard "$$FROM" --report="$$REPORT"
 
 test: setup
-	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	$(START) pytest -q -n "$$JOBS" --dist worksteal -m "not slow"
 
 test-slow: setup
-	"$(PY)" -m pytest -q -n $(JOBS) --dist worksteal -m slow $(ARGS)
+	$(START) pytest -q -n "$$JOBS" --dist worksteal -m slow
 
 lint: setup
-	"$(PY)" -m ruff check .
-	"$(PY)" -m ruff format --check .
-	"$(PY)" -m mypy
+	"$$PY" -m ruff check .
+	"$$PY" -m ruff format --check .
+	"$$PY" -m mypy
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run .ci/setup.sh; \
 	else echo "shellcheck is not installed: .ci/run and .ci/setup.sh are not checked"; fi
 
 bench: setup
-	"$(PY)" -m core.bench $(ARGS)
-	"$(PY)" -m sweeps.tracking_cost
+	$(START) core.bench
+	@ARGS= "$$PY" .ci/start.py sweeps.tracking_cost
 
 bench-gpu: setup
-	"$(PY)" -m core.bench --device cuda $(ARGS)
+	$(START) core.bench --device cuda
 
 clean:
 	rm -rf figures .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

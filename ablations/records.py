@@ -21,15 +21,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from core import reading
+from core import run_folder
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import DELETED, FORMAT, LOCK, RUN, sync, write_json
+from core.run_folder import DELETED, FORMAT, LOCK, RUN, SCORES, sync, write_json
 
 LEASE_SECONDS = 90.0
 
 _held: dict[Path, tuple[int, threading.Event]] = {}
 _writing = threading.RLock()
+_finished: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+"""Records of finished runs, which hardly ever change, and the file (inode, time, size) they are from: a sweep asks for
+each a dozen times."""
 
 
 class Tracker(Protocol):
@@ -96,21 +99,46 @@ def create(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a run.
+    """The record of a run, its types checked, what earlier versions did not write filled in.
 
     Raises UserError if there is none, or it is not one of ours, or of a newer format.
     """
     path = folder / RUN
     try:
-        record = reading.read_json(path)
-        version = record["format"]
-    except FileNotFoundError:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder}: not a run folder (no run.json)") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a run record ({error}); delete {folder.name} to run it again") from error
-    if version > FORMAT:
-        raise UserError(f"{path}: written by a newer version of this suite (format {version}); update to read it")
-    return record
+    version = status.st_ino, status.st_mtime_ns, status.st_size
+    if path in _finished and _finished[path][0] == version:
+        return dict(_finished[path][1])
+    record: dict[str, Any] = run_folder.read(path)
+    if record["state"] == "finished":
+        _finished[path] = version, record
+    return dict(record)
+
+
+def mend(folder: Path) -> str | None:
+    """Make a run that cannot be read one that can be made anew; says what was wrong, None if nothing was.
+
+    An unreadable run.json is renamed and kept; a finished run whose scores cannot be read is pending again. A record of
+    a newer version is left as it is. To be called before anybody reads the run.
+    """
+    path = folder / RUN
+    with reserved(folder) as free:
+        if not free or not path.is_file():
+            return None
+        record, complaint = run_folder.try_read(path)
+        if record is None:
+            if complaint and run_folder.NEWER not in complaint:
+                os.replace(path, path.with_name(f"{RUN}.damaged"))
+                return f"{path} {complaint}; it is kept as {RUN}.damaged, and the run is made anew"
+            return None
+        scores, complaint = run_folder.try_read(folder / SCORES)
+        if record["state"] == "finished" and scores is None:
+            said = f"{SCORES} {complaint or 'is missing'}"
+            update(folder, state="pending", reason=said)
+            return f"{folder}: {said}; the run is made anew"
+    return None
 
 
 def update(folder: Path, **fields: Any) -> dict[str, Any]:
@@ -146,7 +174,8 @@ def _lock(path: Path, kind: int = fcntl.LOCK_EX, pauses: tuple[float, ...] = ())
     """A file descriptor that holds the lock, or None if another process does, also after some more tries."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     for pause in (0.0, *pauses):
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return handle

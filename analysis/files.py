@@ -11,6 +11,7 @@ from typing import Any
 from core import run_folder
 from core.errors import UserError
 from core.run_folder import try_read
+from core.typed import is_name, printable
 from core.watching import each, stage
 
 
@@ -39,9 +40,9 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     """study.json of a study's folder; None if there is none. Raises UserError if it is there and unreadable."""
     path = folder / run_folder.STUDY
     info, complaint = try_read(path)
-    if complaint or not isinstance(info, dict | None):
-        raise UserError(f"{path} is not readable JSON: delete it and start the sweep again, which writes it anew")
-    return info
+    if complaint:
+        raise UserError(f"{path} {complaint}. Delete it and start the sweep again, which writes it anew")
+    return info if isinstance(info, dict) else None
 
 
 def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
@@ -51,12 +52,15 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
     files = sorted(path.glob(f"*/{run_folder.RUN}"))
     stage("reading the runs")
     for file in each(files, len(files)):
-        record, _ = try_read(file)
-        if isinstance(record, dict) and "arm" in record and isinstance(record.get("seed"), int):
+        if not is_name(file.parent.name):
+            name = printable(file.parent.name)
+            broken.append(failure(name, {"state": "broken"}, "the name of its folder is none that a sweep gives"))
+            continue
+        record, complaint = try_read(file)
+        if isinstance(record, dict):
             records[file.parent.name] = record
         else:
-            reason = f"{run_folder.RUN} is unreadable or incomplete"
-            broken.append(failure(file.parent.name, {"state": "broken"}, reason))
+            broken.append(failure(file.parent.name, {"state": "broken"}, f"{run_folder.RUN} {complaint}"))
     return records, broken
 
 
@@ -73,9 +77,9 @@ def failure(name: str, record: Mapping[str, Any], reason: str) -> dict[str, Any]
     }
 
 
-def read_each(path: Path, names: Collection[str], file: str) -> tuple[dict[str, Any], list[str]]:
-    """What can be read of a file of each run, by run, and a note for each that is damaged; absent ones are left out."""
+def read_each(path: Path, names: Collection[str], file: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What can be read of a file of each run, by run, and what is wrong with it; absent ones are left out."""
     stage(f"reading {file}")
     read = {name: try_read(path / name / file) for name in each(names, len(names))}
-    notes = [f"{name}: {file} {complaint}, left out" for name, (_, complaint) in read.items() if complaint]
-    return {name: content for name, (content, _) in read.items() if content is not None}, notes
+    damaged = {name: complaint for name, (_, complaint) in read.items() if complaint}
+    return {name: content for name, (content, _) in read.items() if content is not None}, damaged

@@ -19,11 +19,13 @@ import pandas as pd
 from analysis.files import failure, read_each, read_records, read_study
 from analysis.judging import why_no_verdict
 from analysis.missing_study import no_folder, no_runs
+from analysis.training_rows import EXTREME as EXTREME
+from analysis.training_rows import STEP as STEP
+from analysis.training_rows import read_metrics
 from core.errors import UserError
-from core.run_folder import METRICS, PROBES, SCORES
+from core.run_folder import PROBES, SCORES
 
 RUN_COLUMNS = ["run", "arm", "label", "seed", "hash", "state", "outcome", "reason", "device", "finished"]
-STEP = "train/step"
 NAMED = 3
 """Of many runs left out, so many are named."""
 
@@ -109,10 +111,10 @@ def load(study_dir: str | Path, metric: str | None = None) -> StudyResults:
     records, failures = read_records(path)
     if not records and not failures:
         raise UserError(no_runs(path))
-    scores = {name: read for name, read in read_each(path, records, SCORES)[0].items() if isinstance(read, dict)}
+    scores, damaged = read_each(path, [name for name in records if records[name]["state"] == "finished"], SCORES)
     if metric:
         described = (described or _infer(records, path.name)) | {"metric": _score_named(metric, scores)}
-    chosen, left, notes = _results(records, scores, described)
+    chosen, left, notes = _results(records, scores, described, damaged)
     failures += left
     if not chosen:
         raise UserError(f"no result in {path}: {_why(failures)}; start the same sweep or search again to go on")
@@ -120,8 +122,9 @@ def load(study_dir: str | Path, metric: str | None = None) -> StudyResults:
     arms = _arms(info, {records[name]["arm"] for name in chosen})
     kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))
     heads = {name: _head(name, records[name], arms) for name in kept}
-    probes, probe_notes = read_each(path, kept, PROBES)
-    metrics, metric_notes = _metrics(path, heads)
+    probes, no_probes = read_each(path, kept, PROBES)
+    probe_notes = [f"{name}: {PROBES} {complaint}, left out" for name, complaint in no_probes.items()]
+    metrics, metric_notes = read_metrics(path, heads)
     return StudyResults(
         name=str(info.get("study") or path.name),
         path=path,
@@ -181,7 +184,10 @@ def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> lis
 
 
 def _results(
-    records: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any]], info: dict[str, Any] | None
+    records: Mapping[str, dict[str, Any]],
+    scores: Mapping[str, dict[str, Any]],
+    info: dict[str, Any] | None,
+    damaged: Mapping[str, str],
 ) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """The runs that are results (one per arm and seed), those that are none and why, and notes about the rest."""
     known, planned = {arm["name"] for arm in (info or {}).get("arms") or []}, (info or {}).get("runs")
@@ -195,7 +201,7 @@ def _results(
         if planned is not None and name not in planned:
             others.setdefault("not among those of the sweep that study.json describes", []).append(name)
             continue
-        reason = _no_result(record, scores.get(name), metric)
+        reason = _no_result(record, scores.get(name), metric, damaged.get(name))
         if reason:
             failures.append(failure(name, record, reason))
             continue
@@ -216,13 +222,15 @@ def left_out(names: list[str], why: str) -> str:
     return f"{len(names)} run{'s' * (len(names) > 1)} left out, {why}: {listed}"
 
 
-def _no_result(record: Mapping[str, Any], scores: Mapping[str, Any] | None, metric: str) -> str | None:
+def _no_result(
+    record: Mapping[str, Any], scores: Mapping[str, Any] | None, metric: str, damage: str | None
+) -> str | None:
     """Why a run is not a result, or None if it is one."""
     if record.get("state") != "finished":
         state = record.get("state", "unknown")
         return f"{state}: {record['reason']}" if record.get("reason") else f"{state}, not finished"
     if scores is None:
-        return f"finished, but {SCORES} is missing or unreadable"
+        return f"finished, but {SCORES} {damage or 'is missing'}"
     value = scores.get(metric)
     if not isinstance(value, int | float) or not math.isfinite(value):
         return f"finished, but {SCORES} has no finite {metric}"
@@ -288,22 +296,6 @@ def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, A
     rows = [head | row for name, head in heads.items() for row in by_steps[name] if isinstance(row, dict)]
     columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds", "sentences"]
     return _numeric(pd.DataFrame(rows, columns=columns))
-
-
-def _metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
-    """metrics.jsonl of every result, one row per training step, and a note for each file with broken lines."""
-    read, notes = read_each(path, heads, METRICS)
-    frames = [_one_row_per_step(pd.DataFrame(rows)).assign(**heads[name]) for name, rows in read.items() if rows]
-    if not frames:
-        return pd.DataFrame(columns=["run", "arm", "label", "seed", STEP]), notes
-    return pd.concat(frames, ignore_index=True), notes
-
-
-def _one_row_per_step(frame: pd.DataFrame) -> pd.DataFrame:
-    """Join training and validation rows of a step; of a step written twice (a resumed run) the last value counts."""
-    if STEP not in frame:
-        return pd.DataFrame(columns=[STEP])
-    return _numeric(frame).dropna(subset=[STEP]).groupby(STEP, as_index=False).last().astype({STEP: int})
 
 
 def _numeric(frame: pd.DataFrame) -> pd.DataFrame:

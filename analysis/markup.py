@@ -86,7 +86,7 @@ def latex(tables: list[Grid], lines: list[str]) -> str:
     other = (
         f"\n% pdflatex has no sign for {foreign}: use lualatex or xelatex, with a font that has them" if foreign else ""
     )
-    comments = "\n".join(f"% {one_line(each)}" for text in lines for each in text.splitlines())
+    comments = "\n".join(f"% {one_line(each)}" for text in lines for each in text.split("\n"))
     return "\n\n".join([NEEDS + other, *(f"{title}\n{part}" for title, part in body), comments]) + "\n"
 
 

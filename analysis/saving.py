@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from analysis.formats import FORMATS
+from analysis.plain_text import csv_text
 
 METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
@@ -52,7 +53,7 @@ def save(
         path.write_bytes(render(figure, form, stem.name))
         written.append(path)
     table = stem.with_suffix(".csv")
-    frame.to_csv(table, index=False, lineterminator="\n")
+    table.write_text(csv_text(frame), encoding="utf-8")
     if not caption:
         return [*written, table]
     words = stem.with_suffix(".txt")

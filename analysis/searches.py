@@ -137,7 +137,8 @@ class Search:
             | {f"option/{name}": value for name, value in t["params"].items()}
             for t in kept
         ]
-        return pd.DataFrame(rows)
+        names = ["arm", "label", "number", "part", "value", "decode_ms", "front"]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=names)
 
 
 def load_search(path: Path) -> Search | None:
@@ -146,11 +147,11 @@ def load_search(path: Path) -> Search | None:
     Raises UserError if its search.json cannot be read.
     """
     file = Path(path) / SEARCH
-    if not file.exists():
+    search, complaint = try_read(file)
+    if complaint:
+        raise UserError(f"{file} {complaint}. Start the search again, which writes it anew")
+    if search is None:
         return None
-    search, _ = try_read(file)
-    if not isinstance(search, dict) or "arms" not in search:
-        raise UserError(f"{file} is not readable: start the search again, which writes it anew")
     studies: dict[str, StudyResults | None] = {}
     notes = []
     for which in ("default", "tuned"):

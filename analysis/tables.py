@@ -15,6 +15,7 @@ from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.paper_tables import for_paper
+from analysis.plain_text import csv_text, spell_out
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import (
     OTHER_SCORES,
@@ -219,7 +220,7 @@ def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Pa
     out.mkdir(parents=True, exist_ok=True)
     texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.paper, made.lines)}
     kept = {name: frame for name, frame in made.frames.items() if len(frame)}
-    texts |= {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in kept.items()}
+    texts |= {f"{name}.csv": csv_text(frame) for name, frame in kept.items()}
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]
@@ -257,9 +258,9 @@ def print_grids(tables: Iterable[Grid], banner: str, console: Console) -> None:
         console.print(banner, style="bold", markup=False, highlight=False)
         console.print()
     for grid in tables:
-        table = Table(title=grid.title, title_justify="left", show_edge=False, pad_edge=False)
+        table = Table(title=Text(spell_out(grid.title)), title_justify="left", show_edge=False, pad_edge=False)
         for i, head in enumerate(grid.heads):
-            table.add_column(Text(head), justify="right" if i else "left", overflow="fold")
+            table.add_column(Text(spell_out(head)), justify="right" if i else "left", overflow="fold")
         for row in grid.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(spell_out(cell)) for cell in row))
         console.print(table, "")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from core.errors import UserError
@@ -25,6 +26,7 @@ RULES: dict[str, Rule] = {
             *("vocab_size", "corpus_pairs", "corpus_heldout", "corpus_lexicon", "latent_dim", "ffn_dim", "heads"),
             *("encoder_layers", "decoder_layers", "decoder_ffn_dim", "decoder_heads", "updates", "batch_tokens"),
             *("log_every", "valid_every", "valid_sentences", "keep_best", "length_candidates", "noise_candidates"),
+            "decoding_steps",
         ),
         AT_LEAST_1,
     ),
@@ -96,28 +98,35 @@ def check_decoding(decoding: DecodingConfig, T: int) -> None:
     if not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
     named = visited_times(decoding)
-    if named is not None and (len(named) != K or not 0 <= named[0] or not named[-1] < T):
-        said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps, rising, from 0 to {T - 1}"
-        raise UserError(said)
+    if named is not None and (len(named) != K or named[0] < 0 or named[-1] >= T):
+        said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps"
+        raise UserError(f"{said}, rising, from 0 to {T - 1}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
-    lengths, noises = decoding.length_candidates, decoding.noise_candidates
+    check_candidates(decoding.length_candidates, decoding.noise_candidates)
+    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
+
+
+def check_candidates(lengths: int, noises: int) -> None:
+    """Raises UserError on more candidates of a sentence than can be compared."""
     if lengths * noises > MOST_CANDIDATES:
         name = "length_candidates" if lengths > noises else "noise_candidates"
         said = f"option {name}: {lengths} lengths x {noises} noises make {lengths * noises:,} candidates a sentence"
         raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
-    check_preserving("decoding_noise_factor", decoding.decoding_noise_factor, decoding.decoding_variance_preserving)
 
 
 def visited_times(decoding: DecodingConfig) -> tuple[int, ...] | None:
-    """The steps that the option `visited_steps` names; None if it names none. Raises UserError on what are no rising steps."""
+    """The steps that the option `visited_steps` names; None if it names none.
+
+    Raises UserError on what are no rising steps.
+    """
     if decoding.visited_steps is None:
         return None
     try:
         named = tuple(int(step) for step in decoding.visited_steps.split(","))
     except ValueError:
         named = ()
-    if not named or any(a >= b for a, b in zip(named, named[1:], strict=False)):
+    if not named or any(a >= b for a, b in pairwise(named)):
         raise UserError(f"option visited_steps: {decoding.visited_steps!r} is no list of rising steps, as '0,500,1999'")
     return named
 

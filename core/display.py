@@ -31,6 +31,14 @@ REFRESHES = 2
 """How often a second the line of a terminal is renewed."""
 
 
+SCORES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+def score_name(metric: str) -> str:
+    """What a score is called."""
+    return SCORES.get(metric, metric)
+
+
 def duration(seconds: float) -> str:
     """About how long: '40 s', '12 min', '3 h 05 min', '2 d 4 h'."""
     if seconds < 90:

@@ -1,16 +1,22 @@
 """The one exception for mistakes a user can make: its message is all they see."""
 
 import errno
+import os
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from types import TracebackType
 from typing import NoReturn
 
 from core import surroundings
+from core.surroundings import outlive_output as outlive_output
+from core.typed import printable
 
-_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@|(?<=password=)[^\s&]+")
+_SECRET = r"\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)"
+_PASSWORD = re.compile(rf"(:/{{1,2}}[^\s:/@]*):\S*@|{_SECRET}[^\s&]+", re.I)
+_IN_ONE_WORD = re.compile(rf"(:/{{1,2}}[^\s:/@]*):.*@|{_SECRET}[^&]+", re.I | re.S)
 
 
 STOPPED = "stopped; start the same command again to go on"
@@ -30,12 +36,26 @@ class TimeIsUp(SystemExit):
 
 def masked(text: str) -> str:
     """The text with the passwords of all URLs in it as ***: for messages, logs and records."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
+    return _PASSWORD.sub(_stars, text)
+
+
+def masked_word(text: str) -> str:
+    """The same for what is one URL, name or argument: a password in it may have blanks."""
+    return _IN_ONE_WORD.sub(_stars, text)
+
+
+def _stars(found: re.Match[str]) -> str:
+    return f"{found[1]}:***@" if found[1] else f"{found[2]}***"
+
+
+def masked_line(words: Iterable[str]) -> str:
+    """A command line as a shell would take it, passwords as ***."""
+    return shlex.join(masked_word(word) for word in words)
 
 
 def stop(message: str) -> NoReturn:
     """Print one message for the user and leave with status 2."""
-    print(f"error: {masked(message)}", file=sys.stderr)
+    print(f"error: {printable(masked(message))}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -47,7 +67,9 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         """The wrapped command: returns its status, or leaves with one message."""
         surroundings.prepare()
         try:
-            return main() or 0
+            status = main() or 0
+            _flush()
+            return status
         except UserError as error:
             stop(str(error))
         except KeyboardInterrupt:
@@ -56,13 +78,24 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
         except TimeIsUp as end:
             print(f"{end.message}; start the same command again to go on", file=sys.stderr)
             raise
-        except BrokenPipeError:
-            sys.stderr.close()
-            return 0
+        except BrokenPipeError:  # nobody reads any more, as behind `| head -1`: the status of a program ended by it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise SystemExit(141) from None
         except OSError as error:
             stop(_refused(error))
 
     return run
+
+
+def _flush() -> None:
+    """Write what standard output still holds: what is wrong with it is said, and not left to the interpreter's end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise UserError(f"standard output: {error.strerror}") from error
 
 
 def _refused(error: OSError) -> str:

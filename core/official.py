@@ -59,13 +59,14 @@ def plain(report: Any) -> Any:
 def main() -> int:
     """Status 0 if everything agrees to 1e-5 and all tokens are identical, 1 if not."""
     options = parser().parse_args()
+    where = options.recording or options.case or options.checkpoint
     try:
         report = answer(options)
     except KeyError as error:
-        raise UserError(f"{options.recording or options.case}: lacks {error}, which a recording holds") from error
+        raise UserError(f"{where}: lacks {error}, which it should hold") from error
     except (RuntimeError, ValueError, TypeError, IndexError, StopIteration) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"{options.recording or options.case}: arrays and options do not fit ({reason})") from error
+        raise UserError(f"{where}: arrays and options do not fit ({reason})") from error
     print(json.dumps(plain(report), indent=1, ensure_ascii=False, allow_nan=False))
     return 0 if report.get("tokens_identical", True) and report.get("largest", 0.0) <= 1e-5 else 1
 

@@ -132,10 +132,29 @@ def rows(path: Path) -> Iterator[tuple[int, bool, dict[str, Any] | Unreadable]]:
                     pass
                 yield number, bool(rest), Unreadable(f"a line of more than {LARGEST_JSON:,} bytes")
             elif line.strip():
-                yield number, ended, _row(line)
+                yield number, ended, parse_row(line)
 
 
-def _row(line: bytes) -> dict[str, Any] | Unreadable:
+def blocks(path: Path, size: int) -> Iterator[bytes]:
+    """The file in blocks of whole lines of about `size` bytes; what follows the last line end comes last.
+
+    Raises OSError if there is no such file, Unreadable if it is no regular one or has too long a line.
+    """
+    with opened(path) as file:
+        kept = b""
+        while more := file.read(size):
+            kept += more
+            if end := kept.rfind(b"\n") + 1:
+                yield kept[:end]
+                kept = kept[end:]
+            elif len(kept) > LARGEST_JSON:
+                raise Unreadable(f"a line of more than {LARGEST_JSON:,} bytes")
+        if kept:
+            yield kept
+
+
+def parse_row(line: bytes) -> dict[str, Any] | Unreadable:
+    """A line of a .jsonl file as a mapping, or what is wrong with it."""
     try:
         row = parse_json(line.decode("utf-8", "replace"))
     except Unreadable as error:

@@ -10,13 +10,14 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core import reading
+from core import file_kinds, reading
 from core.errors import UserError
 from core.reading import Unreadable
+from core.typed import misfit
 
 RUN = "run.json"
 """Identity, options, state and provenance; replaced as a whole, never edited in place."""
@@ -125,49 +126,93 @@ def write_json(path: Path, content: Any, once: bool = False) -> None:
 # Reading
 
 
+NEWER = "written by a newer version of this suite"
+
+
+class Newer(Unreadable):
+    """A record of a format that this code does not know."""
+
+
 def read(path: Path) -> Any:
     """The content of a .json file, the rows of a .jsonl file, or the arrays of an .npz file, whole.
 
     A .jsonl file may be absent (no row), and its last line torn (its writer was killed), which is left out. Raises
-    UserError naming file, line and the way out for all else that is wrong, and for what is beyond the limits of
-    core.reading.
+    UserError naming file, line or key, and the way out, for all else that is wrong, also for what is of a wrong type
+    (core/file_kinds.py) and for what is beyond the limits of core.reading.
     """
     try:
         if path.suffix == ".jsonl":
             return _rows(path) if path.exists() else []
-        return reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)
+        return _content(path)
+    except Newer as error:
+        raise UserError(f"{path}: {error}") from error
     except (OSError, Unreadable) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete {path.parent.name} to run it again") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: cannot be read ({why}); delete {path.parent.name} to run it again") from error
 
 
 def try_read(path: Path) -> tuple[Any, str | None]:
     """What can be read of such a file, and what is wrong with it.
 
-    (None, None) if it is not there; (None, 'is unreadable') if nothing can be read; of a .jsonl file the rows that can
-    be read, and how many cannot.
+    (None, None) if it is not there; (None, 'is unreadable: ...') if nothing can be read or a type is wrong; of a .jsonl
+    file the rows that can be read, and how many cannot.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None, None
     try:
-        if path.suffix == ".jsonl":
-            return _readable_rows(path)
-        return (reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)), None
-    except (OSError, Unreadable):
-        return None, "is unreadable"
+        return _readable_rows(path) if path.suffix == ".jsonl" else (_content(path), None)
+    except OSError as error:
+        return None, f"is unreadable: {error.strerror}"
+    except Unreadable as error:
+        return None, f"is unreadable: {error}"
+
+
+_WRONG: dict[str, Callable[[Any], str]] = {
+    RUN: file_kinds.wrong_run,
+    SCORES: lambda value: misfit(value, file_kinds.Scores),
+    STUDY: file_kinds.wrong_study,
+    SEARCH: file_kinds.wrong_search,
+    PROBES: file_kinds.wrong_arrays,
+}
+
+
+def _content(path: Path) -> Any:
+    """The content of a .json or .npz file, of the right types. Raises OSError and Unreadable."""
+    value: Any = reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)
+    version = value.get("format") if path.name == RUN and isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise Newer(f"{NEWER} (format {version}); update to read it")
+    if path.name in _WRONG and (wrong := _WRONG[path.name](value)):
+        raise Unreadable(wrong)
+    if path.name == SEARCH:
+        arms = [arm | {"label": arm.get("label") or arm["name"]} for arm in value["arms"]]
+        return file_kinds.FILLED_SEARCH | value | {"arms": arms}
+    if path.name != RUN:
+        return value
+    names = {"study": path.parent.parent.name, "label": value["arm"], "hash": path.parent.name[-8:]}
+    return file_kinds.FILLED | names | value
+
+
+def _row_fault(path: Path, row: Any) -> str:
+    """What is wrong with a row, or nothing."""
+    if isinstance(row, Unreadable):
+        return str(row)
+    return misfit(row, file_kinds.Sample) if path.name == SAMPLES else ""
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     found = []
     for number, ended, row in reading.rows(path):
-        if isinstance(row, dict) and ended:
+        wrong = _row_fault(path, row)
+        if wrong and ended:
+            raise UserError(f"{path}:{number}: not a row of it ({wrong}); delete the run to do it again")
+        if ended and isinstance(row, dict):
             found.append(row)
-        elif ended:
-            raise UserError(f"{path}:{number}: not a row of JSON ({row}); delete the run to do it again")
     return found
 
 
 def _readable_rows(path: Path) -> tuple[list[dict[str, Any]], str | None]:
-    rows = [row for _, _, row in reading.rows(path)]
-    good = [row for row in rows if isinstance(row, dict)]
+    rows = [(row, _row_fault(path, row)) for _, _, row in reading.rows(path)]
+    good = [row for row, wrong in rows if isinstance(row, dict) and not wrong]
     broken = len(rows) - len(good)
     return good, f"has {broken} broken line{'s' * (broken > 1)}" if broken else None

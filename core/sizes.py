@@ -15,8 +15,9 @@ LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.
 GPU = Path("/dev/nvidia0")
 USUAL_TYPES = 32_000
 """Types of a text that has not been read; it may have fewer than vocab_size says."""
-FLOAT, TRAINED, SCHEDULED = 4, 16, 40
-"""Bytes of a number; of a parameter with gradient and Adam's two moments; of a diffusion step while tables are made."""
+FLOAT, DOUBLE, TRAINED, SCHEDULED = 4, 8, 16, 40
+"""Bytes of a number, and of a long one; of a parameter with gradient and Adam's two moments; of a diffusion step while
+tables are made."""
 CUDA_OWN = 1.5e9
 """Bytes of a GPU that a process takes before it holds anything of ours."""
 CORPUS = "the embedded corpus"
@@ -61,6 +62,8 @@ def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Nee
     layers = of("encoder_layers") * (4 * d * d + 2 * d * ffn) + of("decoder_layers") * decoder
     kept = of("encoder_layers") * (6 * d + 2 * ffn) + of("decoder_layers") * (8 * d + 2 * inner)
     positions = max(2 * of("max_length"), of("sequence_length"))
+    time = of("time_width") * (2 * of("time_features") + d)
+    table = DOUBLE * of("diffusion_steps") * of("max_length") if "granularity" in options else 0.0
     sizes = ("model_dim", "ffn_dim", "decoder_ffn_dim", "encoder_layers", "decoder_layers")
     found = [
         Need("the weights of the layers in training", TRAINED * layers, sizes),
@@ -69,6 +72,8 @@ def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Nee
             "the position tables in training", TRAINED * positions * d, ("sequence_length", "max_length", "model_dim")
         ),
         Need("the projections in training", TRAINED * 3 * d * e * (d != e), ("latent_dim", "model_dim")),
+        Need("the layers of the time in training", TRAINED * time, ("time_width", "time_features")),
+        Need("the noise schedules of positions", table, ("diffusion_steps", "max_length")),
         Need("the noise schedule", SCHEDULED * of("diffusion_steps"), ("diffusion_steps",)),
     ]
     if options.get("data") is None:

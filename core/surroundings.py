@@ -1,10 +1,12 @@
 """What a command needs of the process it starts in: a home folder, an output that takes every character, no window."""
 
+import contextlib
 import io
 import os
 import pwd
 import sys
 import tempfile
+from typing import Any
 
 BACKEND = "agg"
 """Matplotlib's backend that needs nothing but files."""
@@ -26,6 +28,43 @@ def choose_backend() -> None:
     package is missing. Only commands call this: a notebook that uses our modules keeps its own.
     """
     os.environ["MPLBACKEND"] = BACKEND
+
+
+class _Lasting(io.RawIOBase):
+    """Standard output that may go: what cannot be written any more is dropped, and said once on standard error."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def isatty(self) -> bool:
+        return os.isatty(1)
+
+    def write(self, data: Any) -> int:
+        """Writes all, or drops it; never raises."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            try:
+                rest = rest[os.write(1, rest) :]
+            except OSError as error:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 1)  # for child processes too
+                os.close(nowhere)
+                with contextlib.suppress(OSError):
+                    print(
+                        f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr, flush=True
+                    )
+        return len(data)
+
+
+def outlive_output() -> None:
+    """For work of hours: go on where standard output is closed (`| head -1`) or on a full disk."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
+        sys.stdout.flush()
+        how: dict[str, Any] = {"encoding": sys.stdout.encoding, "errors": "replace", "line_buffering": True}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Lasting()), **how)
 
 
 def home() -> str:

@@ -21,7 +21,7 @@ from typing import Annotated
 import tyro
 
 from ablations import command_line
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.signals import end_on_sigterm
 from sweeps.running import report
 from sweeps.running.conduct import Sweep
@@ -54,7 +54,7 @@ class Options:
 def main() -> int:
     """The command: status 0 when every point is done, 1 when some failed."""
     options = command_line.read(Options, prog="python -m sweeps.agent", description=__doc__)
-    connection.check_mode()
+    connection.begin()
     file = sweep_file.load(options.file)
     count = None if options.count is None else positive("count", options.count)
     asked = SweepOptions(study=str(options.file), workers=options.workers, storage=options.storage)
@@ -64,6 +64,7 @@ def main() -> int:
         return int(report.show_plan(sweep, preset) > 0)
     set_environment(file)
     end_on_sigterm()
+    outlive_output()
     before = [job.key for job in sweep.jobs if enter_sweep(job, sweep.runs)]
     status = report.conduct_and_report(sweep, options.figures)
     show_sync(sweep, len(before))

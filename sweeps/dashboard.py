@@ -40,7 +40,8 @@ class Options:
     out: Path = Path("dashboard")
     """Folder for workspace.json and report.json: dashboard/<study>/."""
     storage: str | None = None
-    """Optuna storage of the study: path of a journal file, or a URL; none = optuna.journal in the study's folder."""
+    """Optuna storage of the study: path of a journal file, or a URL; none = what the variable SWEEP_STORAGE says, else
+    optuna.journal in the study's folder."""
     port: int | None = None
     """Port of optuna-dashboard on 127.0.0.1; none = 8080, or a free one if that is taken."""
     serve: bool = True
@@ -52,8 +53,8 @@ class Options:
 def main() -> int:
     """The command."""
     options = command_line.read(Options, prog="python -m sweeps.dashboard", description=__doc__)
-    connection.check_mode()
-    where = boards.storage_of(options.study, options.storage)
+    connection.begin()
+    where = boards.storage_of(options.study, options.storage or os.environ.get(boards.STORAGE))
     online = connection.mode() == "online"
     try:
         study = facts.read(options.study)

@@ -12,6 +12,7 @@ import tyro
 
 from ablations import command_line, records
 from core.errors import UserError, command
+from core.typed import printable
 from sweeps.wb import connection, tracking
 
 
@@ -23,12 +24,20 @@ class Options:
     """The study's folder, e.g. runs/modules."""
 
 
+def ended(folder: Path) -> bool:
+    """Whether a run is finished or failed, and nobody at work on it; one that cannot be read is named."""
+    try:
+        return records.read(folder)["state"] in ("finished", "failed") and not records.busy(folder)
+    except UserError as error:
+        print(printable(f"left out: {error}"), file=sys.stderr)
+        return False
+
+
 def main() -> int:
     """The command."""
     study = command_line.read(Options, prog="python -m sweeps.mirror", description=__doc__).study
-    connection.check_mode()
-    folders = sorted(path.parent for path in study.glob("*/run.json"))
-    folders = [f for f in folders if records.read(f)["state"] in ("finished", "failed") and not records.busy(f)]
+    connection.begin()
+    folders = [folder for folder in sorted(path.parent for path in study.glob("*/run.json")) if ended(folder)]
     if not folders:
         raise UserError(f"{study}: no finished or failed runs here; give the folder of a study, e.g. runs/modules")
     mode = connection.mode()
@@ -37,7 +46,10 @@ def main() -> int:
     well = 0
     for folder in folders:
         print(folder.name, flush=True)
-        well += tracking.mirror(folder, mode)
+        try:
+            well += tracking.mirror(folder, mode)
+        except UserError as error:  # its files are damaged; the others are not
+            print(printable(f"left out: {error}"), file=sys.stderr)
     print(f"{well} of {len(folders)} runs written ({mode}) to {tracking.wandb_dir(folders[0]) / 'wandb'}")
     return 0 if well == len(folders) else 1
 

@@ -25,7 +25,7 @@ how many rounds fit a time (--trials takes that away too). Decoding times are me
 import sys
 
 from ablations import command_line
-from core.errors import command
+from core.errors import command, outlive_output
 from core.run_folder import full_disk
 from core.signals import end_on_sigterm
 from sweeps.tuning import compare, report
@@ -37,20 +37,21 @@ PROGRAM = "sweeps.search"
 
 
 def main() -> int:
-    """The command: status 1 if a run of the comparison failed."""
+    """The command: status 1 if a run of the comparison failed, or something could not be drawn."""
     options = command_line.read(SearchOptions, prog=f"python -m {PROGRAM}", description=__doc__)
     sweep, search = prepare(options, PROGRAM)
     if options.dry_run:
         report.show_plan(search, sweep)
         return 0
     end_on_sigterm()
+    outlive_output()
     print(report.heading(search), flush=True)
     with full_disk(search.runs):
         found = run_search(search)
         report.show_best(search, found)
         failed = compare.run_comparison(sweep, search, found) if options.compare else 0
-    report.analyse(search, sweep, options.figures, options.compare)
-    return 1 if failed else 0
+    drawn = report.analyse(search, sweep, options.figures, options.compare)
+    return 1 if failed or not drawn else 0
 
 
 if __name__ == "__main__":

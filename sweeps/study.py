@@ -12,7 +12,7 @@ Started again, however it ended, it does only what is missing. What is done lies
 import sys
 
 from ablations import command_line
-from core.errors import command
+from core.errors import command, outlive_output
 from core.signals import end_on_sigterm
 from sweeps.running import report
 from sweeps.running.options import SweepOptions
@@ -27,6 +27,7 @@ def main() -> int:
         report.show_plan(sweep, preset)
         return 0
     end_on_sigterm()
+    outlive_output()
     return report.conduct_and_report(sweep, options.figures)
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ablations import command_line, records
-from core.errors import UserError, command
+from core.errors import UserError, command, masked_word
 from core.signals import end_on_sigterm
 from sweeps.running import join, plan, storage
 from sweeps.running.attempt import Execute, train_and_score
@@ -56,7 +56,7 @@ class Options:
 def main(execute: Execute | None = None) -> int:
     """The command. `execute` runs one run into its claimed folder, and finishes it."""
     options = command_line.read(Options, prog="python -m sweeps.worker", description=__doc__)
-    connection.check_mode()
+    connection.begin()
     wanted = follow_parent() if options.wanted == "-" else None
     end_on_sigterm(GRACE_SECONDS)
     where = storage.resolve(options.storage)
@@ -91,7 +91,9 @@ def main(execute: Execute | None = None) -> int:
     except Exception as error:
         if not storage.lost(error):
             raise
-        raise UserError(f"--storage {where}: does not answer any more ({storage.reason(error)})") from error
+        raise UserError(
+            f"--storage {masked_word(where)}: does not answer any more ({storage.reason(error)})"
+        ) from error
     finally:
         records.leave_all()
     return 0

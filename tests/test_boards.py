@@ -258,7 +258,7 @@ def test_a_run_that_goes_on_is_no_reason_to_draw(study: Path, tmp_path: Path) ->
     copied = shutil.copytree(study, tmp_path / study.name)
     before = ended(copied)
     run = next(copied.glob("*/run.json"))
-    edit(run, lease={"expires": 1})
+    edit(run, lease={"host": "h", "pid": 1, "expires": 1})
     assert ended(copied) == before
     edit(run, state="running")
     assert ended(copied) != before and len(ended(copied)) == len(before) - 1
@@ -267,7 +267,7 @@ def test_a_run_that_goes_on_is_no_reason_to_draw(study: Path, tmp_path: Path) ->
 def test_the_report_of_a_search_follows_the_runs_of_its_comparison(study: Path, tmp_path: Path) -> None:
     (search := tmp_path / "modules-search").mkdir()
     assert ended(search) == ()
-    (search / "search.json").write_text(json.dumps({"default": "modules", "tuned": "modules-tuned"}))
+    (search / "search.json").write_text(json.dumps({"default": "modules", "tuned": "modules-tuned", "arms": []}))
     begun = ended(search)
     shutil.copytree(study, tmp_path / "modules-tuned")
     assert len(begun) == 1 and len(ended(search)) == 1 + len(list(study.glob("*/run.json")))

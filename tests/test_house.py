@@ -170,7 +170,9 @@ FORBIDDEN = {
     "sweeps": (),
     "analysis": ("ablations", "sweeps", "wandb", "optuna", "core"),
 }
-ALLOWED = {"analysis": ("core.errors", "core.reading", "core.run_folder", "core.display", "core.watching")}
+ALLOWED = {
+    "analysis": ("core.errors", "core.reading", "core.run_folder", "core.display", "core.watching", "core.typed")
+}
 
 
 def breaches(package: str, text: str) -> set[str]:

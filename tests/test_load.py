@@ -76,7 +76,7 @@ def test_no_folder_no_runs_no_results(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no result .*4 failed.*out of memory"):
         load(path)
     (path / "study.json").write_text("{")
-    with pytest.raises(UserError, match=r"study\.json is not readable"):
+    with pytest.raises(UserError, match=r"study\.json is unreadable"):
         load(path)
 
 

@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from making import MAKEFILE, ROOT, make, needs_make
+from making import MAKEFILE, ROOT, make, needs_make, pretender
 
 CHECKS = ["test", "test-slow", "lint", "bench"]
 
@@ -23,83 +24,141 @@ def test_help_is_the_default_and_names_every_target_and_variable() -> None:
         assert f"{variable}=" in shown or variable == "OMP_NUM_THREADS", variable
 
 
-@needs_make
-def test_sweep_passes_on_what_is_set_and_nothing_else() -> None:
-    shown = make("-n", "sweep", "PY=python").stdout.splitlines()[-1]
-    assert shown.split()[1:] == [
-        "-m",
-        "sweeps.study",
-        "--study",
-        '"modules"',
-        "--runs",
-        '"runs"',
-        "--figures",
-        '"figures"',
-    ]
-    given = ["STUDY=steps", "DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "SEEDS=5", "WORKERS=2", "STORAGE=s"]
-    shown = make("-n", "sweep", "PY=python", "ARGS=--dry-run", *given).stdout.rstrip()
-    for option in ('--study "steps"', '--data "my data"', '--src "a"', '--tgt "b"', '--preset "small"', '--seeds "5"'):
-        assert option in shown
-    assert shown.endswith('--workers "2" --dry-run')
+TELLS = """for word; do printf '<%s>' "$word"; done; echo " storage <$SWEEP_STORAGE>\""""
+"""A program that says what it was given."""
+
+
+def given(tmp_path: Path, *arguments: str, **variables: Any) -> list[str]:
+    """What the last program that make starts is given: its words, and its storage."""
+    done = make(*arguments, f"PY={pretender(tmp_path, TELLS)}", **variables)
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"<(.*?)>", done.stdout.splitlines()[-1])
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["sweep", "search", "worker"])
-def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(target: str, tmp_path: Path) -> None:
-    asked = tmp_path / "python"
-    asked.write_text('#!/bin/sh\n[ "$1" = -m ] || exit 0\necho "storage: $SWEEP_STORAGE arguments: $*"\n')
-    asked.chmod(0o755)
-    shown = make(target, f"PY={asked}", "STORAGE=postgresql://me:secret@host/db", "DATA=my text").stdout
-    line = shown.splitlines()[-1]
-    assert "storage: postgresql://me:secret@host/db" in line and "secret" not in line.split("arguments:")[1]
-    assert "secret" not in "".join(shown.splitlines()[:-1]) and "--data my text" in line
+def test_sweep_passes_on_what_is_set_and_nothing_else(tmp_path: Path) -> None:
+    bare = ["-m", "sweeps.study", "--study=modules", "--runs=runs", "--figures=figures", ""]
+    assert given(tmp_path, "sweep") == bare
+    settings = ["STUDY=steps", "DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "SEEDS=5", "WORKERS=2", "STORAGE=s"]
+    words = given(tmp_path, "sweep", "ARGS=--dry-run", *settings)
+    text = ["--data=my data", "--src=a", "--tgt=b", "--preset=small", "--seeds=5"]
+    assert words == [*bare[:2], "--study=steps", "--runs=runs", *text, "--figures=figures", "--workers=2", *words[-2:]]
+    assert words[-2:] == ["--dry-run", "s"]
+
+
+HOSTILE = """a $HOME $(shell touch {0}) `touch {0}`; touch {0} & "q" 's $$ \\ #x ${{PY}} %"""
+VALUES = ["DATA", "SRC", "TGT", "STUDY", "SEEDS", "PRESET", "WORKERS", "RUNS", "FIGURES", "BUDGET", "STORAGE"]
 
 
 @needs_make
-def test_distill_passes_on_what_is_set_and_nothing_else() -> None:
-    shown = make("-n", "distill", "PY=python").stdout.splitlines()[-1]
-    assert shown.split()[1:] == ["-m", "ablations.distill"]
-    given = ["DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "OUT=my new data", "ARGS=--beam 4"]
-    shown = make("-n", "distill", "PY=python", *given).stdout.rstrip()
-    assert shown.endswith('--data "my data" --src "a" --tgt "b" --preset "small" --out "my new data" --beam 4')
+@pytest.mark.parametrize("by", ["line", "environment"])
+def test_values_reach_the_program_unchanged_and_run_nothing(by: str, tmp_path: Path) -> None:
+    value = HOSTILE.format(tmp_path / "ran")
+    for goal, names in (
+        ("search", VALUES),
+        ("report", ["FROM", "REPORT", "STUDY", "RUNS"]),
+        ("distill", ["OUT"]),
+        ("dashboard", ["FROM", "REPORT", "STORAGE"]),
+        ("test", ["JOBS"]),
+    ):
+        line = [f"{name}={value}" for name in names] if by == "line" else []
+        words = given(tmp_path, goal, *line, **({} if by == "line" else dict.fromkeys(names, value)))
+        assert sum(value in word for word in words) == len(names), goal
+    assert value in given(tmp_path, "figures", f"STUDY={value}")[2] and not (tmp_path / "ran").exists()
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}';touch ran;'"],
+        ["`touch ran`"],
+        ["a\ntouch ran\nb"],
+        ["sweep", "x'`touch${{IFS}}ran`\"=1"],
+        ["sweep", "PY=`touch ran`$(touch ran)'\""],
+        ["sweeep", "PY=`touch ran`$(touch ran)'\""],
+    ],
+)
+def test_names_of_goals_and_variables_run_nothing(arguments: list[str]) -> None:
+    ran = ROOT / "ran"
+    done = make(*arguments)
+    assert (done.returncode != 0 and "error" in done.stderr.lower()) or "not a variable" in done.stderr
+    try:
+        assert not ran.exists()
+    finally:
+        ran.unlink(missing_ok=True)
+
+
+@needs_make
+def test_args_are_words_that_quotes_keep_together_and_nothing_in_them_runs(tmp_path: Path) -> None:
+    args = f"""--set 'a=b c' "" -k \\"x `touch {tmp_path}/ran` $(touch {tmp_path}/ran) $HOME; *"""
+    words = given(tmp_path, "sweep", f"ARGS={args}")
+    assert words[5:9] == ["--set", "a=b c", "", "-k"] and words[-3:-1] == ["$HOME;", "*"]
+    assert not (tmp_path / "ran").exists()
+    done = make("sweep", f"PY={pretender(tmp_path, TELLS)}", "ARGS=--set 'a")
+    assert done.returncode != 0 and "ARGS=--set 'a: no closing quotation" in done.stderr
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["sweep", "search", "worker", "dashboard"])
+@pytest.mark.parametrize("secret", ["pa$wd", "s:e@c/r et", "p'a\"b`c"])
+def test_the_storage_goes_by_the_environment_where_others_cannot_read_it(
+    target: str, secret: str, tmp_path: Path
+) -> None:
+    url = f"postgresql://me:{secret}@host/db"
+    asked = pretender(tmp_path, TELLS)
+    for settings, variable in (([f"STORAGE={url}"], ""), ([], url)):
+        done = make(target, f"PY={asked}", *settings, SWEEP_STORAGE=variable)
+        *before, line = done.stdout.splitlines()
+        words, _, storage = line.rpartition(" storage ")
+        assert storage == f"<{url}>" and secret not in words + "".join(before) + done.stderr
+
+
+@needs_make
+def test_the_command_is_shown_without_passwords(tmp_path: Path) -> None:
+    asked = pretender(tmp_path, TELLS)
+    args = "ARGS=--only 'a b' --storage postgresql://me:secret@host/db"
+    shown = make("sweep", f"PY={asked}", args).stdout.splitlines()[0]
+    assert shown.endswith("--only 'a b' --storage 'postgresql://me:***@host/db'")
+    assert len(make("-s", "sweep", f"PY={asked}").stdout.splitlines()) == 1
+
+
+@needs_make
+def test_distill_passes_on_what_is_set_and_nothing_else(tmp_path: Path) -> None:
+    assert given(tmp_path, "distill") == ["-m", "ablations.distill", ""]
+    settings = ["DATA=my data", "SRC=a", "TGT=b", "PRESET=small", "OUT=my new data", "ARGS=--beam 4"]
+    text = ["--data=my data", "--src=a", "--tgt=b", "--preset=small"]
+    assert given(tmp_path, "distill", *settings)[2:-1] == [*text, "--out=my new data", "--beam", "4"]
 
 
 @needs_make
 @pytest.mark.parametrize("target", ["sweep", "distill", "search", "worker", "figures", *CHECKS])
 def test_every_command_runs_without_any_setting(target: str, tmp_path: Path) -> None:
-    willing = tmp_path / "python"
-    willing.write_text("#!/bin/sh\nexit 0\n")
-    willing.chmod(0o755)
-    done = make(target, f"PY={willing}")
+    done = make(target, f"PY={pretender(tmp_path, 'exit 0')}")
     assert done.returncode == 0, done.stderr
 
 
 @needs_make
 @pytest.mark.parametrize("target", ["sweep", "distill", "figures", *CHECKS])
 def test_a_failing_command_fails_make(target: str, tmp_path: Path) -> None:
-    failing = tmp_path / "python"
-    failing.write_text('#!/bin/sh\n[ "$1" = -m ] || exit 0\nexit 7\n')
-    failing.chmod(0o755)
-    assert make(target, f"PY={failing}").returncode != 0
+    assert make(target, f"PY={pretender(tmp_path, 'exit 7')}").returncode != 0
 
 
 @needs_make
-@pytest.mark.parametrize(("target", "more"), [("figures", ""), ("report", " --draw report")])
-def test_figures_and_report_come_from_run_folders_or_from_wandb(target: str, more: str) -> None:
-    def asked(*given: str) -> str:
-        return " ".join(make("-n", target, "PY=python", *given).stdout.splitlines()[-1].split())
-
-    assert asked("STUDY=my study") == f'"python" -m analysis.{target} "runs/my study" --out "{target}"'
-    fetched = f'"python" -m sweeps.fetch "my runs/x.wandb" --to "runs/.fetched"{more} --out "{target}"'
-    assert asked("FROM=my runs/x.wandb") == fetched
-    assert f'"wandb:a/b" --study "steps" --to "elsewhere/.fetched"{more} --out' in asked(
-        "FROM=wandb:a/b", "STUDY=steps", "RUNS=elsewhere"
-    )
+@pytest.mark.parametrize(("target", "more"), [("figures", []), ("report", ["--draw=report"])])
+def test_figures_and_report_come_from_run_folders_or_from_wandb(target: str, more: list[str], tmp_path: Path) -> None:
+    out = f"--out={target}"
+    plain = given(tmp_path, target, "STUDY=my study")
+    assert plain == ["-m", f"analysis.{target}", "runs/my study", out, ""]
+    fetched = given(tmp_path, target, "FROM=my runs/x.wandb")
+    assert fetched == ["-m", "sweeps.fetch", "my runs/x.wandb", "--to=runs/.fetched", *more, out, ""]
+    chosen = given(tmp_path, target, "FROM=wandb:a/b", "STUDY=steps", "RUNS=elsewhere")
+    assert chosen[2:5] == ["wandb:a/b", "--study=steps", "--to=elsewhere/.fetched"]
 
 
 @needs_make
 @pytest.mark.parametrize(
-    ("given", "way"),
+    ("setting", "way"),
     [
         ("SEED=3", "Did you mean SEEDS=?"),
         ("seeds=3", "Did you mean SEEDS=?"),
@@ -108,10 +167,10 @@ def test_figures_and_report_come_from_run_folders_or_from_wandb(target: str, mor
         ("HTTPS_PROXI='x'", "HTTPS_PROXI=VALUE make"),
     ],
 )
-def test_a_setting_that_is_none_is_refused_with_the_nearest(given: str, way: str) -> None:
-    done = make("-n", "sweep", "PY=python", given)
+def test_a_setting_that_is_none_is_refused_with_the_nearest(setting: str, way: str) -> None:
+    done = make("-n", "sweep", "PY=python", setting)
     assert done.returncode != 0 and done.stdout == ""
-    assert f"{given.partition('=')[0]}= is not a variable of this Makefile" in done.stderr and way in done.stderr
+    assert f"{setting.partition('=')[0]}= is not a variable of this Makefile" in done.stderr and way in done.stderr
     assert ("Did you mean" in done.stderr) == ("Did you mean" in way)
 
 
@@ -133,9 +192,7 @@ INSTALLATION = {"PYTHON", "VENV", "PY", "TORCH_INDEX", "PIP_ARGS"}
 @pytest.mark.parametrize("target", PROGRAMS)
 def test_a_setting_that_a_command_does_not_read_is_refused(target: str, tmp_path: Path) -> None:
     """What a command reads is what changes its command line or its environment when it is given."""
-    teller = tmp_path / "python"
-    teller.write_text('#!/bin/sh\necho "$@" "storage $SWEEP_STORAGE"\n')
-    teller.chmod(0o755)
+    teller = pretender(tmp_path, TELLS)
     for name in set(re.findall(r"^(\w+) *\?=", MAKEFILE, re.M)) - INSTALLATION - {"OMP_NUM_THREADS"}:
         done = make(target, f"PY={teller}", f"{name}=marked")
         if done.returncode == 0:
@@ -147,11 +204,7 @@ def test_a_setting_that_a_command_does_not_read_is_refused(target: str, tmp_path
 @needs_make
 def test_goals_share_their_settings_and_go_in_their_order(tmp_path: Path) -> None:
     assert make("-n", "sweep", "report", "PY=python", "SEEDS=2", "REPORT=r").returncode == 0
-    slow = tmp_path / "python"
-    slow.write_text(
-        f'#!/bin/sh\n[ "$1" = -m ] || exit 0\n[ "$2" = sweeps.study ] && sleep 1\necho "$2" >> "{tmp_path}/log"\n'
-    )
-    slow.chmod(0o755)
+    slow = pretender(tmp_path, f'[ "$2" = sweeps.study ] && sleep 1\necho "$2" >> "{tmp_path}/log"')
     assert make("-j4", "sweep", "report", f"PY={slow}").returncode == 0
     assert (tmp_path / "log").read_text().split() == ["sweeps.study", "analysis.report"]
 
@@ -166,7 +219,7 @@ def test_what_programs_read_from_the_environment_may_stand_on_the_line() -> None
 @needs_make
 def test_the_two_test_commands_run_every_test_once() -> None:
     def marked(target: str) -> str:
-        return make("-n", target, "PY=python").stdout.splitlines()[-1].partition(" -m pytest ")[2]
+        return make("-n", target, "PY=python").stdout.splitlines()[-1].partition(" pytest ")[2]
 
     assert '-m "not slow"' in marked("test")
     assert marked("test-slow") == marked("test").replace('"not slow"', "slow")

@@ -1,6 +1,7 @@
 """Schedules, the forward process and the spaced posterior, against recorded numbers and closed forms."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,14 @@ def test_impossible_decodings_are_refused(steps: int, early_stop: int) -> None:
         Visited.build(DiffusionConfig(), DecodingConfig(decoding_steps=steps, early_stop=early_stop))
 
 
-@given(st.integers(2, 300), st.integers(300, 2000), st.sampled_from(sorted(SPACINGS)), st.sampled_from(sorted(SCHEDULES)))
+@given(
+    st.integers(2, 300), st.integers(300, 2000), st.sampled_from(sorted(SPACINGS)), st.sampled_from(sorted(SCHEDULES))
+)
 def test_steps_are_distinct_and_rise_from_first_to_last(K: int, T: int, spacing: str, schedule: str) -> None:
     alpha_bar = alpha_bars(schedule, T)
     steps = SPACINGS[spacing](np.log(alpha_bar / (1 - alpha_bar)), K)
     assert steps[0] == 0 and steps[-1] == T - 1 and len(steps) == K
-    assert all(a < b for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a < b for a, b in pairwise(steps))
     assert SPACINGS[spacing](np.log(alpha_bar / (1 - alpha_bar)), 1) == (T - 1,)
 
 
@@ -132,8 +135,8 @@ def test_cedi_tells_the_network_times_near_the_end() -> None:
     assert visited.told == (110, 120, 130, 140, 150, 160, 170, 180, 190, 200)
     assert visited.t == Visited.build(DiffusionConfig(diffusion_steps=201), DecodingConfig(decoding_steps=10)).t
     whole = Visited.build(DiffusionConfig(diffusion_steps=201), DecodingConfig(decoding_steps=201))
-    np.testing.assert_array_equal(visited.told_noise, whole.noise[list(visited.told)])
-    np.testing.assert_array_equal(visited.told_signal, whole.signal[list(visited.told)])
+    np.testing.assert_array_equal(visited.told_noise, whole.noise[list(map(int, visited.told))])
+    np.testing.assert_array_equal(visited.told_signal, whole.signal[list(map(int, visited.told))])
 
 
 def test_a_variance_preserving_form_without_noise_is_refused() -> None:

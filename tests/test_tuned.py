@@ -217,5 +217,5 @@ def test_a_search_in_its_first_round_is_read(tmp_path: Path, arms: set[str] | No
 def test_a_folder_without_a_search_is_none_and_a_broken_one_is_named(tmp_path: Path) -> None:
     assert load_search(tmp_path) is None and not show_and_write(tmp_path, tmp_path)
     (tmp_path / "search.json").write_text("{")
-    with pytest.raises(UserError, match=r"search.json is not readable"):
+    with pytest.raises(UserError, match=r"search.json is unreadable"):
         load_search(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from analysis.formats import FORMATS, VENUES, Width
 from core.display import shown
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.run_folder import SEARCH
 
 
@@ -60,12 +60,14 @@ WHERE = "{} has all columns, how to read them, what the statistics are, and wher
 @command
 def main() -> None:
     """Load, draw, write, and say what was written and what was left out."""
+    outlive_output()  # what it makes are files
     options = parse()
     from analysis.choices import Choices  # these take seconds: not for --help
     from analysis.figures.drawing import choose, redraw
     from analysis.figures.write_search import show_and_write
     from analysis.files import describe_written, writing
     from analysis.load import load
+    from analysis.plain_text import spell_out
     from analysis.style import read_style
     from analysis.tables import show, tabulate, write
 
@@ -93,7 +95,8 @@ def main() -> None:
         if not options.quiet:
             show(study, made=made)
         if not options.brief:
-            print("\n".join([describe_written(written), *skipped, WHERE.format(out / "table.md")]))
+            lines = [describe_written(written), *skipped, WHERE.format(out / "table.md")]
+            print("\n".join(map(spell_out, lines)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from analysis.figures.drawing import redraw_search
 from analysis.files import describe_written, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
+from analysis.plain_text import csv_text
 from analysis.searches import Search, load_search
 from analysis.tables import main_rows, print_grids
 from analysis.tuned.footer import search_footer
@@ -33,7 +34,7 @@ def write_tables(found: Search, out: Path) -> list[Path]:
     tables, said = grids(found), search_footer(found)
     texts = {"tuned.md": markdown(tables, said), "tuned.tex": latex(tables, said)}
     frames = {"arms.csv": found.arms, "effects.csv": found.effects, "trials.csv": found.trials}
-    texts |= {name: f.to_csv(index=False, lineterminator="\n") for name, f in frames.items() if not f.empty}
+    texts |= {name: csv_text(f) for name, f in frames.items() if not f.empty}
     for name, content in texts.items():
         (out / name).write_text(content, encoding="utf-8")
     return [out / name for name in texts]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.load import STEP, StudyResults
+from analysis.load import EXTREME, STEP, StudyResults
 
 Seeds = dict[int, float]
 EDGE = 0.2
@@ -42,7 +42,8 @@ def late_mean(study: StudyResults, arm: str, column: str) -> Seeds:
     """Mean of a column of metrics.jsonl over the last quarter of the rows of training that have it."""
     if not {column, STEP} <= set(study.metrics):
         return {}
-    rows = study.metrics[study.metrics["arm"] == arm].dropna(subset=[column]).sort_values(STEP)
+    rows = study.metrics[(study.metrics["arm"] == arm) & ~study.metrics[EXTREME].astype(bool)]
+    rows = rows.dropna(subset=[column]).sort_values(STEP)
     return _finite((seed, g[column].tail(max(1, len(g) // 4)).mean()) for seed, g in rows.groupby("seed"))
 
 

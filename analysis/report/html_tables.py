@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.markup import Grid
+from analysis.plain_text import csv_text
 from analysis.report.html import Html, data_uri, escape, file_name, tag, text_of
 
 NUMBER = re.compile(r"^[\[<≈]?\s*(?:about )?([+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
@@ -92,7 +93,7 @@ def grid_table(grid: Grid, links: Sequence[str] | None = None) -> Html:
 
 def download(frame: pd.DataFrame, *name: str) -> Html:
     """A link that saves the frame as CSV in full precision."""
-    text = frame.to_csv(index=False, lineterminator="\n")
+    text = csv_text(frame)
     return tag("a", f"{name[-1]}.csv", class_="download", href=data_uri(text), download=f"{file_name(*name)}.csv")
 
 

@@ -1,7 +1,7 @@
 """Decoding by an embedding diffusion: lengths of the candidates, the network as a sampler sees it, reading out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from core.diffusion.denoiser import Denoiser, Memory
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
 from core.networks.kernels import most_likely
+from core.networks.token_loss import Embeds
+from core.networks.transformer import EncoderDecoder
 from core.randomness import generator
 from core.sections import DecodingConfig
 from core.text.batches import Batch, packed
@@ -34,22 +36,46 @@ def length_mask(lengths: Tensor, longest: int) -> Tensor:
 
 def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConfig) -> Denoise:
     """The network as the sampler sees it: fixed t and clamping applied. z_0_hat is 0 at padding."""
+
+    def told(t: float) -> float:
+        return (t if config.fixed_t is None else config.fixed_t * model.process.steps) * model.time_scale
+
+    def clamped(found: Tensor) -> Tensor:
+        return model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
+
+    return in_parts(model, memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
+
+
+def time(t: float, like: Tensor) -> Tensor:
+    """A time for all rows, [1], where a tensor is."""
+    return torch.full((1,), t, device=like.device, dtype=torch.float32)
+
+
+def in_parts(
+    model: EncoderDecoder,
+    memory: Memory,
+    mask: Tensor,
+    predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor],
+) -> Denoise:
+    """predict(z_t, t, mask, memory, z_0_prev), called for sentences of about one length. z_0_hat is 0 at padding."""
     parts = alike(memory, mask)
+    if mask.device.type == "cpu":
+        parts = [replace(part, memory=folded(model, part.memory)) for part in parts]
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
-        told = t if config.fixed_t is None else config.fixed_t * model.process.steps
-        time = torch.full((1,), told * model.time_scale, device=z_t.device, dtype=torch.float32)
         z_0_hat = torch.zeros_like(z_t)
         for part in parts:
             at = part.rows, slice(part.mask.shape[1])
             previous = None if z_0_prev is None else z_0_prev[at]
-            found = model.denoise(z_t[at], time, part.mask, part.memory, previous)
-            if config.clamping:
-                found = model.embedding(model.embedding.logits(found).argmax(-1))
-            z_0_hat[at] = found.to(z_0_hat.dtype)
+            z_0_hat[at] = predict(z_t[at], t, part.mask, part.memory, previous).to(z_0_hat.dtype)
         return z_0_hat
 
     return denoise
+
+
+def folded(model: EncoderDecoder, memory: Memory) -> Memory:
+    """The memory as many steps look at it."""
+    return replace(memory, layers=model.fold(memory.layers, memory.mask))
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,7 @@ def alike(memory: Memory, mask: Tensor) -> list[Part]:
     return parts
 
 
-def read_out(model: Denoiser, z_0_hat: Tensor, mask: Tensor) -> Candidates:
+def read_out(model: Embeds, z_0_hat: Tensor, mask: Tensor) -> Candidates:
     """Most likely tokens of z_0_hat [B C, L, d_e] and their mean log-probability; PAD at padding."""
     tokens = torch.full(mask.shape, PAD, device=mask.device)
     log_p = torch.zeros(mask.shape, device=mask.device)

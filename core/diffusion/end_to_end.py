@@ -30,7 +30,7 @@ from core.text.tokenizer import PAD
 @dataclass(frozen=True)
 class Draws:
     """What a step draws: t [B], the importance weight of each [B], the noise of x_0 and of x_t [B, J, d_e], uniform
-    numbers of the soft absorbing state [B, J] (None without it).
+    numbers of the soft absorbing state [B, J] (None without it), the self-conditioning coin.
 
     beside: positions that J has beside those of a batch's sides (None: J is the same for all batches).
     """
@@ -41,18 +41,21 @@ class Draws:
     eps: Tensor
     absorb: Tensor | None
     beside: int | None
+    coin: bool = False
 
     def rows(self, rows: slice) -> Self:
         """The draws of some sentences."""
         absorb = None if self.absorb is None else self.absorb[rows]
-        return type(self)(self.t[rows], self.weight[rows], self.eps_0[rows], self.eps[rows], absorb, self.beside)
+        mine = self.t[rows], self.weight[rows], self.eps_0[rows], self.eps[rows], absorb
+        return type(self)(*mine, self.beside, self.coin)
 
     def filled(self, rows: int, length: int) -> Self:
         """The draws of a batch filled up to a shape."""
         J = self.eps.shape[1] if self.beside is None else length + self.beside
         absorb = None if self.absorb is None else filled(self.absorb, rows, J)
         t, weight = filled(self.t, rows), filled(self.weight, rows, value=1.0)
-        return type(self)(t, weight, filled(self.eps_0, rows, J), filled(self.eps, rows, J), absorb, self.beside)
+        mine = t, weight, filled(self.eps_0, rows, J), filled(self.eps, rows, J), absorb
+        return type(self)(*mine, self.beside, self.coin)
 
 
 def training_draws(
@@ -65,12 +68,13 @@ def training_draws(
         t, weight = network.moments.draw(torch.rand(B, generator=host, dtype=torch.float64).to(device))
     else:
         t, weight = TIME_SAMPLERS[time_sampler](T, B, host).to(device, non_blocking=True), torch.ones(B, device=device)
+    coin = network.self_conditioning and bool(torch.rand((), generator=host) < 0.5)
     source = host if device.type == "cpu" else generator(device, seed, "eps", step)
     shape = B, J, network.latent_dim
     eps_0, eps = (torch.randn(shape, generator=source, device=device) for _ in range(2))
     absorbs = network.absorbing is not None
     absorb = torch.rand(B, J, generator=source, device=device) if absorbs else None
-    return Draws(t, weight, eps_0, eps, absorb, network.beside)
+    return Draws(t, weight, eps_0, eps, absorb, network.beside, coin)
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,15 @@ def noised(network: LatentDenoiser, layout: Layout, draws: Draws, absorb_rate: f
 
 
 def predict(network: LatentDenoiser, batch: Batch, draws: Draws, absorb_rate: float) -> tuple[Layout, Prediction]:
-    """Lay out, diffuse and denoise a batch."""
+    """Lay out, diffuse and denoise a batch; of two passes with the coin the first one learns nothing."""
     layout = network.layout(batch.source, batch.target)
     clean, x_0, x_t = noised(network, layout, draws, absorb_rate)
-    out = network.denoise(x_t, draws.t * network.time_scale, layout, network.read(batch.source))
-    return layout, Prediction(clean, x_0, x_t, out)
+    time, memory, first = draws.t * network.time_scale, network.read(batch.source), None
+    if draws.coin:
+        with torch.no_grad():
+            first = network.denoise(x_t, time, layout, memory)
+        torch.clear_autocast_cache()  # before torch 2.10, weights cast under no_grad would get no gradient below
+    return layout, Prediction(clean, x_0, x_t, network.denoise(x_t, time, layout, memory, first))
 
 
 def squared_errors(made: Prediction, t: Tensor) -> Tensor:
@@ -129,8 +137,12 @@ def terms(
     mse = batch.pick(squared_errors(made, t), mask)
     point = TOKEN_LOSSES[how.token_loss](x_0, out)
     token = torch.zeros_like(mse) if point is None else token_terms(network, point, ids, how.label_smoothing)[0]
-    tT = (network.process.signal[-1] * x_0).square().mean(-1)
-    return {"mse": mse, "token": token, "tT": tT}
+    return {"mse": mse, "token": token, "tT": batch.pick(tT(network, made), mask)}
+
+
+def tT(network: LatentDenoiser, made: Prediction) -> Tensor:
+    """(sqrt(abar_{T-1}) x_0)^2, means over dimensions, [B, J]."""
+    return (network.process.signal[-1][..., None] * made.x_0.float()).square().mean(-1)
 
 
 def nll_of_prediction(
@@ -178,7 +190,8 @@ def per_step(network: LatentDenoiser, batches: list[Batch], times: list[int], se
         total = torch.zeros(5, dtype=torch.float64)
         for index, batch in enumerate(batches):
             draws = training_draws(network, batch, seed, -1 - index, "uniform", adaptive=False)
-            total += sums(network, batch, replace(draws, t=torch.full_like(draws.t, t)), rate).cpu()
+            draws = replace(draws, t=torch.full_like(draws.t, t), coin=network.self_conditioning)
+            total += sums(network, batch, draws, rate).cpu()
         for name, value in zip(curves, (total[:4] / total[4]).tolist(), strict=True):
             curves[name].append(value)
     return curves

@@ -51,8 +51,8 @@ class LatentDenoiser(EncoderDecoder):
         self.window = min(space.target_length or max_positions, max_positions)
         self.time_dim = space.time_dim or min(d, d_e)
         self.process = ForwardProcess.build(process.gaussian())
-        self.start_std = float((1.0 - self.process.signal[0].double() ** 2) ** 0.5)
         self.time_scale = 1000.0 / self.process.steps if space.rescale_timesteps else 1.0
+        self.self_conditioning = False
         self.moments = LossSecondMoments(self.process.steps) if process.time_sampler == "lossaware" else None
         self.absorbing: nn.Parameter | None = None
         self.embedding = EmbeddingSpace(space.latent(), vocab, biased=True)
@@ -67,6 +67,11 @@ class LatentDenoiser(EncoderDecoder):
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = EPS
+
+    @property
+    def start_std(self) -> Tensor:
+        """Standard deviation of the noise of x_0, [1]; or of each position, [J, 1]."""
+        return (1.0 - self.process.signal[0, None].double() ** 2).sqrt().float()
 
     @property
     def beside(self) -> int | None:
@@ -85,11 +90,16 @@ class LatentDenoiser(EncoderDecoder):
         """What denoising needs of the sources [B, S] beside the canvas."""
         return None
 
-    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None) -> Tensor:
-        """The prediction of x_0, [B, J, d_e], from x_t and time [B] or [1] (time_scale * t)."""
+    def denoise(
+        self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None, last: Tensor | None = None
+    ) -> Tensor:
+        """The prediction of x_0, [B, J, d_e], from x_t and time [B] or [1] (time_scale * t).
+
+        last: the last prediction, for networks that take it (self-conditioning); None stands for zeros.
+        """
         raise NotImplementedError
 
-    def entered(self, x_t: Tensor, time: Tensor, positions: Tensor) -> Tensor:
+    def entered(self, x_t: Tensor, time: Tensor, positions: Tensor | float) -> Tensor:
         """The input of the first layer, before its dropout."""
         told = self.time(timestep_embedding(time, self.time_dim))[:, None]
         return self.input_norm(self.up(x_t) + positions + told)
@@ -108,16 +118,8 @@ class LatentDenoiser(EncoderDecoder):
         self.window = int(state[0])
 
 
-class ConditionalDenoiser(LatentDenoiser):
-    """Diffusion-LM's conditional form: the canvas is the target, beside an encoder with embeddings of its own."""
-
-    def __init__(
-        self, network: NetworkConfig, space: SpaceConfig, process: ProcessConfig, vocab: int, max_positions: int
-    ) -> None:
-        super().__init__(network, space, process, vocab, max_positions)
-        self.source_table = nn.Parameter(torch.randn(vocab, network.model_dim))
-        self.build(network, max_positions)
-        self.begin(network.initialization)
+class WindowDenoiser(LatentDenoiser):
+    """The canvas is the target, and attends to an encoder."""
 
     @property
     def beside(self) -> int | None:
@@ -136,12 +138,26 @@ class ConditionalDenoiser(LatentDenoiser):
         everywhere = torch.ones_like(ids, dtype=torch.bool)
         return Layout(ids, everywhere, everywhere)
 
+
+class ConditionalDenoiser(WindowDenoiser):
+    """Diffusion-LM's conditional form: the encoder has embeddings of its own."""
+
+    def __init__(
+        self, network: NetworkConfig, space: SpaceConfig, process: ProcessConfig, vocab: int, max_positions: int
+    ) -> None:
+        super().__init__(network, space, process, vocab, max_positions)
+        self.source_table = nn.Parameter(torch.randn(vocab, network.model_dim))
+        self.build(network, max_positions)
+        self.begin(network.initialization)
+
     def read(self, source: Tensor) -> Memory:
         """The encoder's keys and values."""
         mask = (source != PAD)[:, None, None, :]
         return self.keys_values(self.run_encoder(functional.embedding(source, self.source_table), mask)), mask
 
-    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None) -> Tensor:
+    def denoise(
+        self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None, last: Tensor | None = None
+    ) -> Tensor:
         """The prediction of x_0; C candidates of each source of the memory, adjacent."""
         assert memory is not None
         x = self.entered(x_t, time, self.decoder_positions(x_t.shape[1]))
@@ -219,7 +235,9 @@ class OneStack(LatentDenoiser):
         own = (self.max_positions + 2 + place - began).clamp(max=self.positions.count - 1)
         return self.positions(self.positions.count)[torch.where(layout.written, own, place)]
 
-    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None) -> Tensor:
+    def denoise(
+        self, x_t: Tensor, time: Tensor, layout: Layout, memory: Memory | None, last: Tensor | None = None
+    ) -> Tensor:
         """The prediction of x_0."""
         mask = layout.seen[:, None, None, :]
         x = self.dropout(self.entered(x_t, time, self.placed(layout)))

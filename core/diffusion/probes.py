@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.draws import Draws
 from core.diffusion.objectives import errors, predict
 from core.diffusion.process import ForwardProcess
-from core.networks.embedding import EmbeddingSpace
 from core.randomness import generator
 from core.sections import DecodingConfig
 from core.text.batches import Batch
@@ -20,8 +20,16 @@ from core.text.batches import Batch
 PROBE_TIMES = 16
 
 
+class Placed(Protocol):
+    """An embedding space."""
+
+    @property
+    def table(self) -> Tensor: ...
+    def __call__(self, tokens: Tensor) -> Tensor: ...
+
+
 @torch.no_grad()
-def embedding_spread(space: EmbeddingSpace, types: Tensor) -> dict[str, float]:
+def embedding_spread(space: Placed, types: Tensor) -> dict[str, float]:
     """How far the z_0 of n types [n] stand apart: norm, mean pairwise cosine, effective rank, rms per dimension.
 
     types: those that occur in training targets. Types of sources alone stand in the same table, but are never diffused.

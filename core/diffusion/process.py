@@ -15,6 +15,7 @@ from core.diffusion.schedules import alpha_bars
 from core.diffusion.spacing import SPACINGS
 from core.sections import DecodingConfig, DiffusionConfig
 
+CPU = torch.device("cpu")
 LEAST_NOISE = 1e-12
 """Stands for a sampler's noise factor of 0, whose coefficients are limits: in float32 nothing is added."""
 
@@ -59,7 +60,7 @@ class Visited:
 
     t[k]: the time of z_k ~ N(signal[k] z_0, noise[k]^2 I). told[k]: the time that the network is told, and the levels
     there; t[k] but for CEDI. start: standard deviation of z_T, where sampling begins. eta: share of ancestral
-    sampling's new noise in DDIM's.
+    sampling's new noise in DDIM's. Levels are [K], or of each position, [K, L]; device: where those are wanted.
     """
 
     t: tuple[float, ...]
@@ -70,21 +71,28 @@ class Visited:
     told_signal: np.ndarray
     told_noise: np.ndarray
     eta: float = 0.0
+    device: torch.device = CPU
 
     @classmethod
     def build(cls, training: DiffusionConfig, decoding: DecodingConfig, released_slip: bool = False) -> Self:
         """The steps of a decoding, on the sampler's own schedule, form and noise factor. released_slip: as above."""
-        T, K = training.diffusion_steps, decoding.decoding_steps
+        T = training.diffusion_steps
         check_decoding(decoding, T)
         F = max(decoding.decoding_noise_factor, LEAST_NOISE)
         vp = decoding.decoding_variance_preserving
         alpha_bar = alpha_bars(decoding.decoding_schedule or training.schedule, T, F if vp else 1.0)
-        scale = F if released_slip or not vp else 1.0
-        signal, noise = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar) * scale
-        t = visited_times(decoding) or SPACINGS[decoding.spacing](np.log(alpha_bar / (1.0 - alpha_bar)), K)
+        return cls.among(alpha_bar, decoding, F if released_slip or not vp else 1.0)
+
+    @classmethod
+    def among(cls, alpha_bar: np.ndarray, decoding: DecodingConfig, F: float, device: torch.device = CPU) -> Self:
+        """The steps of a decoding among T, [T], or of each position, [T, L]: one on average in log-SNR."""
+        T, K = len(alpha_bar), decoding.decoding_steps
+        signal, noise = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar) * F
+        log_snr = np.log(alpha_bar / (1.0 - alpha_bar)).reshape(T, -1).mean(1)
+        t = visited_times(decoding) or SPACINGS[decoding.spacing](log_snr, K)
         told = cedi_steps(T, K, decoding.cedi_end) if decoding.sampler == "cedi" else t
         at, seen = list(t), list(told)
-        return cls(t, signal[at], noise[at], scale, told, signal[seen], noise[seen], decoding.eta)
+        return cls(t, signal[at], noise[at], F, told, signal[seen], noise[seen], decoding.eta, device)
 
 
 def cedi_steps(T: int, K: int, end: float) -> tuple[int, ...]:

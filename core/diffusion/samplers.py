@@ -6,7 +6,7 @@ schedule of the sampler's own. `sample` is the loop that all share.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -42,10 +42,16 @@ def seeded_noise(generator: torch.Generator) -> Noise:
 
 def ancestral(visited: Visited) -> Step:
     """z_{k-1} ~ q(z_{k-1} | z_k, z_0_hat) (Ho et al. 2020, eq. 7; with the noise factor: Gao et al. 2024)."""
-    from_z_0_hat, from_z_k, sigma = (values.tolist() for values in posterior(visited.signal, visited.noise))
+    return around_posterior(visited, posterior(visited.signal, visited.noise)[2])
+
+
+def around_posterior(visited: Visited, sigma: np.ndarray) -> Step:
+    """z_{k-1} = the posterior's mean + sigma_k eps: with the posterior's sigma, or another one."""
+    of_z_0_hat, of_z_k = posterior(visited.signal, visited.noise)[:2]
+    from_z_0_hat, from_z_k, sigmas = (by_step(values, visited) for values in (of_z_0_hat, of_z_k, sigma))
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
-        return from_z_0_hat[k] * z_0_hat + from_z_k[k] * z_k + sigma[k] * noise(z_k)
+        return from_z_0_hat[k] * z_0_hat + from_z_k[k] * z_k + sigmas[k] * noise(z_k)
 
     return step
 
@@ -54,16 +60,16 @@ def ddim(visited: Visited) -> Step:
     """z_{k-1} = signal_{k-1} z_0_hat + sqrt(noise_{k-1}^2 - sigma_k^2) eps_hat + sigma_k eps,
     eps_hat = (z_k - signal_k z_0_hat) / noise_k, sigma_k = eta times that of ancestral sampling (Song et al. 2021,
     eq. 12 and 16). eta 0 draws no noise; eta 1 is ancestral sampling."""
-    signal, noises, sigma = visited.signal.tolist(), visited.noise.tolist(), [0.0] * len(visited.t)
-    kept = noises
+    sigma = visited.eta * posterior(visited.signal, visited.noise)[2]
+    kept = visited.noise
     if visited.eta > 0:
-        sigma = (visited.eta * posterior(visited.signal, visited.noise)[2]).tolist()
-        kept = np.sqrt(np.maximum(visited.noise[:-1] ** 2 - np.square(sigma[1:]), 0.0)).tolist()
+        kept = np.sqrt(np.maximum(visited.noise**2 - np.roll(sigma, -1, 0) ** 2, 0.0))
+    signal, noises, keeps, sigmas = (by_step(v, visited) for v in (visited.signal, visited.noise, kept, sigma))
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
         eps_hat = (z_k - signal[k] * z_0_hat) / noises[k]
-        z_next = signal[k - 1] * z_0_hat + kept[k - 1] * eps_hat
-        return z_next + sigma[k] * noise(z_k) if sigma[k] > 0 else z_next
+        z_next = signal[k - 1] * z_0_hat + keeps[k - 1] * eps_hat
+        return z_next + sigmas[k] * noise(z_k) if visited.eta > 0 else z_next
 
     return step
 
@@ -71,12 +77,15 @@ def ddim(visited: Visited) -> Step:
 def dpm_solver(visited: Visited) -> Step:
     """DPM-Solver++(2M), without noise: z_{k-1} = noise_{k-1} / noise_k z_k + signal_{k-1} (1 - exp(-h_k)) D_k,
     D_k = z_0_hat_k + h_k / (2 h_{k+1}) (z_0_hat_k - z_0_hat_{k+1}), h_k = lambda_{k-1} - lambda_k,
-    lambda = log(signal / noise) (Lu et al. 2022b, algorithm 2). The first step has D_k = z_0_hat_k, and is DDIM's."""
+    lambda = log(signal / noise) (Lu et al. 2022b, algorithm 2). The first step has D_k = z_0_hat_k, and is DDIM's; so
+    has one after a step that moved nothing."""
+    signal, noise = visited.signal, visited.noise
     with np.errstate(divide="ignore"):  # without signal lambda is -inf, and exp(-h) = 0
-        h = np.append(0.0, -np.diff(np.log(visited.signal / visited.noise)))
-    from_last = np.append(h[:-1] / (2.0 * h[1:]), 0.0).tolist()
-    from_z_k = (np.append(0.0, visited.noise[:-1]) / visited.noise).tolist()
-    from_D = (np.append(0.0, visited.signal[:-1]) * -np.expm1(-h)).tolist()
+        h = shifted(-np.diff(np.log(signal / noise), axis=0, append=0.0), 0.0)
+    back, moved = np.zeros_like(h), h[1:] > 0
+    np.divide(h[:-1], 2.0 * h[1:], out=back[:-1], where=moved)
+    from_last, from_z_k = by_step(back, visited), by_step(shifted(noise, 0.0) / noise, visited)
+    from_D = by_step(shifted(signal, 0.0) * -np.expm1(-h), visited)
     last: Tensor | None = None
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
@@ -91,14 +100,26 @@ def dpm_solver(visited: Visited) -> Step:
 def cedi(visited: Visited) -> Step:
     """DDIM's step whose eps_hat goes by what the network was told, the times with most noise, while z_k moves along the
     visited steps: it then looks more at the source than at z_k (DINOISER, Ye et al. 2023, section 4.2)."""
-    told_signal, told_noise = visited.told_signal.tolist(), visited.told_noise.tolist()
-    signal, noises = visited.signal.tolist(), visited.noise.tolist()
+    levels = (visited.told_signal, visited.told_noise, visited.signal, visited.noise)
+    told_signal, told_noise, signal, noises = (by_step(values, visited) for values in levels)
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
         eps_hat = (z_k - told_signal[k] * z_0_hat) / told_noise[k]
         return signal[k - 1] * z_0_hat + noises[k - 1] * eps_hat
 
     return step
+
+
+def by_step(values: np.ndarray, visited: Visited) -> list[Any]:
+    """A coefficient for each step: numbers of [K]; of [K, L] vectors [L, 1], for each position its own."""
+    if values.ndim == 1:
+        return values.tolist()
+    return list(torch.from_numpy(values).float()[..., None].to(visited.device))
+
+
+def shifted(values: np.ndarray, first: float) -> np.ndarray:
+    """The values of k - 1 at k, and `first` at 0."""
+    return np.concatenate([np.full_like(values[:1], first), values[:-1]])
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -133,13 +154,13 @@ def sample(
 
 
 def posterior(signal: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean coefficients (of z_0, of z_k) and standard deviation of q(z_{k-1} | z_k, z_0), each [K].
+    """Mean coefficients (of z_0, of z_k) and standard deviation of q(z_{k-1} | z_k, z_0), each [K] or [K, L].
 
     For z_k ~ N(signal_k z_0, noise_k^2 I), so with or without a noise factor (Ho et al. 2020, eq. 7, is the case
     signal^2 + noise^2 = 1). Before the first step there is no noise; the variance at k = 0, which is zero, is clipped
     to that at k = 1.
     """
-    signal_to, variance_to = np.append(1.0, signal[:-1]), np.append(0.0, noise[:-1] ** 2)
+    signal_to, variance_to = shifted(signal, 1.0), shifted(noise**2, 0.0)
     ratio = signal / signal_to
     added = noise**2 - ratio**2 * variance_to
     variance = added * variance_to / noise**2

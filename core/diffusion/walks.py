@@ -16,7 +16,7 @@ from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout, Memory
 from core.diffusion.probes import nearest_types
 from core.diffusion.process import Visited
-from core.diffusion.samplers import SAMPLERS, Noise, Step, posterior
+from core.diffusion.samplers import SAMPLERS, Noise, Step, around_posterior, shifted
 from core.diffusion.schedules import alpha_bars
 from core.networks.kernels import most_likely
 from core.text.tokenizer import EOS, PAD
@@ -44,25 +44,22 @@ class Plan:
         if walk.released_ddim:
             T = process.diffusion_steps
             return cls(*one_down(process, T // walk.decoding_steps), slipping=True)
-        visited = Visited.build(process.gaussian(), walk.sampling())
+        return cls.along(Visited.build(process.gaussian(), walk.sampling()), walk)
+
+    @classmethod
+    def along(cls, visited: Visited, walk: WalkConfig) -> Self:
+        """The plan of a decoding that visits these steps."""
         large = walk.sampler == "ancestral" and walk.variance == "large"
-        return cls(
-            visited.t, visited.told, visited.start, (ancestral_large if large else SAMPLERS[walk.sampler])(visited)
-        )
+        sampler = ancestral_large if large else SAMPLERS[walk.sampler]
+        return cls(visited.t, visited.told, visited.start, sampler(visited))
 
 
 def ancestral_large(visited: Visited) -> Step:
     """The posterior's mean with the variance beta_k = noise_k^2 - (signal_k / signal_{k-1})^2 noise_{k-1}^2, the larger
     of the two choices of Ho et al. (2020)."""
-    signal, noise = visited.signal, visited.noise
-    ratio = signal[1:] / signal[:-1]
-    sigma = np.append(0.0, np.sqrt(noise[1:] ** 2 - ratio**2 * noise[:-1] ** 2)).tolist()
-    from_x_0, from_x_k = (values.tolist() for values in posterior(signal, noise)[:2])
-
-    def step(k: int, x_k: Tensor, x_0: Tensor, noise: Noise) -> Tensor:
-        return from_x_0[k] * x_0 + from_x_k[k] * x_k + sigma[k] * noise(x_k)
-
-    return step
+    ratio = visited.signal / shifted(visited.signal, 1.0)
+    sigma = np.sqrt(visited.noise**2 - ratio**2 * shifted(visited.noise**2, 0.0))
+    return around_posterior(visited, sigma)
 
 
 def one_down(process: ProcessConfig, gap: int) -> tuple[tuple[int, ...], tuple[int, ...], float, Step]:
@@ -106,10 +103,10 @@ class Walker:
         """The last x [B, J, d_e] after K - early_stop calls; x: the start, noise everywhere."""
         given, written = self.network.embedding(self.layout.ids), self.layout.written[..., None]
         m = 0.0 if self.network.absorbing is None else self.network.absorbing
-        x, noise = torch.where(written, x, given), truncated(noise, walk.top_p)
+        x, noise, out = torch.where(written, x, given), truncated(noise, walk.top_p), None
         for k in range(len(plan.t) - 1, walk.early_stop - 1, -1):
             time = torch.full((1,), plan.told[k], device=x.device, dtype=torch.float32) * self.network.time_scale
-            out = self.network.denoise(x, time, self.layout, self.memory).float()
+            out = self.network.denoise(x, time, self.layout, self.memory, out).float()
             x_0 = self.clamped(out) if walk.clamping and k >= walk.clamp_step else out
             last = k == walk.early_stop and not plan.slipping
             moved = x_0 if last else plan.step(k, x - m, x_0 - m, noise) + m

@@ -93,7 +93,7 @@ class DiffusionLM(Method[LatentDenoiser]):
         total = torch.zeros(5, dtype=torch.float64)
         for index, batch in enumerate(batches):
             draws = training_draws(network, batch, 0, -1 - index, "uniform", adaptive=False)
-            total += end_to_end.sums(network, batch, draws, self.absorb_rate).cpu()
+            total += end_to_end.sums(network, batch, replace(draws, coin=False), self.absorb_rate).cpu()
         mse, nll, *_, count = total.tolist()
         return {"val/mse": mse / count, "val/nll": nll / count}
 
@@ -115,7 +115,7 @@ class DiffusionLM(Method[LatentDenoiser]):
             layout = network.layout(batch.source.repeat_interleave(decoding.noise_candidates, 0), None)
             walker = Walker(network, layout, network.read(batch.source))
             like = network.embedding.table.new_empty(*layout.ids.shape, network.latent_dim)
-            plan = Plan.build(self.options.diffusion, decoding)
+            plan = self.plan(network, decoding)
             start = plan.start * noise(like) + self.centre(network, decoding)
 
             def look(t: float, out: Tensor, x: Tensor) -> None:
@@ -123,6 +123,10 @@ class DiffusionLM(Method[LatentDenoiser]):
                     on_step(t, walker.read_out(out))
 
             return walker.read_out(walker.walk(plan, decoding, start, noise, look))
+
+    def plan(self, network: LatentDenoiser, decoding: WalkConfig) -> Plan:
+        """The steps of a decoding."""
+        return Plan.build(self.options.diffusion, decoding)
 
     def centre(self, network: LatentDenoiser, decoding: Any) -> Tensor | float:
         """What the noise that decoding starts from lies around."""
@@ -140,7 +144,7 @@ class DiffusionLM(Method[LatentDenoiser]):
         """K steps, all of them taken; None for more than T."""
         if steps > self.options.diffusion.diffusion_steps:
             return None
-        return replace(decoding, decoding_steps=steps, early_stop=0)
+        return replace(decoding, decoding_steps=steps, early_stop=0, visited_steps=None)
 
     def calls(self, decoding: WalkConfig) -> int:
         """K - early_stop."""

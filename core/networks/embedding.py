@@ -13,7 +13,7 @@ from core.text.tokenizer import PAD
 class EmbeddingSpace(nn.Module):
     """One table E [V, d_e]; z_0 = LN(sqrt(d_e) E[y]) or sqrt(d_e) E[y]; logits = z E^T with the unscaled table.
 
-    biased: logits = z E^T + b.
+    biased: logits = z E^T + b. still: a type whose row gets gradient from the output layer alone.
     """
 
     def __init__(self, config: LatentConfig, vocab: int, biased: bool = False) -> None:
@@ -25,6 +25,7 @@ class EmbeddingSpace(nn.Module):
         self.source_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
         self.output_table = None if config.share_embedding else nn.Parameter(torch.empty(vocab, d_e))
         self.bias = nn.Parameter(torch.zeros(vocab)) if biased else None
+        self.still: int | None = None
         self.reset(config.embedding_std or d_e**-0.5)
 
     def reset(self, std: float) -> None:
@@ -37,11 +38,11 @@ class EmbeddingSpace(nn.Module):
     def source(self, tokens: Tensor) -> Tensor:
         """Scaled embeddings for the encoder, [B, S] -> [B, S, d_e]; never normalised."""
         table = self.table if self.source_table is None else self.source_table
-        return self.scale * functional.embedding(tokens, table)
+        return self.scale * functional.embedding(tokens, table, self.still)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """z_0 of tokens, [...] -> [..., d_e]."""
-        return self.norm(self.scale * functional.embedding(tokens, self.table))
+        return self.norm(self.scale * functional.embedding(tokens, self.table, self.still))
 
     def all_z_0(self) -> Tensor:
         """z_0 of every type, [V, d_e]."""

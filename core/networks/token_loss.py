@@ -7,15 +7,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.networks.compiling import compilable
-from core.networks.embedding import EmbeddingSpace
 from core.networks.kernels import log_normaliser
+
+
+class Table(Protocol):
+    """What has the table of an output layer."""
+
+    def output(self) -> Tensor:
+        """[V, d_e]."""
+
+    def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Two factors whose product is the logits, for z [N, d_e]."""
 
 
 class Embeds(Protocol):
     """A model with an embedding space."""
 
     @property
-    def embedding(self) -> EmbeddingSpace: ...
+    def embedding(self) -> Table: ...
 
 
 @compilable

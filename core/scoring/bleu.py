@@ -67,11 +67,12 @@ def sentence_bleu(hypothesis: str, reference: str | Sequence[str], tokenizer: st
     return bleu_of(matches(a, NGrams(counts, nearest)), a.length, nearest)
 
 
-def mbr_choice(candidates: Sequence[str], tokenizer: str = USUAL) -> int:
+def mbr_choice(candidates: Sequence[str], tokenizer: str = USUAL, as_hypothesis: bool = False) -> int:
     """Index of the candidate with the highest mean sentence BLEU of the others against it; the first of equals.
 
-    As in the released code each other candidate is the hypothesis, the judged one the reference. Equal texts are
-    counted once and weighted: late in training most candidates are equal. Raises UserError without candidates.
+    As in the released Difformer each other candidate is the hypothesis, the judged one the reference; as_hypothesis:
+    the other way round. Equal texts are counted once and weighted: late in training most candidates are equal. Raises
+    UserError without candidates.
     """
     if not candidates:
         raise UserError("no candidates to choose from")
@@ -80,7 +81,8 @@ def mbr_choice(candidates: Sequence[str], tokenizer: str = USUAL) -> int:
     totals = {text: (times - 1) * (100.0 if grams[text].length else 0.0) for text, times in texts.items()}
     for a, b in combinations(texts, 2):
         shared, length_a, length_b = matches(grams[a], grams[b]), grams[a].length, grams[b].length
-        totals[a] += texts[b] * bleu_of(shared, length_b, length_a)
-        totals[b] += texts[a] * bleu_of(shared, length_a, length_b)
+        of_a, of_b = bleu_of(shared, length_a, length_b), bleu_of(shared, length_b, length_a)
+        totals[a] += texts[b] * (of_a if as_hypothesis else of_b)
+        totals[b] += texts[a] * (of_b if as_hypothesis else of_a)
     enough = max(totals.values()) - 1e-9  # equal but for the order of a sum is equal
     return candidates.index(next(text for text, total in totals.items() if total >= enough))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from core.errors import UserError
+from core.errors import UserError, masked_word
 from core.run_folder import JOURNAL
 from sweeps.extras import need
 
@@ -33,12 +33,16 @@ class Quiet(WSGIRequestHandler):
         """Nothing."""
 
 
+STORAGE = "SWEEP_STORAGE"
+"""The variable that names a storage (sweeps/running/storage.py, which brings in optuna)."""
+
+
 def storage_of(folder: Path, given: str | None) -> str | None:
     """The study's Optuna storage: what was given, or the journal in its folder; None if that is not there.
 
     Raises UserError for a given file that is not there.
     """
-    if given is None:
+    if not given:
         journal = folder / JOURNAL
         return str(journal) if journal.exists() else None
     from sweeps.running.storage import present  # brings in optuna
@@ -80,7 +84,9 @@ def board(where: str, port: int | None) -> Server:
 
     storage = open_storage(where)
     if not optuna.get_all_study_names(storage):
-        raise UserError(f"{where}: there is no Optuna study in it; give the storage of the sweep, --storage")
+        raise UserError(
+            f"{masked_word(where)}: there is no Optuna study in it; give the storage of the sweep, --storage"
+        )
     importance_by_fanova()
     return listen(wsgi(storage), BOARD_PORT, port)
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations import records
 from core.errors import UserError
-from core.run_folder import RUN
+from core.run_folder import RUN, try_read
 from sweeps.wb.tracking import Identity, identity
 
 HASH = 8
@@ -64,6 +63,6 @@ def read(folder: Path) -> Facts:
 
 
 def _identity(folder: Path, study: str) -> Identity:
-    record = records.read(folder) if (folder / RUN).exists() else {}
+    record = try_read(folder / RUN)[0] or {}
     key = folder.name
     return identity({"study": study, "arm": arm_of(key), "hash": key[-HASH:], "wandb": record.get("wandb")})

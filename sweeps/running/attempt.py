@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations import records
 from core.config import RunConfig, recorded
-from core.errors import UserError
+from core.errors import UserError, masked
 from sweeps.running.plan import Job
 from sweeps.wb import tracking
 
@@ -33,7 +33,7 @@ def attempt(job: Job, folder: Path, execute: Execute) -> None:
         tracker = tracking.tracker(folder)
         execute(recorded(job.config), folder, tracker)
     except Exception as error:
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), end="", file=sys.stderr)
         records.fail(folder, reason_of(error), refused=isinstance(error, UserError))
         raise
     except BaseException:
@@ -45,7 +45,7 @@ def attempt(job: Job, folder: Path, execute: Execute) -> None:
 
 def reason_of(error: BaseException) -> str:
     """One line for people: a user's mistake speaks for itself, anything else with its kind."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return masked(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager

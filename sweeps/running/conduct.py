@@ -13,15 +13,16 @@ from optuna.trial import TrialState
 
 from ablations import records
 from ablations.place import UNTIL
-from core.errors import TimeIsUp, UserError, masked
+from core.errors import TimeIsUp, UserError, masked_word
 from core.run_folder import STUDY, write_json
+from core.typed import printable
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool, worker_command
 from sweeps.running.progress import View, view
 from sweeps.running.reconcile import Attempts, accept_failures, reconcile
-from sweeps.running.storage import ENVIRONMENT, local, lost, open_storage, reason
+from sweeps.running.storage import ENVIRONMENT, local, lost, reason, renewed
 from sweeps.running.trials import Queue, job_from
 
 POLL_SECONDS = 1.0
@@ -82,13 +83,17 @@ def conduct(sweep: Sweep, shown: Display | None = None) -> list[View]:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--runs {sweep.runs}: cannot be made ({error.strerror}); name a folder to write to") from error
+    for job in sweep.jobs:
+        folder = job.folder(sweep.runs)
+        if folder.is_dir() and (said := records.mend(folder)):
+            print(printable(said), file=sys.stderr, flush=True)
     attempts, leases = Attempts(sweep.jobs, sweep.runs), Leases(sweep.lease_seconds)
     try:
         queue = set_up(sweep, attempts, leases)
     except Exception as error:
         if not lost(error):
             raise
-        raise UserError(f"--storage {sweep.storage}: does not answer ({reason(error)})") from error
+        raise UserError(f"--storage {masked_word(sweep.storage)}: does not answer ({reason(error)})") from error
     line = worker_command(sweep.worker, sweep.queue, sweep.folder, sweep.metric)
     wanted, extra = [job.key for job in sweep.jobs], {ENVIRONMENT: sweep.storage}
     extra |= {} if sweep.until is None else {UNTIL: str(sweep.until)}
@@ -120,7 +125,8 @@ def set_up(sweep: Sweep, attempts: Attempts, leases: Leases | None = None) -> Qu
     """Make the Optuna study and write study.json; one sweep at a time does this."""
     with records.exclusive(sweep.folder / "sweep.lock"):
         write_json(sweep.folder / STUDY, sweep.facts)
-        queue = Queue.create(open_storage(sweep.storage), sweep.queue, sweep.arms, **sweep.known)
+        opened = renewed(sweep.storage, lambda: any(records.busy(job.folder(sweep.runs)) for job in sweep.jobs))
+        queue = Queue.create(opened, sweep.queue, sweep.arms, **sweep.known)
         queue.register(site(sweep.folder))
         for folder in [job.create(sweep.runs) for job in sweep.jobs]:
             if records.read(folder)["state"] == "failed" and not records.busy(folder):
@@ -165,7 +171,7 @@ class SweepLoop:
         except Exception as error:
             if not lost(error):
                 raise
-            self._report(f"the storage {masked(sweep.storage)} does not answer; what runs goes on", away=True)
+            self._report(f"the storage {masked_word(sweep.storage)} does not answer; what runs goes on", away=True)
             return 0
         self._report("the storage answers again", away=False)
         return waiting

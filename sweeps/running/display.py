@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from core.display import duration, harmless, number, on_terminal, timed, write_line
+from core.display import duration, harmless, number, on_terminal, score_name, timed, write_line
 from sweeps.running.progress import View, standings, time_left
 
 REMINDER_SECONDS = 120.0
@@ -86,7 +86,7 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
             again = f" again: attempt {view.attempts - 1} failed or its worker died" if view.attempts > 1 else ""
             self._say(f"started   {name(view)}{again}")
         elif view.state == "finished":
-            score = f"{self.metric.upper()} {number(view.score, 2)} in {duration(view.seconds)}"
+            score = f"{score_name(self.metric)} {number(view.score, 2)} in {duration(view.seconds)}"
             self._say(f"finished  {name(view)}: {score}; {summary(views, self.workers)}")
         else:
             self._say(f"{'failed' if view.state == 'failed' else 'stopped':9} {name(view)}: {view.reason}")
@@ -124,9 +124,9 @@ class Screen(contextlib.AbstractContextManager["Screen"]):
         done = sum(v.state in ("finished", "failed") for v in views)
         overall.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
         parts += [overall]
-        parts += [*space, running_table(shown, f"val {self.metric.upper()}", self.console.width)] if shown else []
+        parts += [*space, running_table(shown, f"val {score_name(self.metric)}", self.console.width)] if shown else []
         parts += [_line(f"failed: {name(v)}: {v.reason}", "red") for v in failed]
-        parts += [*space, best_table(best, f"mean {self.metric.upper()}", "seeds")] if best else []
+        parts += [*space, best_table(best, f"mean {score_name(self.metric)}", "seeds")] if best else []
         return Group(*parts)
 
 

@@ -1,6 +1,5 @@
 """Options that several commands share: which study, and how it is swept."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from core.config import RunConfig, width_of
-from core.errors import UserError, masked
+from core.errors import UserError, masked_line
 from core.sizes import on_gpu, shown
 from sweeps.running import pool
 
@@ -94,4 +93,4 @@ def workers_for(options: SweepOptions, devices: Sequence[str], config: RunConfig
 
 def typed(program: str) -> str:
     """The command line of this process, without passwords."""
-    return masked(f"python -m {program} {shlex.join(sys.argv[1:])}").strip()
+    return masked_line(["python", "-m", program, *sys.argv[1:]])

@@ -5,6 +5,7 @@ process is at, so trials are read and written in the storage. Nothing else in th
 """
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from optuna.pruners import BasePruner, WilcoxonPruner
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, _CachedStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, TrialState
 
 CHECKED = "5.0.0"
@@ -111,6 +113,17 @@ def open_journal(path: str, lock: Any) -> BaseStorage:
     """Optuna's journal in a file, under a lock of ours."""
     with experimental():
         return JournalStorage(JournalFileBackend(path, lock_obj=lock))
+
+
+def first_misfit(lines: Sequence[bytes]) -> int:
+    """The number of the first line of a journal (from 1) that does not fit those before it; 0 if all do."""
+    replay = JournalStorageReplayResult("another worker-")
+    for number, line in enumerate(filter(None, lines), start=1):
+        try:
+            replay.apply_logs([json.loads(line)])
+        except Exception:  # a key that is missing, a study that is unknown: whatever Optuna meets
+            return number
+    return 0
 
 
 def open_redis(url: str) -> BaseStorage:

@@ -12,8 +12,9 @@ from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
 from core.options import as_before, nearest, parse_value
-from core.run_folder import path_of
+from core.run_folder import RUN, path_of
 from core.sizes import check_memory
+from core.typed import is_name
 from sweeps.wb.sweep_points import LARGEST
 
 
@@ -49,9 +50,11 @@ class Job:
 
     def create(self, runs: Path) -> Path:
         """Make its run folder (pending), or leave the one that is there."""
+        folder = self.folder(runs)
+        if (folder / RUN).exists():
+            return folder
         fields = asdict(self)
         del fields["values"]
-        folder = self.folder(runs)
         records.create(folder, **(fields | fields.pop("extra")))
         return folder
 
@@ -72,7 +75,7 @@ def job_from(attributes: Mapping[str, Any]) -> Job:
 
 def checked_name(name: str) -> str:
     """The name of a study or run, as a storage gives it. Raises UserError for a path, which may lead anywhere."""
-    if name in ("", ".", "..") or Path(str(name)).name != name or "\0" in name:
+    if not isinstance(name, str) or not is_name(name):
         raise UserError(f"{name!r} names no folder, and stands in the storage for a study or a run: it is not trusted")
     return name
 

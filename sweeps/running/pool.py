@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.signals import ignore_ctrl_c
+from core.typed import printable
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FAILED_STARTS = 3
@@ -170,5 +171,6 @@ def tail(path: Path, lines: int = 8) -> str:
     """The last lines of a log file."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - 8192, 0))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        text = file.read().decode(errors="replace").replace("\r\n", "\n")
+        return "\n".join(map(printable, text.rstrip("\n").split("\n")[-lines:]))
     return ""

@@ -24,7 +24,7 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
 
     Raises UserError for a wrong option or unusable text; writes nothing.
     """
-    connection.check_mode()
+    connection.begin()
     check_runs(options.runs)
     if sweep_file.is_one(options.study):
         recipe, jobs, runs = runs_of_file(options, count)

@@ -9,8 +9,9 @@ from pathlib import Path
 from ablations import records
 from ablations.presets import Preset
 from core.display import duration
-from core.errors import masked
+from core.errors import masked_word
 from core.run_folder import LOG, full_disk
+from core.typed import printable
 from sweeps.running import plan, pool
 from sweeps.running.conduct import Sweep, conduct
 from sweeps.running.progress import View, view
@@ -20,7 +21,7 @@ RANKED = 10
 
 
 def conduct_and_report(sweep: Sweep, figures: Path) -> int:
-    """Run a sweep, and say what came out; the command's status: 1 if a run failed."""
+    """Run a sweep, and say what came out; the command's status: 1 if a run failed or there are no figures."""
     began = records.now()
     with full_disk(sweep.runs):
         views = conduct(sweep)
@@ -28,8 +29,8 @@ def conduct_and_report(sweep: Sweep, figures: Path) -> int:
     show_unmirrored(sweep, began)
     if not plan.comparable(sweep.jobs):
         show_ranking(views)
-    elif failed < len(views):
-        analyse(sweep, figures)
+    elif failed < len(views) and not analyse(sweep, figures):
+        return 1
     return 1 if failed else 0
 
 
@@ -42,7 +43,7 @@ def show_plan(sweep: Sweep, preset: Preset) -> int:
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
     missing = sum(v.state != "finished" for v in views)
-    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked(sweep.storage)}")
+    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked_word(sweep.storage)}")
     return missing
 
 
@@ -60,8 +61,9 @@ def show_result(sweep: Sweep, views: Sequence[View]) -> int:
     failed = [v for v in views if v.state == "failed"]
     for v in failed:
         log = v.job.folder(sweep.runs) / LOG
-        print(f"failed: {v.job.arm} seed {v.job.seed} ({v.attempts} attempts): {v.reason}\n  {log}", file=sys.stderr)
-        print("".join(f"  | {line}\n" for line in pool.tail(log).splitlines()), end="", file=sys.stderr)
+        said = f"failed: {v.job.arm} seed {v.job.seed} ({v.attempts} attempts): {v.reason}\n  {log}"
+        print(printable(said), file=sys.stderr)
+        print("".join(f"  | {line}\n" for line in pool.tail(log).split("\n")), end="", file=sys.stderr)
     spent = sum(v.seconds for v in views)
     done = f"{len(views) - len(failed)} of {len(views)} runs done ({duration(spent)} of work)"
     print(f"{done} in {sweep.folder}" + f", {len(failed)} failed" * bool(failed), flush=True)
@@ -91,11 +93,12 @@ def show_ranking(views: Sequence[View]) -> None:
     print("the best of many scores on the test set is too good by luck; to compare arms at their best: make search")
 
 
-def analyse(sweep: Sweep, figures: Path) -> None:
-    """Draw the figures and print the table, by the same command as `make figures`; all else is in files."""
+def analyse(sweep: Sweep, figures: Path) -> bool:
+    """Draw the figures and print the table, by the same command as `make figures`; whether that went well."""
     line = [sys.executable, "-m", "analysis.figures", str(sweep.folder), "--out", str(figures)]
     if subprocess.run([*line, "--brief"], check=False).returncode:
         print(f"no figures; the runs are done. Draw them by: {shlex.join(line)}", file=sys.stderr)
-        return
+        return False
     report = f"make report FROM={shlex.quote(str(sweep.folder))}"
     print(f"figures, and how to read all this: {figures / sweep.folder.name}/table.md; in one page: {report}")
+    return True

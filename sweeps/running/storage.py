@@ -1,7 +1,10 @@
 """Optuna's storage: a journal file by default, any storage URL otherwise."""
 
 import fcntl
+import itertools
 import os
+import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
-from core.errors import UserError, masked
+from core import reading, run_folder
+from core.errors import UserError, masked, masked_word
 from sweeps.extras import need
 from sweeps.running import optuna_private
 
@@ -41,16 +45,47 @@ PACKAGES = {
 CLIENTS = frozenset({"sqlalchemy", "grpc", "psycopg", "pymysql", "redis"})
 
 
-JOURNAL = b'{"op_code":'
-"""How the journal of Optuna's file backend begins."""
+OP = b'{"op_code":'
+"""How the journal of Optuna's file backend begins, and each line of it."""
+
+
+class Damaged(UserError):
+    """A line of the journal at `path` is none, so Optuna cannot read on."""
+
+    def __init__(self, path: Path, line: int) -> None:
+        self.path, self.fault = path, f"{path}:{line}: not a line of Optuna's journal"
+        safe = "the runs are safe in their folders; start the sweep or search again, which makes it anew from them"
+        super().__init__(f"{self.fault}; {safe}")
 
 
 def _check_journal(path: Path) -> None:
-    """Raises UserError for somebody's file of another kind: it would be written to, and its last line mended away."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if not JOURNAL.startswith(file.read(len(JOURNAL))):
-                raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+    """Raises Damaged for a journal with a line that is none, and UserError for somebody's file of another kind: it
+    would be written to, and its last line mended away."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        lines = file.read().split(b"\n")  # what follows the last line end was cut off in mid-write, and is mended
+    cut = lines.pop()
+    ours = path.name == run_folder.JOURNAL or any(line.startswith(OP) for line in lines)
+    if not ours and (lines or not OP.startswith(cut[: len(OP)])):
+        raise UserError("the file is there, and no journal of Optuna's; a database is named sqlite:///FILE")
+    for number, line in enumerate(lines, start=1):
+        if not _is_entry(line):
+            raise Damaged(path, number)
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = reading.parse_json(line)
+    except reading.Unreadable:
+        return False
+    return isinstance(entry, dict) and isinstance(entry.get("op_code"), int)
+
+
+def _check_path(where: str) -> None:
+    """Raises UserError for a URL with a slash too few: taken for a path, it would become a file of that name."""
+    if "://" not in where and re.match(r"[a-z][a-z0-9+]+:/", where):
+        raise UserError(f"--storage {masked_word(where)}: a URL has two slashes, as in postgresql://user@host/database")
 
 
 class FlockLock:
@@ -93,9 +128,12 @@ def local(where: str) -> bool:
 
 def present(where: str) -> None:
     """Raises UserError for a storage that is a file and not there: opened, it would be made, empty."""
+    _check_path(where)
     path = where.partition("///")[2] if where.startswith("sqlite") else where
     if local(where) and path and not Path(path).exists():
-        raise UserError(f"--storage {where}: no such file; give the storage of the sweep: its file or its URL")
+        raise UserError(
+            f"--storage {masked_word(where)}: no such file; give the storage of the sweep: its file or its URL"
+        )
 
 
 def with_driver(url: str) -> str:
@@ -106,11 +144,12 @@ def with_driver(url: str) -> str:
 
 def _open(where: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _check_path(where)
     if "://" not in where:
         path = Path(where)
-        _check_journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna_private.open_journal(str(path), FlockLock(path))
+        _check_journal(path)
+        return _replayed(path, FlockLock(path))
     if local(where):
         return optuna_private.open_database(where)
     url = with_driver(where)
@@ -126,6 +165,38 @@ def _open(where: str) -> BaseStorage:
     return optuna_private.open_database(url, pool_pre_ping=True, connect_args=connect)
 
 
+def _replayed(path: Path, lock: FlockLock) -> BaseStorage:
+    """The journal, read to its end. Raises Damaged where its lines do not fit together."""
+    try:
+        return optuna_private.open_journal(str(path), lock)
+    except OSError:
+        raise
+    except Exception as error:
+        raise Damaged(path, optuna_private.first_misfit(path.read_bytes().split(b"\n"))) from error
+
+
+def renewed(where: str, at_work: Callable[[], bool]) -> BaseStorage:
+    """The opened storage; a damaged journal is set aside first, and said. at_work: whether others use it now.
+
+    Raises UserError if it cannot be opened, or is damaged while others are at work on it.
+    """
+    try:
+        return open_storage(where)
+    except Damaged as error:
+        if at_work():
+            raise UserError(f"{error}, once those that are at work on it now have ended") from error
+        aside = next(
+            p for n in itertools.count(1) if not (p := error.path.with_name(f"{error.path.name}.damaged-{n}")).exists()
+        )
+        error.path.rename(aside)
+        print(
+            f"{error.fault}; set aside as {aside.name}: it is made anew from the run folders, which are safe",
+            file=sys.stderr,
+            flush=True,
+        )
+        return open_storage(where)
+
+
 def open_storage(where: str) -> BaseStorage:
     """A path (journal file), redis://, grpc://HOST:PORT (Optuna's proxy), or the URL of a database.
 
@@ -134,10 +205,12 @@ def open_storage(where: str) -> BaseStorage:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _open(where)
+        except Damaged:
+            raise
         except Exception as error:  # each kind of storage raises its own
             if attempt == ATTEMPTS or isinstance(error, ImportError | UserError):
                 said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
-                raise UserError(masked(f"--storage {where}: {said}")) from error
+                raise UserError(masked(f"--storage {masked_word(where)}: {said}")) from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
 
@@ -151,7 +224,7 @@ def lost(error: BaseException) -> bool:
 def reason(error: BaseException) -> str:
     """What a storage's exception says, in one line: gRPC's and SQLAlchemy's have many."""
     details = error.details() if hasattr(error, "details") else None
-    lines = str(details or error).strip().splitlines()
+    lines = masked(str(details or error)).strip().split("\n")
     return lines[0] if lines else type(error).__name__
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from ablations import records
-from core.errors import UserError, masked
+from core.errors import UserError, masked_word
 from sweeps.extras import need
 from sweeps.running import display
 from sweeps.running.conduct import RECONCILE_SECONDS, STOP_SECONDS, end_workers
@@ -134,7 +134,7 @@ def _claim_storage(search: Search, queue: Queue) -> None:
         queue.store.set_attribute("folder", {"id": ours, "place": place})
     elif held["id"] != ours:
         said = f"holds this search as it is made in {held['place']}; go on there, or give another storage"
-        raise UserError(f"--storage {masked(search.storage)}: {said}")
+        raise UserError(f"--storage {masked_word(search.storage)}: {said}")
 
 
 def _work(loop: SearchLoop, pool: Pool, poll: float, screen: SearchScreen) -> None:
@@ -198,7 +198,7 @@ def run_search(
         if not lost(error):
             raise
         way = "start the same command again when it does"
-        raise UserError(f"--storage {masked(search.storage)}: does not answer any more; {way}") from error
+        raise UserError(f"--storage {masked_word(search.storage)}: does not answer any more; {way}") from error
     finally:
         pool.stop(STOP_SECONDS)
     return _write(loop, finished=True)

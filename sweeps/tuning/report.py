@@ -66,14 +66,17 @@ def show_best(search: Search, found: Mapping[str, Any]) -> None:
         print("  only the default was tried: give a larger budget, and start the same command again", file=sys.stderr)
 
 
-def analyse(search: Search, sweep: Sweep, figures: Path, compared: bool) -> None:
-    """Draw the figures and print the table, by the same commands as `make figures`."""
+def analyse(search: Search, sweep: Sweep, figures: Path, compared: bool) -> bool:
+    """Draw the figures and print the table, by the same commands as `make figures`; whether all went well."""
+    well = True
     folders = [sweep.folder, search.runs / compare.folder(sweep.jobs[0].study)] if compared else []
     for folder in (folder for folder in folders if (folder / STUDY).exists()):
         drawn = [sys.executable, "-m", "analysis.figures", str(folder), "--out", str(figures), "--quiet"]
-        subprocess.run(drawn, check=False)
+        well = subprocess.run(drawn, check=False).returncode == 0 and well
     line = [sys.executable, "-m", "analysis.figures", str(search.folder), "--out", str(figures)]
     if subprocess.run(line, check=False).returncode:
         print(f"no table; the search is done. Make it by: {shlex.join(line)}", file=sys.stderr)
-    elif (sweep.folder / STUDY).exists():
+        return False
+    if (sweep.folder / STUDY).exists():
         print(f"next: make report FROM={shlex.quote(str(search.folder))} (tables, figures, samples in one page)")
+    return well

@@ -22,7 +22,7 @@ from core.run_folder import RUN
 from sweeps.running.optuna_private import id_of
 from sweeps.running.plan import Job
 from sweeps.running.reconcile import Again
-from sweeps.running.storage import open_storage
+from sweeps.running.storage import renewed
 from sweeps.running.trials import score
 from sweeps.tuning.arm_trials import DECODING, OVER, TRAINING, ArmTrials, best, part
 from sweeps.tuning.points import Direction, Space, next_point, pruner_for
@@ -84,7 +84,7 @@ class Search:
     @cached_property
     def optuna(self) -> BaseStorage:
         """Optuna's storage."""
-        return open_storage(self.storage)
+        return renewed(self.storage, lambda: any(records.busy(path.parent) for path in self.folder.glob(f"*/{RUN}")))
 
     @cached_property
     def arm_trials(self) -> dict[str, ArmTrials]:

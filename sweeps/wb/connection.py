@@ -19,6 +19,9 @@ CONNECT_SECONDS = 3.0
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "run": "online", "dryrun": "offline"}
 """What WANDB_MODE may say (the last two are W&B's older words), and what it means."""
 
+AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_GROUP", "WANDB_NAME", "WANDB_RESUME")
+"""Variables that speak of one run."""
+
 
 def client() -> Any:
     """The wandb package, imported when it is first needed: that takes a second."""
@@ -67,6 +70,17 @@ def check_mode() -> str | None:
     if found not in MODES:
         raise UserError(f"WANDB_MODE={found}: no such mode.{nearest(found, MODES)} Or unset it")
     return MODES[found]
+
+
+def begin() -> None:
+    """For commands of many runs: WANDB_MODE is checked; what W&B's agent tells one run is dropped, not taken by all.
+
+    The client reads these variables itself, so they leave the environment. sweeps.arm, which the agent starts for one
+    run, keeps them.
+    """
+    check_mode()
+    for name in AGENT:
+        os.environ.pop(name, None)
 
 
 def mode() -> str:

@@ -42,7 +42,7 @@ def measure(folder: Path, kind: str, runs: int) -> Cost:
     line = [sys.executable, "-c", program, str(folder), kind, str(runs)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(line, env=clean | {"WANDB_MODE": "offline"}, check=True, stdout=subprocess.PIPE, text=True)
-    return Cost(*json.loads(done.stdout.splitlines()[-1]))
+    return Cost(*json.loads(done.stdout.strip().split("\n")[-1]))
 
 
 def measure_here(place: str, kind: str, runs: str) -> Cost:

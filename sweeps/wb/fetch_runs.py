@@ -12,6 +12,7 @@ from core.config import digest
 from core.errors import UserError
 from core.options import nearest
 from core.run_folder import RUN, SEARCH, STUDY
+from core.typed import printable
 from sweeps.wb import restore, wandb_file
 from sweeps.wb.restore import Held, Restored
 
@@ -46,7 +47,7 @@ def fetch(sources: Sequence[str], to: Path, study: str | None = None, one: bool 
     runs = [(where, run) for where, run in told if run is not None]
     if others := [where for where, run in told if run is None]:
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        print(f"left out, no runs of this suite: {', '.join(others[:NAMED])}{more}", file=sys.stderr)
+        print(printable(f"left out, no runs of this suite: {', '.join(others[:NAMED])}{more}"), file=sys.stderr)
     if not runs:
         raise UserError(f"{' '.join(sources)}: holds no run of this suite")
     names = sorted({run.study for _, run in runs})
@@ -59,7 +60,10 @@ def fetch(sources: Sequence[str], to: Path, study: str | None = None, one: bool 
     chosen = [(where, run) for where, run in runs if study in (None, run.study)]
     for where, run in chosen:
         if run.missing and run.record.get("state") == "finished":
-            print(f"{where}: without {', '.join(run.missing)}, so the figures made of them lack it", file=sys.stderr)
+            print(
+                printable(f"{where}: without {', '.join(run.missing)}, so the figures made of them lack it"),
+                file=sys.stderr,
+            )
     place = to / _slug(sources)
     studies = replace(place, [run for _, run in chosen], sources)
     for name, found in studies.items():
@@ -87,10 +91,10 @@ def _log(path: Path, lenient: bool) -> wandb_file.Log | None:
     except UserError as error:
         if not lenient:
             raise
-        print(f"left out: {error}", file=sys.stderr)
+        print(printable(f"left out: {error}"), file=sys.stderr)
         return None
     for fault in log.damage:
-        print(f"{path}: {fault}", file=sys.stderr)
+        print(printable(f"{path}: {fault}"), file=sys.stderr)
     return log
 
 

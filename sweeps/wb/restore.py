@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.file_kinds import wrong_run
 from core.reading import parse_json
 from core.run_folder import METRICS, RUN, SCORES, plain
 from sweeps.wb import archive
@@ -75,7 +76,7 @@ def _record(content: bytes) -> dict[str, Any] | None:
         record = parse_json(content)
         study, arm, hash_ = names = [str(record[key]) for key in ("study", "arm", "hash")]
         sound = isinstance(record["seed"], int) and all(PLAIN.fullmatch(n) and n.strip(".") for n in names)
-        sound &= all(isinstance(record.get(key) or {}, dict) for key in ("config", "toggles"))
+        sound &= not wrong_run(record)
         sound &= all(len(n.encode()) <= LONGEST for n in (study, f"{arm}-s{record['seed']}-{hash_}"))
     except (ValueError, KeyError, TypeError):
         return None

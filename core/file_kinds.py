@@ -1,0 +1,326 @@
+"""What each file of a run folder and of a study's folder holds, as types: checked once, where it is read.
+
+Keys that are not named here may hold anything. What an earlier version did not write has a value in FILLED.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from core.typed import Name, misfit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Scalar = str | float | bool | None
+"""An option's value, if it is one."""
+Option = Scalar | list[Any]
+
+
+class Lease(TypedDict):
+    """Who runs it, until when."""
+
+    host: str
+    pid: int
+    expires: float
+
+
+class Identity(TypedDict, total=False):
+    """What the run is called in W&B."""
+
+    id: Name
+    group: str
+    sweep: str | None
+
+
+class Data(TypedDict, total=False):
+    """The text."""
+
+    name: str | None
+    digest: str | None
+    train_pairs: int
+    valid_pairs: int
+    test_pairs: int
+    dropped: dict[str, int] | None
+    vocab_size: int | None
+    tokenizer: str | None
+
+
+class Tuning(TypedDict, total=False):
+    """What was spent on choosing its options."""
+
+    trials: int
+
+
+class _Run(TypedDict):
+    format: int
+    arm: Name
+    seed: int
+
+
+class Run(_Run, total=False):
+    """run.json."""
+
+    study: Name
+    label: str
+    hash: Name
+    config: dict[str, Option]
+    toggles: dict[str, Scalar]
+    state: str
+    reason: str | None
+    refused: bool
+    outcome: str | None
+    attempts: int
+    lease: Lease | None
+    started: str | None
+    finished: str | None
+    tuning: Tuning | None
+    versions: dict[str, str]
+    commit: str | None
+    device: str | None
+    processor: str | None
+    threads: int | None
+    command: str | None
+    precision: str | None
+    data: Data | None
+    parameters: int | None
+    ranks: int
+    training_hash: str
+    cost: dict[str, float | None]
+    wandb: Identity | None
+    search: dict[str, Any]
+    told: list[int]
+    trained_by: str | None
+
+
+LARGEST_SEED = 2**63 - 1
+STATES = ("pending", "running", "finished", "failed")
+
+
+class Scores(TypedDict, total=False):
+    """scores.json: scores by name, and what they are of."""
+
+    bleu: float | None
+    chrf: float | None
+    sentences: int
+    signature: str
+    chrf_signature: str
+    candidates: str
+    by_steps: list[dict[str, float | None]] | None
+
+
+class Sample(TypedDict, total=False):
+    """A row of samples.jsonl."""
+
+    id: int
+    source: str
+    reference: str
+    hypothesis: str
+    sentence_bleu: float | None
+    trajectory: list[dict[str, Any]] | None
+
+
+class _Arm(TypedDict):
+    name: Name
+
+
+class Arm(_Arm, total=False):
+    """An arm as a study describes it."""
+
+    label: str | None
+    toggles: dict[str, Scalar] | None
+    values: dict[str, Any] | None
+
+
+class Study(TypedDict, total=False):
+    """study.json."""
+
+    study: Name
+    metric: str | None
+    seeds: list[int] | None
+    arms: list[Arm] | None
+    factors: dict[str, list[Scalar]] | None
+    control: str | None
+    claims: list[str] | None
+    command: str | None
+    preset: str | None
+    banner: str | None
+    runs: list[Name] | None
+    optuna_study: str | None
+    tuning: str | None
+    corpus_digest: str | None
+    commit: str | None
+    search: Name | None
+
+
+class _Point(TypedDict):
+    params: dict[str, Scalar]
+
+
+class Point(_Point, total=False):
+    """The best point of an arm of a search."""
+
+    number: int
+    options: dict[str, Option]
+    value: float | None
+    values: dict[str, float | None]
+    default_value: float | None
+
+
+class _Trial(TypedDict):
+    arm: Name
+    number: int
+    state: str
+    round: int
+    part: str
+    params: dict[str, Scalar]
+
+
+class Trial(_Trial, total=False):
+    """A trial of a search."""
+
+    value: float | None
+    outcomes: list[str]
+    decode_ms: float | None
+    options: dict[str, Option]
+    objectives: list[float] | None
+    reports: dict[str, float | None]
+    runs: list[Name]
+
+
+class _Importance(TypedDict):
+    evaluator: str
+
+
+class Importance(_Importance, total=False):
+    """How much each searched option matters."""
+
+    arms: dict[str, dict[str, float | None] | None] | None
+    all: dict[str, float | None] | None
+
+
+class _Spent(TypedDict):
+    trials: int
+    decodings: int
+
+
+class Spent(_Spent, total=False):
+    """What an arm's trials cost."""
+
+    pruned: int
+    failed: int
+    updates: int
+    seconds: float
+
+
+class Space(TypedDict, total=False):
+    """What was searched."""
+
+    dimensions: dict[str, Any]
+    trained: list[str]
+    defaults: dict[str, Scalar]
+
+
+class _Search(TypedDict):
+    arms: list[Arm]
+    default: Name
+    tuned: Name
+
+
+class Search(_Search, Space, total=False):
+    """search.json."""
+
+    metric: str
+    best: dict[str, Point | None] | None
+    spent: dict[str, Spent]
+    trials: list[Trial]
+    rounds: int
+    study: str
+    name: str
+    seeds: list[int]
+    spent_s: float
+    budget_s: float | None
+    trials_per_arm: int | None
+    command: str
+    selection: str
+    objectives: list[str]
+    pruner: str
+    decodings: int
+    banner: str | None
+    settings: dict[str, Any] | None
+    own: dict[str, Space] | None
+    importance: Importance | None
+    pareto: dict[str, list[int]] | None
+
+
+FILLED: dict[str, Any] = {"config": {}, "toggles": {}, "state": "pending", "reason": None, "refused": False}
+FILLED |= {"outcome": "ok", "attempts": 0, "lease": None, "started": None, "finished": None, "tuning": {}}
+
+FILLED_SEARCH: dict[str, Any] = {
+    "metric": "bleu",
+    "best": {},
+    "spent": {},
+    "trials": [],
+    "rounds": 0,
+    "study": "unknown",
+}
+FILLED_SEARCH |= {
+    "spent_s": 0.0,
+    "command": "",
+    "selection": "",
+    "objectives": ["score"],
+    "pruner": "none",
+    "seeds": [],
+}
+FILLED_SEARCH |= {"decodings": 0, "dimensions": {}, "trained": [], "defaults": {}}
+
+AXES = {"mse": "t", "nll": "t", "accuracy": "t", "nearest": "t", "nearest_F1": "t", "oneshot_bleu": "fig5_t"}
+AXES |= {"along_bleu": "along_t", "norm": "frequency", "norm_raw": "frequency", "types": "frequency"}
+"""Arrays of probes.npz, and those that they are as long as."""
+
+
+def wrong_run(value: Any) -> str:
+    """What is wrong with a run.json, or nothing."""
+    wrong = misfit(value, Run)
+    if not wrong and value.get("state", "pending") not in STATES:
+        wrong = "`state` is none of " + ", ".join(STATES)
+    if not wrong and not 0 <= value["seed"] <= LARGEST_SEED:
+        wrong = f"`seed` is not between 0 and {LARGEST_SEED}"
+    return wrong
+
+
+def wrong_study(value: Any) -> str:
+    """What is wrong with a study.json, or nothing."""
+    wrong = misfit(value, Study)
+    names = [] if wrong else [arm["name"] for arm in value.get("arms") or []]
+    return wrong or ("" if len(set(names)) == len(names) else "two of its `arms` have one name")
+
+
+def wrong_search(value: Any) -> str:
+    """What is wrong with a search.json, or nothing."""
+    if wrong := misfit(value, Search):
+        return wrong
+    names = {arm["name"] for arm in value["arms"]}
+    if lacking := names - value.get("spent", {}).keys():
+        return f"`spent` lacks arm {min(lacking)}"
+    points = [point["params"] for point in (value.get("best") or {}).values() if point]
+    if points and (lacking := value.get("dimensions", {}).keys() - set().union(*points)):
+        return f"`best` lacks {min(lacking)}, which is one of `dimensions`"
+    if any(trial["state"] == "complete" and "value" not in trial for trial in value.get("trials", [])):
+        return "a complete one of `trials` has no value"
+    others = {trial["arm"] for trial in value.get("trials", [])} - names
+    return f"`trials` has arm {min(others)}, which is none of `arms`" if others else ""
+
+
+def wrong_arrays(arrays: Mapping[str, "np.ndarray"]) -> str:
+    """What is wrong with the arrays of probes.npz, or nothing."""
+    for name, array in arrays.items():
+        if array.dtype.kind not in (
+            "U" if name == "types" else "iufbU" if name not in {*AXES, *AXES.values()} else "iuf"
+        ):
+            return f"`{name}` holds no {'text' if name == 'types' else 'numbers'}"
+        if name in {*AXES, *AXES.values()} and array.ndim != 1:
+            return f"`{name}` has {array.ndim} dimensions, not one"
+        axis = arrays.get(AXES.get(name, ""))
+        if axis is not None and axis.shape != array.shape:
+            return f"`{name}` is not as long as `{AXES[name]}`"
+    return ""

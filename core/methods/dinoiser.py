@@ -1,0 +1,218 @@
+"""DINOISER (Ye et al., TACL 2024; yegcjs/DINOISER, a9c50bd): embedding diffusion whose noise is never small.
+
+Noise that leaves a type recognisable by its nearest embedding teaches nothing, so t is drawn above what hides it
+(core/diffusion/noise_clipping.py); the sampler CEDI tells the network times near 1 all along, so that it heeds the
+source (core/diffusion/samplers.py). The network is core/diffusion/dinoiser_network.py.
+
+Of the released code: both passes of self-conditioning are trained at every update and their losses added, so all but
+the length loss counts twice; the token loss sees the clean embedding alone; each sentence counts equally, whatever its
+length; clipped_s draws no noise below 0.707. Its `ddpm` sampler weighs z_0_hat by the wrong level, its scores are mean
+logits: only the replay does so (core/released/dinoiser.py).
+
+Other than released: the length head learns along with the rest, on the detached encoder, instead of in a second
+training; the least t is that of the table as it stands, instead of one update before, so a resumed run has it too;
+attention has no dropout of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core.candidates import Candidates, Choice, chooser
+from core.diffusion import decoding as denoising
+from core.diffusion import probes
+from core.diffusion.dinoiser_network import SphereDenoiser
+from core.diffusion.draws import Draws
+from core.diffusion.noise_clipping import least_time, signal_at
+from core.diffusion.process import Visited
+from core.diffusion.samplers import SAMPLERS, sample, seeded_noise
+from core.methods.dinoiser_options import Decoding, Options
+from core.methods.method import Loss, Method, OnStep, Term
+from core.networks.token_loss import token_terms
+from core.randomness import generator
+from core.scoring.bleu import mbr_choice
+from core.text.batches import Batch
+
+
+class Dinoiser(Method[SphereDenoiser]):
+    """DINOISER with its options."""
+
+    options: Options
+
+    def build(self, vocab: int, max_positions: int) -> SphereDenoiser:
+        """A new network."""
+        return SphereDenoiser(self.options.network, self.options.space, vocab, max_positions)
+
+    # Learning
+
+    def draw(self, network: SphereDenoiser, batch: Batch, seed: int, step: int) -> Draws:
+        """t ~ U[min_t, 1] per sentence, min_t by the embeddings as they are, and noise."""
+        device, shape = batch.target.device, (*batch.target.shape, network.latent_dim)
+        host = generator(torch.device("cpu"), seed, "step", step)
+        u = torch.rand(shape[0], generator=host).to(device, non_blocking=True)
+        source = host if device.type == "cpu" else generator(device, seed, "eps", step)
+        clipping = self.options.clipping
+        t = times(u, least_time(network.embedding.output(), clipping.clipping, clipping.least_noise))
+        return Draws(t, torch.randn(shape, generator=source, device=device), coin=True)
+
+    def loss(self, network: SphereDenoiser, batch: Batch, draws: Draws) -> Loss:
+        """L = sum over both passes of mean over sentences of (mse + nll of the clean embedding), + the length loss."""
+        made, length = passes(network, batch, draws), self.options.objective.length_loss_factor
+        y, z_0 = batch.target, network.embedding(batch.target).float()
+        token = token_nll(network, z_0, y)
+        error = torch.stack([(z_0_hat.float() - z_0).square().mean(-1) for z_0_hat in made.z_0_hat]).sum(0)
+        mse = Term(by_sentence(error, batch), batch.rows)
+        twice = Term(by_sentence(token, batch), batch.rows, float(len(made.z_0_hat)))
+        lengths = Term(made.length_loss, batch.rows, length)
+
+        def watched() -> dict[str, Term]:
+            nll = Term(by_sentence(token_nll(network, made.z_0_hat[-1].float(), y), batch), batch.rows)
+            return {"mse": mse, "token": twice, "nll": nll, "length": lengths}
+
+        return Loss({"mse": mse, "token": twice, "length": lengths}, watched)
+
+    def watch(self, network: SphereDenoiser, types: Tensor) -> dict[str, float]:
+        """How far the embeddings of target types stand apart, and the least t that is drawn."""
+        clipping = self.options.clipping
+        least = least_time(network.embedding.output(), clipping.clipping, clipping.least_noise)
+        return {**probes.embedding_spread(network.embedding, types), "diag/least_t": float(least)}
+
+    def held_out(self, network: SphereDenoiser, batches: Iterable[Batch]) -> dict[str, float]:
+        """mse and nll of the second prediction per token; the same u and noise at every call."""
+        sums = torch.zeros(3, device=network.frequencies.device, dtype=torch.float64)
+        for index, batch in enumerate(batches):
+            z_0, z_0_hat = self.predicted(network, batch, index)
+            nll = token_terms(network, batch.real(z_0_hat), batch.real(batch.target), 0.0)[1]
+            mse = batch.real((z_0_hat - z_0).square().mean(-1))
+            sums += torch.stack([mse.sum(), nll.sum(), mse.new_tensor(len(mse))]).double()
+        mse_sum, nll_sum, count = sums.tolist()
+        return {"val/mse": mse_sum / count, "val/nll": nll_sum / count}
+
+    def predicted(self, network: SphereDenoiser, batch: Batch, index: int) -> tuple[Tensor, Tensor]:
+        """z_0 and z_0_hat of a held-out batch, each [B, L, d_e]."""
+        made = passes(network, batch, self.draw(network, batch, 0, -1 - index))
+        return network.embedding(batch.target).float(), made.z_0_hat[-1].float()
+
+    # Writing
+
+    def decode(
+        self, network: SphereDenoiser, batch: Batch, decoding: Decoding, seed: int, on_step: OnStep | None = None
+    ) -> Candidates:
+        """Candidates (lengths x noises) after K network calls."""
+        memory = network.encode(batch.source, batch.source_mask)
+        likely = network.likely_lengths(memory, decoding.length_candidates)
+        lengths = likely[:, :, None].expand(-1, -1, decoding.noise_candidates).flatten()
+        mask = denoising.length_mask(lengths, int(lengths.max()))
+        noise = seeded_noise(generator(mask.device, seed, "decode", *batch.source.shape, int(batch.source[0].sum())))
+        z_T = noise(torch.empty(*mask.shape, network.latent_dim, device=mask.device))
+
+        def predict(z_t: Tensor, t: float, *of_part: Any) -> Tensor:
+            return clamped(network, network.denoise(z_t, denoising.time(t, z_t), *of_part), decoding)
+
+        def read(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
+            if on_step is not None:
+                on_step(t, denoising.read_out(network, z_0_hat, mask))
+
+        denoise, steps = denoising.in_parts(network, memory, mask, predict), visited(decoding)
+        z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
+        return denoising.read_out(network, z_0_hat, mask)
+
+    def count(self, decoding: Decoding) -> int:
+        """Lengths x noises."""
+        return decoding.length_candidates * decoding.noise_candidates
+
+    def choice(self, decoding: Decoding, bleu_tokenizer: str) -> Choice:
+        """By BLEU against the others, within each length and then among lengths; or by the mean log-probability."""
+        if decoding.selection == "model":
+            return chooser("model", bleu_tokenizer)
+        return lambda texts, scores: in_two_stages(texts, decoding.noise_candidates, bleu_tokenizer)
+
+    def with_steps(self, decoding: Decoding, steps: int) -> Decoding | None:
+        """K steps."""
+        return replace(decoding, decoding_steps=steps)
+
+    def calls(self, decoding: Decoding) -> int:
+        """K."""
+        return decoding.decoding_steps
+
+    def alone(self, decoding: Decoding) -> Decoding:
+        """One length, one noise."""
+        return replace(decoding, length_candidates=1, noise_candidates=1)
+
+    def facts(self, decoding: Decoding) -> dict[str, Any]:
+        """Candidates, their choice, the sampler and K."""
+        return {
+            "candidates": f"{decoding.length_candidates}x{decoding.noise_candidates}",
+            "selection": decoding.selection,
+            "sampler": decoding.sampler,
+            "decoding_steps": decoding.decoding_steps,
+        }
+
+
+def times(u: Tensor, least: Tensor) -> Tensor:
+    """t = min_t + (1 - min_t) u, [B]."""
+    return least + (1.0 - least) * u
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What the network made of a batch. z_t and each pass's z_0_hat: [B, L, d_e]; length_loss: [B]."""
+
+    z_t: Tensor
+    z_0_hat: list[Tensor]
+    length_loss: Tensor
+
+
+def passes(network: SphereDenoiser, batch: Batch, draws: Draws) -> Passes:
+    """Without a last prediction, then with it; no gradient goes from the second pass to the first."""
+    memory, z_0 = network.encode(batch.source, batch.source_mask), network.embedding(batch.target)
+    t = draws.t[:, None, None]
+    z_t = signal_at(t) * z_0 + t * draws.eps
+    found = [network.denoise(z_t, draws.t, batch.target_mask, memory)]
+    if network.self_conditioning:
+        found.append(network.denoise(z_t, draws.t, batch.target_mask, memory, found[0].detach()))
+    target = network.length_target(batch.source_mask.sum(1), batch.target_mask.sum(1))
+    return Passes(z_t, found, functional.cross_entropy(memory.length_logits.float(), target, reduction="none"))
+
+
+def by_sentence(values: Tensor, batch: Batch) -> Tensor:
+    """Mean of values [B, L] over each sentence's real positions, [B]."""
+    return (values * batch.target_mask).sum(1) / batch.target_mask.sum(1)
+
+
+def token_nll(network: SphereDenoiser, z: Tensor, y: Tensor) -> Tensor:
+    """-log p(y | z), [B, L], for z [B, L, d_e] and y [B, L]."""
+    return token_terms(network, z.flatten(0, 1), y.flatten(), 0.0)[1].view(y.shape)
+
+
+def clamped(network: SphereDenoiser, z_0_hat: Tensor, decoding: Decoding) -> Tensor:
+    """z_0_hat, or its nearest type: on a sphere that of the highest logit."""
+    if not decoding.clamping:
+        return z_0_hat
+    return network.embedding(network.embedding.logits(z_0_hat).argmax(-1))
+
+
+def visited(decoding: Decoding) -> Visited:
+    """K steps from 1 on, evenly towards least_level, which stands for what would follow the last one; for CEDI the
+    network is told those towards cedi_end."""
+    K = decoding.decoding_steps
+    t = torch.linspace(1.0, decoding.least_level, K + 1)[:K].flip(0)
+    told = torch.linspace(1.0, decoding.cedi_end, K + 1)[:K].flip(0) if decoding.sampler == "cedi" else t
+    signal, noise, told_signal, told_noise = (v.double().numpy() for v in (signal_at(t), t, signal_at(told), told))
+    at, seen = tuple(t.tolist()), tuple(told.tolist())
+    return Visited(at, signal, noise, 1.0, seen, told_signal, told_noise, decoding.eta)
+
+
+def in_two_stages(texts: list[str], noises: int, bleu_tokenizer: str) -> int:
+    """Index of the best of those that are the best of their length, by the mean BLEU that each has against others."""
+    best = []
+    for start in range(0, len(texts), noises):
+        best.append(start + mbr_choice(texts[start : start + noises], bleu_tokenizer, as_hypothesis=True))
+    return best[mbr_choice([texts[index] for index in best], bleu_tokenizer, as_hypothesis=True)]
+
+
+METHOD = Dinoiser

@@ -1,0 +1,278 @@
+"""Recordings of DINOISER, replayed by ours (yegcjs/DINOISER, a9c50bd)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.checks import check
+from core.config import RunConfig
+from core.diffusion.decoding import length_mask, time
+from core.diffusion.denoiser import Memory
+from core.diffusion.dinoiser_network import SphereDenoiser
+from core.diffusion.dinoiser_sections import SphereConfig
+from core.diffusion.draws import Draws
+from core.diffusion.noise_clipping import least_time
+from core.diffusion.process import Visited
+from core.diffusion.samplers import SAMPLERS, Noise, Step, sample
+from core.errors import UserError
+from core.methods.dinoiser import Dinoiser, by_sentence, clamped, in_two_stages, passes, times, token_nll, visited
+from core.methods.dinoiser_options import Clipping, Decoding, Options
+from core.model_folder import load_weights
+from core.options import replaced, values_of
+from core.released.comparison import Arrays, Comparison
+from core.released.reading import Weights
+from core.sections import NetworkConfig
+from core.step import reduced
+from core.text.batches import Batch
+from core.text.tokenizer import BOS, EOS, PAD, UNK
+
+
+def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str, Any]:
+    """The report of a recording (see core/released/systems.py)."""
+    method = Dinoiser(configuration(options))
+    network = build_network(method.options, options, weights)
+    source, target = (torch.from_numpy(case[side]).long() for side in ("src", "tgt"))
+    batch, found = Batch.padded(source, target), Comparison()
+    replay_training(method, network, batch, options, case, found)
+    with torch.no_grad():
+        replay_encoder(network, batch, case, found)
+        for name, given in options["decodings"].items():
+            pairs = options["decode_pairs"]
+            part = Batch.padded(source[:pairs], target[:pairs])
+            replay_decoding(network, part, given, of_decoding(case, name), name, found)
+    return found.report()
+
+
+def configuration(options: dict[str, Any]) -> Options:
+    """Our options for a recording's."""
+    network = NetworkConfig(
+        model_dim=options["width"],
+        ffn_dim=options["ffn"],
+        heads=options["heads"],
+        encoder_layers=options["encoder_layers"],
+        decoder_layers=options["decoder_layers"],
+        activation="gelu",
+        dropout=0.0,
+        pre_norm=options["enc_prenorm"],
+        decoder_pre_norm=options["dec_prenorm"],
+    )
+    if (options["scheduler"], options["model_output_type"]) != ("interchangable", "x0"):
+        raise UserError(
+            "of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed"
+        )
+    space = SphereConfig(
+        latent_dim=options["latent_dim"],
+        self_conditioning=options["self_conditioning"],
+        time_features=options["half_time_embedding_dim"],
+    )
+    made = Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"]))
+    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
+    check(RunConfig(made))
+    return made
+
+
+# Weights
+
+
+def build_network(ours: Options, options: dict[str, Any], weights: Weights) -> SphereDenoiser:
+    """Our network with the recorded weights. Raises UserError naming weights that are missing or left over."""
+    network = SphereDenoiser(ours.network, ours.space, options["vocab_size"], options["max_positions"])
+    load_weights(network, rename(weights, options["dec_prenorm"]), "the recording")
+    return network.eval()
+
+
+PREFIXES = {
+    "encoder.encoder.layers.": "encoder_layers.",
+    "encoder.encoder.norm.": "encoder_norm.",
+    "encoder.enc_token_embed.weight": "source_table",
+    "encoder.enc_pos_embed.weight": "encoder_positions.table",
+    "decoder.pos_embedding.weight": "decoder_positions.table",
+    "decoder.trm.layers.": "decoder_layers.",
+    "vae.embedding.weight": "embedding.table",
+    "bottleneck.time_proj.": "time.",
+    "bottleneck.up_sampler.": "up.",
+    "bottleneck.down_sampler.": "down.",
+    "length_predictor.length_predictor.": "length.",
+    "timeW": "frequencies",
+}
+PARTS = {
+    "self_attn.in_proj_": "attention.qkv.",
+    "self_attn.out_proj": "attention.out",
+    "multihead_attn.out_proj": "cross.out",
+    "linear1": "ffn.0",
+    "linear2": "ffn.2",
+    "norm1": "attention_norm",
+}
+
+
+def rename(weights: Weights, decoder_pre_norm: bool) -> Weights:
+    """Recorded weights by our names; the joined matrix of cross-attention is taken apart."""
+    renamed: Weights = {}
+    for name, value in weights.items():
+        ours = name.replace("decoder.norm.", "decoder_norm." if decoder_pre_norm else "input_norm.")
+        for theirs, prefix in PREFIXES.items():
+            if name.startswith(theirs):
+                ours = prefix + name.removeprefix(theirs)
+        for theirs, part in PARTS.items():
+            ours = ours.replace(theirs, part)
+        norms = {"norm2": "cross_norm", "norm3": "ffn_norm"} if ours.startswith("decoder") else {"norm2": "ffn_norm"}
+        for theirs, norm in norms.items():
+            ours = ours.replace(f".{theirs}.", f".{norm}.")
+        if "multihead_attn.in_proj_" in ours:
+            d = len(value) // 3
+            renamed[ours.replace("multihead_attn.in_proj_", "cross.q.")] = value[:d]
+            renamed[ours.replace("multihead_attn.in_proj_", "cross.kv.")] = value[d:]
+        else:
+            renamed[ours] = value
+    return renamed
+
+
+# Training
+
+
+def replay_training(
+    method: Dinoiser, network: SphereDenoiser, batch: Batch, options: dict[str, Any], case: Arrays, found: Comparison
+) -> None:
+    """The two recorded forward passes: the first one's least t is not clipped yet, the second one's is."""
+    clipping = method.options.clipping
+    clipped = least_time(network.embedding.output().detach(), clipping.clipping, clipping.least_noise)
+    least = torch.stack([torch.tensor(clipping.least_noise), clipped, clipped])
+    found.number("min_t", least, case["min_t"])
+    for index in (1, 2):
+        recorded = {k.removeprefix(f"train{index}_"): v for k, v in case.items() if k.startswith(f"train{index}_")}
+        t = times(torch.from_numpy(recorded["t_uniform"]), least[index - 1])
+        draws = Draws(t, torch.from_numpy(recorded["noise"]), coin=True)
+        made = passes(network, batch, draws)
+        losses = method.loss(network, batch, draws).terms
+        diffusion, nll = losses["mse"].mean(), losses["token"].weight * losses["token"].mean()
+        z_0 = network.embedding(batch.target)
+        mse = [by_sentence((z_0_hat - z_0).square().mean(-1), batch) for z_0_hat in made.z_0_hat]
+        each = by_sentence(token_nll(network, z_0, batch.target), batch)
+        ours = {
+            "t": t,
+            "x_t": made.z_t,
+            "x0_hat_first": made.z_0_hat[0],
+            "x0_hat": made.z_0_hat[-1],
+            "diffusion_loss_per_pass": torch.stack(mse),
+            "nll_per_pass": torch.stack([each] * len(mse)),
+            "diffusion_loss": diffusion,
+            "nll": nll,
+            "loss": diffusion + nll,
+        }
+        for name in recorded.keys() & ours.keys():
+            found.number(f"train{index}_{name}", ours[name].detach(), recorded[name])
+    reduced(method.loss(network, batch, draws)).backward()
+    gradients = {theirs: dict(network.named_parameters())[ours].grad for theirs, ours in GRADIENTS.items()}
+    for name, gradient in gradients.items():
+        assert gradient is not None
+        found.number(f"grad2/{name}", gradient, case[f"grad2/{name}"])
+
+
+GRADIENTS = {"vae.embedding.weight": "embedding.table", "bottleneck.up_sampler.0.weight": "up.0.weight"}
+
+
+def replay_encoder(network: SphereDenoiser, batch: Batch, case: Arrays, found: Comparison) -> None:
+    """Embeddings, the encoder, and lengths."""
+    memory = network.encode(batch.source, batch.source_mask)
+    target = network.length_target(memory.lengths, batch.target_mask.sum(1))
+    loss = torch.nn.functional.cross_entropy(memory.length_logits, target)
+    found.number("z_0", network.embedding(batch.target), case["z_0"])
+    found.number("encoder_out", memory.encoded * batch.source_mask[:, :, None], case["encoder_out"])
+    found.number("length_logits", memory.length_logits, case["length_logits"])
+    found.number("length_loss", loss, case["length_loss"])
+    found.decision("length_target", target, case["length_target"])
+    found.decision("length_prediction", network.likely_lengths(memory, 1)[:, 0], case["length_prediction"])
+
+
+# Decoding
+
+
+def of_decoding(case: Arrays, name: str) -> Arrays:
+    """The arrays of a decoding, by the rest of their names."""
+    others = [k for k in case if k.startswith(f"decode_{name}_")]
+    return {k.removeprefix(f"decode_{name}_"): case[k] for k in others}
+
+
+def ddpm(visited: Visited) -> Step:
+    """Ancestral sampling as released: z_0_hat is weighed by the signal of z_k, where that of z_{k-1} is meant."""
+    right, signal = SAMPLERS["ancestral"](visited), visited.signal.tolist()
+
+    def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
+        return right(k, z_k, z_0_hat, noise) + (signal[k] - signal[k - 1]) * z_0_hat
+
+    return step
+
+
+def replay_decoding(
+    network: SphereDenoiser, batch: Batch, given: dict[str, Any], case: Arrays, name: str, found: Comparison
+) -> None:
+    """One decoding: each call's input and output, tokens, scores and the choice among candidates."""
+    decoding = decoding_of(given)
+    memory = network.encode(batch.source, batch.source_mask)
+    lengths = network.likely_lengths(memory, decoding.length_candidates)
+    if given["oracle_length"]:
+        lengths = batch.target_mask.sum(1)[:, None].expand(-1, decoding.length_candidates)
+    lengths = lengths[:, :, None].expand(-1, -1, decoding.noise_candidates).flatten()
+    z_T = torch.from_numpy(case["init_noise"])
+    mask = length_mask(lengths, z_T.shape[1])
+    inputs, outputs = denoised(network, memory, mask, decoding, given["solver"], z_T, case)
+    logits = network.embedding.logits(outputs[-1])
+    scores = logits.amax(-1) * mask
+    tokens = torch.where(mask, logits.argmax(-1), PAD)
+    score = scores.sum(1) / (scores != 0).sum(1)
+    count = decoding.length_candidates * decoding.noise_candidates
+    kept = [chosen(tokens[start : start + count], decoding) + start for start in range(0, len(tokens), count)]
+    steps = torch.linspace(1.0, given["end"], given["steps"] + 1)
+    found.number(f"{name}_timesteps", steps, case["timesteps"])
+    found.number(f"{name}_model_times", steps[:-1], case["model_times"])
+    found.number(f"{name}_x_t", inputs, case["x_t"])
+    found.number(f"{name}_x0_hat", outputs, case["x0_hat"])
+    found.number(f"{name}_all_scores", scores, case["all_scores"])
+    found.number(f"{name}_score", score[kept], case["score"])
+    found.decision(f"{name}_all_tokens", tokens, case["all_tokens"])
+    found.decision(f"{name}_selected", torch.tensor(kept), case["selected"])
+    rows = [tokens[index][mask[index]] for index in kept]
+    found.decision(f"{name}_tokens_flat", torch.cat(rows), case["tokens_flat"])
+    found.decision(f"{name}_tokens_lengths", torch.tensor([len(row) for row in rows]), case["tokens_lengths"])
+
+
+def decoding_of(given: dict[str, Any]) -> Decoding:
+    """Our options for a recorded decoding."""
+    cedi = given["solver"] == "cedi"
+    return Decoding(
+        sampler="cedi" if cedi else "ddim",
+        decoding_steps=given["steps"],
+        cedi_end=given["end"] if cedi else Decoding.cedi_end,
+        least_level=Decoding.least_level if cedi else given["end"],
+        clamping=given["clamp"],
+        length_candidates=given["beam"],
+        noise_candidates=given["mbr"],
+    )
+
+
+def denoised(
+    network: SphereDenoiser, memory: Memory, mask: Tensor, decoding: Decoding, solver: str, z_T: Tensor, case: Arrays
+) -> tuple[Tensor, Tensor]:
+    """Input and output of each network call, each [K, R, L, d_e], padding included."""
+    inputs, outputs = list[Tensor](), list[Tensor]()
+    noise = iter(torch.from_numpy(case.get("step_noise", z_T[:0].numpy())))
+
+    def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
+        inputs.append(z_t)
+        outputs.append(clamped(network, network.denoise(z_t, time(t, z_t), mask, memory, z_0_prev), decoding))
+        return outputs[-1]
+
+    sampler = ddpm if solver == "ddpm" else SAMPLERS[solver]
+    sample(sampler, denoise, visited(decoding), z_T, lambda like: next(noise), 0)
+    return torch.stack(inputs), torch.stack(outputs)
+
+
+def chosen(tokens: Tensor, decoding: Decoding) -> int:
+    """Index of the chosen one among a sentence's candidates [C, L], by BLEU (13a) of their texts."""
+    names = {UNK: "UNKNOWNTOKENINHYP"}
+    texts = [
+        " ".join(names.get(token, f"w{token}") for token in row if token not in (BOS, PAD, EOS))
+        for row in tokens.tolist()
+    ]
+    return in_two_stages(texts, decoding.noise_candidates, "13a")

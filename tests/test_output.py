@@ -1,0 +1,76 @@
+"""Standard output that is closed or full: work goes on, or ends with a status and one message; files are not blamed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_runs import write_study
+
+ROOT = Path(__file__).resolve().parent.parent
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+
+
+def run(code: str, out: int, **options: object) -> subprocess.CompletedProcess[str]:
+    """A program with this standard output."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    line = [sys.executable, *(["-c", code] if "\n" in code else code.split())]
+    return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+
+
+def closed() -> int:
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+WORK = """
+import sys
+from core.errors import command, outlive_output
+def main():
+    {0}
+    for number in range(3):
+        print("line", number, flush=True)
+    print("done", file=sys.stderr)
+sys.exit(command(main)())
+"""
+
+
+def test_long_work_goes_on_where_nobody_reads() -> None:
+    done = run(WORK.format("outlive_output()"), closed())
+    assert done.returncode == 0
+    assert done.stderr == "standard output: Broken pipe; the work goes on without it\ndone\n"
+
+
+@needs_full
+def test_long_work_goes_on_on_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
+        done = run(WORK.format("outlive_output()"), full.fileno())
+    assert done.returncode == 0 and done.stderr.endswith("the work goes on without it\ndone\n")
+
+
+def test_other_programs_end_as_if_by_the_signal() -> None:
+    done = run(WORK.format("pass"), closed())
+    assert done.returncode == 141 and done.stderr == ""
+
+
+@needs_full
+def test_a_full_standard_output_is_named_at_the_end_too() -> None:
+    code = 'import sys\nfrom core.errors import command\nsys.exit(command(lambda: print("x"))())\n'
+    env = {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-c", code]
+        done = subprocess.run(line, cwd=ROOT, env=os.environ | env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr == "error: standard output: No space left on device\n"
+
+
+def test_figures_are_written_whoever_reads_and_what_was_not_written_is_a_status(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "token_loss", seeds=(1,))
+    done = run(f"-m analysis.figures {study} --out {tmp_path}/figures --formats svg", closed())
+    assert done.returncode == 0 and "Broken pipe" in done.stderr
+    assert (tmp_path / "figures" / "token_loss" / "table.md").exists()
+    (tmp_path / "file").touch()
+    done = run(f"-m analysis.figures {study} --out {tmp_path}/file/x --formats svg", closed())
+    assert done.returncode == 2 and "Not a directory; give another folder" in done.stderr
