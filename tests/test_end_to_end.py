@@ -106,6 +106,25 @@ def test_a_window_stands_behind_each_source_and_nothing_looks_at_the_rest(
         assert int(layout.written[i].sum()) == window
 
 
+def test_positions_of_the_window_may_count_anew() -> None:
+    batch = sentences([3, 11, 6], [5, 4, 8])
+    for restarts in (False, True):
+        network = method("diffuseq", target_length=9, restart_positions=restarts).build(40, 25)
+        layout = network.layout(batch.source, None)
+        placed = network.placed(layout).expand(*layout.ids.shape, -1)
+        window = placed[layout.written].view(3, 9, -1)
+        assert all(torch.equal(one, window[0]) for one in window) == restarts
+        own = network.positions.table[27:36] if restarts else network.positions.table[6:15]
+        assert torch.equal(window[0], own), "no position of a source is one of a window"
+        assert torch.equal(placed[0, :6], network.positions.table[:6])
+
+
+def test_a_source_that_leaves_no_room_is_cut_when_it_has_to_be() -> None:
+    network = method("diffuseq", sequence_length=12).build(40, 25)
+    layout = network.layout(sentences([4, 20], [3, 3]).source, None)
+    assert layout.written.sum(1).tolist() == [12 - 7, 2], "BOS and EOS have room"
+
+
 @pytest.mark.parametrize("name", BOTH)
 def test_a_text_does_not_depend_on_its_batch_nor_on_its_own_target(name: str) -> None:
     made = method(name, target_length=9)
@@ -359,7 +378,7 @@ class Oracle:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.network, name)
 
-    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any) -> Tensor:
+    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any, last: Tensor | None = None) -> Tensor:
         self.told.append(float(time))
         self.shown.append(x_t)
         return self.x_0
