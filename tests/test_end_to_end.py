@@ -359,7 +359,7 @@ class Oracle:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.network, name)
 
-    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any) -> Tensor:
+    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any, last: Tensor | None = None) -> Tensor:
         self.told.append(float(time))
         self.shown.append(x_t)
         return self.x_0
