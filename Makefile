@@ -70,6 +70,9 @@ OWN_PYTHON := $(filter file,$(origin PY))
 $(foreach name,$(SETTINGS),$(if $(filter file,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(SETTINGS),$(if $(filter file,$(origin $(name))),$(eval override $(name) := $$($(name)))))
 
+# A folder whose name begins with - is no option of a command.
+$(foreach name,RUNS FROM,$(if $(filter -%,$(firstword $($(name)))),$(eval override $(name) := ./$$(value $(name)))))
+
 # Recipes say "$$NAME": what stands in a value is no text of a command, so nothing in it is taken apart or run. The
 # storage's URL may hold a password, and a command line, unlike an environment, is for every user of a machine to read.
 override SWEEP_STORAGE := $(STORAGE)

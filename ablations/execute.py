@@ -198,13 +198,14 @@ def make_decodable(network: Any, outcome: Outcome) -> None:
 
 
 def single_arm(config: RunConfig) -> Arm:
-    """The arm that a configuration stands for, by the levels of the three modules where it is at one."""
+    """The arm that a configuration stands for: its method, unless that is the default one, and the levels of the three
+    modules where it is at one."""
     values, toggles = all_options(config), dict[str, Level]()
     for name in ("anchor_loss", "embedding_norm", "noise_factor"):
         toggles |= _level(name, FACTORS[name].levels, values)
     short = [FACTORS[name].short[level].removesuffix(".0") for name, level in toggles.items()]
-    other = "custom" if config.method.name == DEFAULT else config.method.name
-    return Arm("+".join(short) or other, " · ".join(short) or other, toggles, {})
+    short = short if config.method.name == DEFAULT else [config.method.name, *short]
+    return Arm("+".join(short) or "custom", " · ".join(short) or "custom", toggles, {})
 
 
 def _level(name: str, levels: Mapping[Level, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Level]:

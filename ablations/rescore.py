@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.scoring.own import Own
 from core.scoring.tokenizers import AUTO, NAMES
 
@@ -48,6 +48,7 @@ def metrics_of(specs: Sequence[str], names: Sequence[str]) -> list[Own]:
 @command
 def main() -> int:
     """Score, write, and say what became of each run."""
+    outlive_output()
     options = parser().parse_args()
     own = metrics_of(options.metric, options.name)
     from ablations.rescoring import finished, replace, rescored

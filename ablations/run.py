@@ -27,7 +27,7 @@ from ablations.place import Place
 from core import methods, signals
 from core.checks import check
 from core.config import RunConfig
-from core.errors import command
+from core.errors import command, outlive_output
 
 
 def _preset_help() -> str:
@@ -66,6 +66,7 @@ def parse(arguments: list[str], command_name: str = "ablations.run", description
 def main() -> int:
     """Run one arm; status 0 when it is finished."""
     signals.end_on_sigterm()
+    outlive_output()
     options = parse(sys.argv[1:])
     check(options.run)
     if options.wandb or os.environ.get("WANDB_MODE", "disabled") not in ("", "disabled"):

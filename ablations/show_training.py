@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core import watching
-from core.display import number
+from core.display import SCORES, number
 
 STAGE = "training"
 WINDOW = 20
 """Rows that the speed shown is the mean of."""
-WORDS = {"bleu": "BLEU", "chrf": "chrF", "nll": "NLL", "mse": "MSE", "rougeL": "ROUGE-L"}
+WORDS = SCORES | {"nll": "NLL", "mse": "MSE"}
 VALIDATION = "val/"
 
 

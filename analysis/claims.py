@@ -28,7 +28,7 @@ from analysis.load import StudyResults
 from analysis.questions import Question, asked_of
 from analysis.questions.base import Family
 from analysis.questions.full_model import full_model
-from analysis.stats import Interval, holm
+from analysis.stats import SHOWN, Interval, holm
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "no verdict"]
 
@@ -47,7 +47,7 @@ class Claim:
 
     effect is in `unit`, of the comparison in `contrast`, over `seeds` seeds (all NaN and 0 where nothing was tested);
     `reason` says in a sentence or more why the verdict is what it is. edges: the values of the effect at which the
-    claim begins or ceases to hold.
+    claim begins or ceases to hold. few: of two seeds, which show no interval, the effect in each.
     """
 
     key: str
@@ -59,6 +59,7 @@ class Claim:
     reason: str
     seeds: int
     edges: tuple[float, ...] = ()
+    few: tuple[float, ...] = ()
 
 
 def claims(study: StudyResults) -> list[Claim]:
@@ -90,7 +91,8 @@ def judge(question: Question, p: float, tested: int) -> Claim:
     verdict: Verdict = alone if p <= 1 - interval.level + 1e-12 and not q.open else "undecided"
     reason = " ".join(part for part in (_why(q, interval, alone, verdict, p, tested), q.note) if part)
     contrast = f"{q.contrast} (geometric mean over seeds)" if q.log and q.contrast else q.contrast
-    return Claim(q.key, q.statement, verdict, interval, q.unit, contrast, reason, interval.n, q.edges)
+    few = tuple(np.exp(q.values) if q.log else q.values) if 1 < interval.n < SHOWN else ()
+    return Claim(q.key, q.statement, verdict, interval, q.unit, contrast, reason, interval.n, q.edges, few)
 
 
 def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: float, tested: int) -> str:
@@ -99,18 +101,19 @@ def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: f
         return q.missing or q.open
     if not interval.defined or math.isnan(p):
         return UNDEFINED.get(interval.n, "All seeds gave the same value: there is no spread to judge by.")
+    whose = "interval" if interval.n >= SHOWN else f"t interval of {interval.n} seeds, which is too wide to be shown,"
     value = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     corrected = f"{value} after Holm's correction for {tested} {q.family} claim{'s' * (tested > 1)}"
     if verdict != "undecided":
         side = "within" if verdict == "reproduced" else "outside"
-        return f"The whole interval lies {side} what the claim says, {q.criterion} ({corrected})."
+        return f"The whole {whose} lies {side} what the claim says, {q.criterion} ({corrected})."
     if alone != "undecided":
         side = "within" if alone == "reproduced" else "outside"
         return (
-            f"The whole interval lies {side} what the claim says, {q.criterion}, and alone would say {alone}; among so "
+            f"The whole {whose} lies {side} what the claim says, {q.criterion}, and alone would say {alone}; among so "
             f"many comparisons it is not enough ({corrected})."
         )
-    return f"The interval holds values for which the claim is true ({q.criterion}) and values for which it is not."
+    return f"The {whose} holds values for which the claim is true ({q.criterion}) and values for which it is not."
 
 
 def digits(claim: Claim) -> int:

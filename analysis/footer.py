@@ -176,11 +176,15 @@ def _data(record: dict[str, Any]) -> str | None:
     return f"{what}, {pairs} train/valid/test pairs, {dropped}{vocabulary}"
 
 
-def _lineage(lineage: dict[str, Any] | None) -> str:
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _lineage(lineage: Any) -> str:
     """', distilled by ... from ...' for a corpus that was made from another, back to the first."""
-    if not lineage:
+    if not _mapping(lineage):
         return ""
-    source, teacher, writing = (lineage.get(key) or {} for key in ("source", "teacher", "decoding"))
+    source, teacher, writing = (_mapping(lineage.get(key)) for key in ("source", "teacher", "decoding"))
     facts = [f"test BLEU {teacher['bleu']:.2f}"] if isinstance(teacher.get("bleu"), int | float) else []
     facts += [f"beam {writing['beam']}"] if writing.get("beam") else []
     maker = f"teacher {teacher.get('hash')} ({', '.join(facts) or 'no score known'})"

@@ -65,12 +65,14 @@ def markdown(tables: list[Grid], lines: list[str]) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that is neither markup nor mathematics."""
-    return re.sub(r"([\\`*_<|$])", r"\\\1", text)
+    return re.sub(r"([\\`*_<|$]|\](?=[(\[:])|~(?=~)|^[#>+-])", r"\\\1", text)
 
 
 def _markdown_cell(text: str) -> str:
     """A cell: what could be markup is escaped, `<0.001` and `a_b` stay as they are."""
-    return re.sub(r"([\\`*|$]|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line(text))
+    return re.sub(
+        r"([\\`*|$]|\](?=[(\[:])|~(?=~)|<(?=[A-Za-z/!?])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line(text)
+    )
 
 
 def escape_latex(text: str) -> str:

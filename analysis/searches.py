@@ -121,7 +121,7 @@ class Search:
         rows = [
             {"arm": arm, "label": labels[arm], "option": option, "share": share}
             for arm, own in shares.items()
-            for option, share in own.items()
+            for option, share in (own or {}).items()
         ]
         return pd.DataFrame(rows, columns=["arm", "label", "option", "share"])
 
@@ -154,6 +154,8 @@ def load_search(path: Path) -> Search | None:
         return None
     studies: dict[str, StudyResults | None] = {}
     notes = []
+    if damaged := search["damaged"]:
+        notes.append(f"{len(damaged)} of the trials in {SEARCH} left out, damaged ({damaged[0]})")
     for which in ("default", "tuned"):
         folder = Path(path).parent / str(search[which])
         try:

@@ -32,7 +32,7 @@ def measure_of(metric: str, signature: str) -> Measure:
     """
     if metric == "bleu":
         tokenizer, effective = tokenizer_in(signature), "eff:yes" in signature
-        return Measure(metric, lambda rows: statistics(*texts(rows), tokenizer), lambda sums: bleu(sums, effective))
+        return Measure(metric, bleu_table(tokenizer), lambda sums: bleu(sums, effective))
     if metric == "chrf":
         return Measure(metric, lambda rows: chrf_statistics(*texts(rows)), chrf)
     return Measure(metric, lambda rows: values(rows, metric), lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1))
@@ -82,6 +82,22 @@ def statistics(
     groups = [[group] if isinstance(group, str) else group for group in references]
     counts = BLEU(force=True, tokenize=tokenizer)._extract_corpus_statistics(hypotheses, streams(groups))
     return np.array(counts, dtype=float).reshape(-1, 2 + 2 * ORDERS)
+
+
+def bleu_table(tokenizer: str) -> Callable[[Sequence[Row]], np.ndarray]:
+    """`statistics` of rows; the n-grams of references that are those of the rows before are not counted anew."""
+    known: list[tuple[str, ...]] = []
+    scorer: list[BLEU] = []
+
+    def table(rows: Sequence[Row]) -> np.ndarray:
+        hypotheses, groups = texts(rows)
+        if groups != known:
+            scorer[:] = [BLEU(force=True, tokenize=tokenizer, references=streams(groups))]
+            known[:] = groups
+        counts = scorer[0]._extract_corpus_statistics(hypotheses, None)
+        return np.array(counts, dtype=float).reshape(-1, 2 + 2 * ORDERS)
+
+    return table
 
 
 def bleu(sums: np.ndarray, effective_order: bool = False) -> np.ndarray:

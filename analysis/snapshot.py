@@ -66,11 +66,13 @@ def snapshot(path: Path) -> dict[str, Any]:
 
 
 def claim_row(claim: Claim) -> dict[str, str]:
-    """A claim as text: statement, verdict, effect with interval, reason."""
+    """A claim as text: statement, verdict, effect with interval (of two seeds both values), reason."""
     effect = claim.effect
     sign = not claim.unit.startswith(("times", "share", "%"))  # of a difference
     numbers = [number(value, digits(claim), sign) for value in (effect.estimate, effect.low, effect.high)]
-    text = f"{numbers[0]} [{numbers[1]}, {numbers[2]}] {claim.unit}" if effect.defined else "n/a"
+    few = "; ".join(number(value, digits(claim), sign) for value in claim.few)
+    spread = f"({few})" if few else f"[{numbers[1]}, {numbers[2]}]"
+    text = f"{numbers[0]} {spread} {claim.unit}" if few or effect.defined else "n/a"
     return {"statement": claim.statement, "verdict": claim.verdict, "effect": text, "reason": claim.reason}
 
 

@@ -255,7 +255,7 @@ def show(study: StudyResults, console: Console | None = None, made: Tables | Non
 def print_grids(tables: Iterable[Grid], banner: str, console: Console) -> None:
     """Print what the numbers are worth, and tables, on the terminal."""
     if banner:
-        console.print(banner, style="bold", markup=False, highlight=False)
+        console.print(spell_out(banner), style="bold", markup=False, highlight=False)
         console.print()
     for grid in tables:
         table = Table(title=Text(spell_out(grid.title)), title_justify="left", show_edge=False, pad_edge=False)

@@ -7,6 +7,7 @@ the column EXTREME: a mean over steps leaves them out.
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.tall import under_heads
 from core import reading
 from core.run_folder import METRICS
 
@@ -21,6 +23,8 @@ STEP = "train/step"
 EXTREME = "extreme"
 WHOLE, EVEN = 2000, 400
 MOST_COLUMNS = 200
+LATEST = 2**53
+"""Steps are below it, so that a float holds each of them."""
 BLOCK = 8 << 20
 """Bytes that are parsed at a time."""
 _AS_CSV = bytes.maketrans(b":", b",")
@@ -39,9 +43,13 @@ def read_metrics(path: Path, heads: Mapping[str, dict[str, Any]]) -> tuple[pd.Da
     kept, extremes = chosen_steps(list(frames.values()))
     for name, frame in frames.items():
         thinned = frame if kept is None else frame[frame[STEP].isin(kept | extremes)]
-        marks = False if kept is None else ~thinned[STEP].isin(kept)
-        frames[name] = thinned.assign(**{EXTREME: marks}, **heads[name])
-    return pd.concat(frames.values(), ignore_index=True), notes
+        frames[name] = thinned
+    rows = under_heads([heads[name] for name in frames], [_columns(frame) for frame in frames.values()])
+    return rows.assign(**{EXTREME: False if kept is None else ~rows[STEP].isin(kept)}), notes
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {str(name): frame[name].to_numpy() for name in frame}
 
 
 def chosen_steps(frames: list[pd.DataFrame]) -> tuple[set[int] | None, set[int]]:
@@ -74,32 +82,62 @@ def read_rows(path: Path) -> tuple[pd.DataFrame | None, str | None]:
     Training and validation rows of a step are joined; of a step written twice (a resumed run) the last value counts.
     """
     try:
-        small = path.stat().st_size < BLOCK // 8
-        parts = [_parsed(reading.rows(path))] if small else [_table(block) for block in reading.blocks(path, BLOCK)]
+        if path.stat().st_size < BLOCK // 8:
+            return _joined(*_numbers(reading.rows(path)))
+        parts = [_table(block) for block in reading.blocks(path, BLOCK)]
     except FileNotFoundError:
         return None, None
     except (OSError, reading.Unreadable) as error:
         return None, f"is unreadable: {getattr(error, 'strerror', None) or error}"
     frame = pd.concat([part for part, _ in parts], ignore_index=True) if parts else pd.DataFrame()
     broken = sum(count for _, count in parts)
-    said = f"has {broken} broken line{'s' * (broken > 1)}" if broken else None
     if STEP not in frame:
-        return None, said
-    frame = frame[np.isfinite(frame[STEP]) & (frame[STEP].abs() < 2**53)]
-    return frame.groupby(STEP, as_index=False).last().astype({STEP: int}), said
+        return None, _said(broken)
+    frame = frame[np.isfinite(frame[STEP]) & (frame[STEP].abs() < LATEST)]
+    return frame.groupby(STEP, as_index=False).last().astype({STEP: int}), _said(broken)
+
+
+def _said(broken: int) -> str | None:
+    return f"has {broken} broken line{'s' * (broken > 1)}" if broken else None
+
+
+def _joined(rows: Mapping[int, Mapping[str, float]], broken: int) -> tuple[pd.DataFrame | None, str | None]:
+    """What read_rows gives, of the rows of a small file: without a frame in between, for there may be thousands."""
+    names = _names(rows)
+    if STEP not in names:
+        return None, _said(broken)
+    steps = dict[int, dict[str, float]]()
+    for row in rows.values():
+        if abs(step := row.get(STEP, math.nan)) < LATEST:
+            steps.setdefault(int(step), {}).update({name: value for name, value in row.items() if value == value})
+    names.remove(STEP)
+    order = sorted(steps)
+    table = np.array([[steps[step].get(name, np.nan) for name in names] for step in order], float)
+    frame = pd.DataFrame(table.reshape(len(order), len(names)), columns=names)
+    frame.insert(0, STEP, order)
+    return frame, _said(broken)
 
 
 def _parsed(rows: Iterator[tuple[int, bool, Any]]) -> tuple[pd.DataFrame, int]:
     """Rows of JSON as a frame indexed by line, and how many are broken."""
+    found, broken = _numbers(rows)
+    columns = {name: [row.get(name, np.nan) for row in found.values()] for name in _names(found)}
+    return pd.DataFrame(columns, index=list(found), dtype=float), broken
+
+
+def _numbers(rows: Iterator[tuple[int, bool, Any]]) -> tuple[dict[int, dict[str, float]], int]:
+    """The numbers of rows of JSON by line, and how many rows are broken."""
     found, broken = dict[int, dict[str, float]](), 0
     for number, _, row in rows:
         if isinstance(row, dict):
             found[number] = {str(name): value for name, each in row.items() if (value := _number(each)) is not None}
         else:
             broken += 1
-    names = list(dict.fromkeys(name for row in found.values() for name in row))[:MOST_COLUMNS]
-    columns = {name: [row.get(name, np.nan) for row in found.values()] for name in names}
-    return pd.DataFrame(columns, index=list(found), dtype=float), broken
+    return found, broken
+
+
+def _names(rows: Mapping[int, Mapping[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows.values() for name in row))[:MOST_COLUMNS]
 
 
 def _number(value: Any) -> float | None:

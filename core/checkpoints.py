@@ -17,8 +17,11 @@ from core.reading import Unreadable
 from core.run_folder import replacing
 
 Tensors = dict[str, Tensor]
+CHECKED = "checked_facts"
+"""The one key of the metadata: the checksum, a blank, the facts. The library writes several in a random order, and the
+same weights would be other bytes."""
 FACTS, CHECKSUM = "facts", "checksum"
-"""The keys of the metadata; files of earlier versions lack the checksum."""
+"""The keys of earlier versions, the first of which had no checksum."""
 
 
 class Damaged(UserError):
@@ -30,7 +33,7 @@ def save(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
     try:
         with replacing(path) as draft:
             separate, said = _separate(tensors), json.dumps(facts)
-            save_file(separate, draft, {FACTS: said, CHECKSUM: checksum(separate, said)})
+            save_file(separate, draft, {CHECKED: f"{checksum(separate, said)} {said}"})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
@@ -62,7 +65,7 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
         reading.opened(path).close()  # no pipe, for whose writer the library would wait
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            said = file.metadata() or {}
+            said = _told(file.metadata() or {})
         facts = reading.parse_json(said.get(FACTS, "{}"))
     except FileNotFoundError as error:
         raise Damaged(f"{path}: no such checkpoint") from error
@@ -72,6 +75,14 @@ def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     if odd or (CHECKSUM in said and said[CHECKSUM] != checksum(tensors, said[FACTS])):
         raise Damaged(f"{path}: damaged (it is not what was written: its checksum differs)")
     return tensors, facts
+
+
+def _told(metadata: dict[str, str]) -> dict[str, str]:
+    """Facts and checksum by the keys of earlier versions."""
+    if metadata.keys() != {CHECKED}:
+        return metadata
+    found, _, facts = metadata[CHECKED].partition(" ")
+    return {FACTS: facts, CHECKSUM: found}
 
 
 def average(paths: list[Path]) -> Tensors:

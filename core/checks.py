@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from core.errors import UserError
+from core.file_kinds import LARGEST_SEED
 from core.options import values_of
 from core.sections import DecodingConfig
 
@@ -52,6 +53,8 @@ LARGEST: dict[str, int] = {
     **dict.fromkeys(("vocab_size", "max_length", "diffusion_steps", "decoding_steps", "corpus_heldout"), 1_000_000),
     **dict.fromkeys(("corpus_pairs",), 10_000_000),
     **dict.fromkeys(("batch_tokens",), 100_000_000),
+    **dict.fromkeys(("updates", "warmup", "log_every", "valid_every", "valid_sentences", "train_limit"), 10**9),
+    "seed": LARGEST_SEED,
 }
 """Sizes beyond which no machine trains, or a text is written for hours: what lies below may still not fit a machine
 (core/sizes.py)."""

@@ -6,7 +6,6 @@ nobody reads any more, or a full disk behind it, ends what is shown, not the wor
 """
 
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from core.typed import printable
 from core.watching import watched_by
 
 PERIOD_SECONDS = 30.0
@@ -26,9 +26,16 @@ PERIOD_SECONDS = 30.0
 BAR = 24
 LEAST_BAR = 6
 """Characters of a progress bar; a shorter one is left out."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REFRESHES = 2
 """How often a second the line of a terminal is renewed."""
+
+
+SCORES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+def score_name(metric: str) -> str:
+    """What a score is called."""
+    return SCORES.get(metric, metric)
 
 
 def duration(seconds: float) -> str:
@@ -45,11 +52,6 @@ def duration(seconds: float) -> str:
 def number(value: float | None, digits: int) -> str:
     """A value, or a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def harmless(text: str) -> str:
-    """The text without what steers a terminal: names and reasons may come from files of others."""
-    return _CONTROL.sub("?", text)
 
 
 def timed(text: str) -> str:
@@ -103,15 +105,15 @@ class Standing:
 
     def line(self, width: int) -> RenderableType:
         """All of it in one line: a bar where there is room, the last facts left out where there is none."""
-        facts, ends = list(self.facts), (self.count, self.left)
+        stage, facts, ends = printable(self.stage), list(map(printable, self.facts)), (self.count, self.left)
 
         def after() -> str:
             return "  ".join(part for part in (ends[0], *facts, ends[1]) if part)
 
-        while facts and len(self.stage) + 1 + len(after()) >= width:
+        while facts and len(stage) + 1 + len(after()) >= width:
             facts.pop()
-        bar = min(BAR, width - len(self.stage) - len(after()) - 3)
-        shown: list[RenderableType] = [Text(self.stage, style="bold", no_wrap=True)]
+        bar = min(BAR, width - len(stage) - len(after()) - 3)
+        shown: list[RenderableType] = [Text(stage, style="bold", no_wrap=True)]
         if self.total and bar >= LEAST_BAR:
             shown.append(ProgressBar(self.total, self.done, width=bar))
         grid = Table.grid(padding=(0, 1))
@@ -159,7 +161,7 @@ class LiveLine(contextlib.AbstractContextManager["LiveLine"]):
 
     def say(self, text: str) -> None:
         """As a watcher."""
-        self.console.print(Text(harmless(text)), soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 class PlainLines(contextlib.AbstractContextManager["PlainLines"]):
@@ -202,7 +204,7 @@ Display = LiveLine | PlainLines
 def write_line(stream: TextIO, text: str) -> None:
     """A line to a stream, at once; a stream that takes nothing any more is left alone."""
     with contextlib.suppress(OSError, ValueError):
-        print(harmless(text), file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)
 
 
 def display(stderr: bool = False) -> Display:

@@ -98,10 +98,21 @@ def _flush() -> None:
         raise UserError(f"standard output: {error.strerror}") from error
 
 
+def _output_is_full() -> bool:
+    """Whether standard output holds what it cannot write; that is then dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return True
+    return False
+
+
 def _refused(error: OSError) -> str:
     """What the system refused, for the user; raised again if it names no file and the disk has room."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f"{error.filename}: " if error.filename else ""
+        named = error.filename or ("standard output" if _output_is_full() else None)
+        where = f"{named}: " if named else ""
         return f"{where}{error.strerror}; make room and start the same command again"
     if error.filename is None:
         raise error

@@ -3,10 +3,10 @@
 Keys that are not named here may hold anything. What an earlier version did not write has a value in FILLED.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from core.typed import Name, misfit
+from core.typed import Name, misfit, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,17 @@ class Tuning(TypedDict, total=False):
     """What was spent on choosing its options."""
 
     trials: int
+
+
+class Options(TypedDict, total=False):
+    """Of a run's options those that are computed with or written as numbers."""
+
+    method: str | None
+    metric: str | None
+    updates: float | None
+    batch_tokens: float | None
+    diffusion_steps: float | None
+    decoding_steps: float | None
 
 
 class _Run(TypedDict):
@@ -232,7 +243,7 @@ class Search(_Search, Space, total=False):
     metric: str
     best: dict[str, Point | None] | None
     spent: dict[str, Spent]
-    trials: list[Trial]
+    trials: list[Any]
     rounds: int
     study: str
     name: str
@@ -280,7 +291,7 @@ AXES |= {"along_bleu": "along_t", "norm": "frequency", "norm_raw": "frequency", 
 
 def wrong_run(value: Any) -> str:
     """What is wrong with a run.json, or nothing."""
-    wrong = misfit(value, Run)
+    wrong = misfit(value, Run) or misfit(value.get("config", {}), Options, "config")
     if not wrong and value.get("state", "pending") not in STATES:
         wrong = "`state` is none of " + ", ".join(STATES)
     if not wrong and not 0 <= value["seed"] <= LARGEST_SEED:
@@ -305,10 +316,21 @@ def wrong_search(value: Any) -> str:
     points = [point["params"] for point in (value.get("best") or {}).values() if point]
     if points and (lacking := value.get("dimensions", {}).keys() - set().union(*points)):
         return f"`best` lacks {min(lacking)}, which is one of `dimensions`"
-    if any(trial["state"] == "complete" and "value" not in trial for trial in value.get("trials", [])):
-        return "a complete one of `trials` has no value"
-    others = {trial["arm"] for trial in value.get("trials", [])} - names
-    return f"`trials` has arm {min(others)}, which is none of `arms`" if others else ""
+    importance = value.get("importance") or {}
+    if others := (importance.get("arms") or {}).keys() - names:
+        return f"`importance` has arm {printable(min(others))}, which is none of `arms`"
+    lacking = [name for name, own in (value.get("own") or {}).items() if Space.__annotations__.keys() - own.keys()]
+    return f"`own.{printable(lacking[0])}` is not whole" if lacking else ""
+
+
+def wrong_trial(value: Any, arms: Collection[str], number: int) -> str:
+    """What is wrong with a trial of a search of these arms, or nothing."""
+    where = f"trials[{number}]"
+    if wrong := misfit(value, Trial, where):
+        return wrong
+    if value["arm"] not in arms:
+        return f"`{where}` has arm {printable(value['arm'])}, which is none of `arms`"
+    return f"`{where}` is complete without a value" if value["state"] == "complete" and "value" not in value else ""
 
 
 def wrong_arrays(arrays: Mapping[str, "np.ndarray"]) -> str:

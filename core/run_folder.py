@@ -186,11 +186,21 @@ def _content(path: Path) -> Any:
         raise Unreadable(wrong)
     if path.name == SEARCH:
         arms = [arm | {"label": arm.get("label") or arm["name"]} for arm in value["arms"]]
-        return file_kinds.FILLED_SEARCH | value | {"arms": arms}
+        return file_kinds.FILLED_SEARCH | value | {"arms": arms} | _trials(value)
     if path.name != RUN:
         return value
     names = {"study": path.parent.parent.name, "label": value["arm"], "hash": path.parent.name[-8:]}
     return file_kinds.FILLED | names | value
+
+
+def _trials(search: dict[str, Any]) -> dict[str, Any]:
+    """The trials of a search that can be used, and what is wrong with the others."""
+    names, trials = {arm["name"] for arm in search["arms"]}, search.get("trials", [])
+    wrong = [file_kinds.wrong_trial(trial, names, number) for number, trial in enumerate(trials)]
+    return {
+        "trials": [trial for trial, fault in zip(trials, wrong, strict=True) if not fault],
+        "damaged": [fault for fault in wrong if fault],
+    }
 
 
 def _row_fault(path: Path, row: Any) -> str:

@@ -209,7 +209,7 @@ class TrainingConfig:
     core/scores.py; higher is better."""
     bleu_tokenizer: BleuTokenizer = added("auto", as_before="13a")
     """sacreBLEU's tokenizer for every BLEU, that of BLEU-MBR too (released: 13a); auto = by the script that most
-    letters of the training targets are of."""
+    words of the training targets are of."""
     checkpoint_seconds: float = 60.0
     """Wall-clock seconds between resumable checkpoints (ours)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -61,13 +61,16 @@ def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Nee
     decoder = 4 * d * d + crossing + 2 * d * inner
     layers = of("encoder_layers") * (4 * d * d + 2 * d * ffn) + of("decoder_layers") * decoder
     kept = of("encoder_layers") * (6 * d + 2 * ffn) + of("decoder_layers") * (8 * d + 2 * inner)
+    positions = max(2 * of("max_length"), of("sequence_length"))
     time = of("time_width") * (2 * of("time_features") + d)
     table = DOUBLE * of("diffusion_steps") * of("max_length") if "granularity" in options else 0.0
     sizes = ("model_dim", "ffn_dim", "decoder_ffn_dim", "encoder_layers", "decoder_layers")
     found = [
         Need("the weights of the layers in training", TRAINED * layers, sizes),
         Need("the embeddings in training", TRAINED * types * e, ("latent_dim", "model_dim", "vocab_size")),
-        Need("the position tables in training", TRAINED * 2 * of("max_length") * d, ("max_length", "model_dim")),
+        Need(
+            "the position tables in training", TRAINED * positions * d, ("sequence_length", "max_length", "model_dim")
+        ),
         Need("the projections in training", TRAINED * 3 * d * e * (d != e), ("latent_dim", "model_dim")),
         Need("the layers of the time in training", TRAINED * time, ("time_width", "time_features")),
         Need("the noise schedules of positions", table, ("diffusion_steps", "max_length")),

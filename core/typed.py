@@ -8,10 +8,13 @@ import re
 import types
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NewType, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NewType, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 Name = NewType("Name", str)
 """A text that can name one file or folder, and no place elsewhere."""
+
+UNIONS = (types.UnionType, Union)
+"""Python has two origins for `A | B`: with a Name in it, or from an annotation, it is the second."""
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 WORDS |= {Name: "a name", list: "a list", dict: "a mapping"}
@@ -37,7 +40,7 @@ def misfit(value: Any, kind: Any, where: str = "") -> str:
     if is_typeddict(kind):
         return _fields(value, kind, where)
     origin, inner = get_origin(kind), get_args(kind)
-    if origin is types.UnionType:
+    if origin in UNIONS:
         found = [misfit(value, each, where) for each in inner]
         return "" if "" in found else _nearest(value, inner, found, where)
     if origin is list and isinstance(value, list):
@@ -64,10 +67,10 @@ def test_of(kind: Any) -> Callable[[Any], bool]:
         return _fields_test(kind)
     if kind in TYPES:
         return _types_test(TYPES[kind])
-    if origin is types.UnionType and all(each in TYPES for each in inner):
+    if origin in UNIONS and all(each in TYPES for each in inner):
         return _types_test(frozenset().union(*(TYPES[each] for each in inner)))
     tests = [test_of(each) for each in inner]
-    if origin is types.UnionType:
+    if origin in UNIONS:
         return lambda value: any(test(value) for test in tests)
     if origin is list:
         return lambda value: isinstance(value, list) and all(map(tests[0], value))

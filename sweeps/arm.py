@@ -25,6 +25,7 @@ if __package__ in (None, ""):  # started by its path: the packages lie beside th
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from ablations import records
+from core.display import score_name
 from core.errors import UserError, command, outlive_output
 from core.reading import parse_json
 from core.run_folder import LOG, SCORES, read
@@ -85,7 +86,7 @@ def main(execute: attempt.Execute = attempt.train_and_score) -> int:
     finally:
         records.release(folder)
     metric = made.recipe.study.metric
-    print(f"{folder}: {metric.upper()} {read(folder / SCORES).get(metric)}")
+    print(f"{folder}: {score_name(metric)} {read(folder / SCORES).get(metric)}")
     return 0
 
 

@@ -8,6 +8,7 @@ The run folders (without checkpoints) are restored below --to. A project with se
 chooses one. Other options are those of `python -m analysis.figures` or `python -m analysis.report`.
 """
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def main() -> int:
         )
     studies = folders(sources, options.to, options.study, one=options.draw == "report")
     out = str(options.out or options.draw)
-    line = [sys.executable, "-m", f"analysis.{options.draw}", *map(str, studies), "--out", out, *others]
+    named = [os.path.join(".", study) for study in studies]  # a name may begin with -
+    line = [sys.executable, "-m", f"analysis.{options.draw}", *named, "--out", out, *others]
     return subprocess.run(line, check=False).returncode
 
 

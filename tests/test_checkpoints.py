@@ -256,3 +256,11 @@ def test_all_of_a_run_is_on_the_disk_before_its_record_says_finished(tmp_path: P
     assert len(times) > 4
     for start, end in itertools.pairwise(times):
         assert ("synced", METRICS) in disk.happened[start:end], "the rows that a checkpoint counts on, and the last"
+
+
+def test_the_same_checkpoint_is_always_the_same_bytes(tmp_path: Path) -> None:
+    written = set()
+    for _ in range(20):
+        checkpoints.save(tmp_path / "x", TENSORS, FACTS)
+        written.add((tmp_path / "x").read_bytes())
+    assert len(written) == 1

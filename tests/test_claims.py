@@ -18,6 +18,7 @@ from analysis.footer import footer
 from analysis.load import load
 from analysis.questions import QUESTIONS, measures
 from analysis.report.page import page
+from analysis.snapshot import snapshot
 from analysis.stats import Interval
 
 SEEDS = (1, 2, 3, 4)
@@ -54,6 +55,23 @@ def modules(tmp_path: Path, gains: Sequence[float], seeds: Sequence[int] = SEEDS
 
     rescore(path, bleu)
     return path
+
+
+def test_of_two_seeds_claims_show_both_values_in_place_of_an_interval(tmp_path: Path) -> None:
+    path = modules(tmp_path, (10, 6, 8), seeds=(1, 2))
+    found = verdicts(path)["anchor_score"]
+    one, two = found.few
+    assert found.effect.estimate == pytest.approx((one + two) / 2) and "too wide to be shown" in found.reason
+    report = page(load(path))
+    card = report[report.index(found.statement) :].partition("</li>")[0]
+    assert (
+        "both seeds: " in card
+        and "95% interval" not in card
+        and card.count("<circle") == 2
+        and 'class="bar"' not in card
+    )
+    row = next(row for row in snapshot(path)["claims"] if row["statement"] == found.statement)
+    assert ";" in row["effect"] and "[" not in row["effect"]
 
 
 def test_gains_are_reproduced_and_the_full_model_is_best(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb_workspaces.reports.v2 as wr
 from fake_runs import edit, write_study
 from standin import Server
 
@@ -61,6 +63,13 @@ def panels(written: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 # The workspace
+
+
+def test_the_validation_panel_is_of_the_score_that_the_study_is_judged_by(read: Facts) -> None:
+    made = workspace.sections(replace(read, metric="chrf"))["Quality"]
+    shown = [str(panel.y[0]) for panel in made if isinstance(panel, wr.LinePlot)]
+    assert shown == ["val/chrf", "val/nll"]
+    assert any(panel.title == "BLEU" for panel in made if isinstance(panel, wr.BarPlot))
 
 
 def test_the_runs_are_those_of_the_study_grouped_by_its_toggles(written: dict[str, Any]) -> None:

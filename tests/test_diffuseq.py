@@ -12,7 +12,7 @@ from test_training import CPU, Stop, assert_same_end
 
 from ablations import presets
 from ablations.evaluate import probe
-from ablations.execute import make_decodable
+from ablations.execute import make_decodable, single_arm
 from core import model_folder
 from core.checks import check
 from core.config import RunConfig, with_values
@@ -142,6 +142,12 @@ class Two(Ranks):
 
     def check_same(self, step: int) -> None:
         pass
+
+
+def test_a_single_run_is_named_by_its_method() -> None:
+    assert single_arm(config("diffuseq")).name == "diffuseq+rounding+nonorm+F1"
+    assert single_arm(config("autoregressive")).name == "autoregressive"
+    assert single_arm(presets.get("smoke").config).name == "anchor+norm+F4"
 
 
 def test_several_processes_need_times_that_are_not_drawn_by_the_loss(tmp_path: Path) -> None:

@@ -100,14 +100,15 @@ def test_names_of_others_neither_steer_the_terminal_nor_end_the_display() -> Non
     name = "\x1b]0;title\x07 [/] [red]"
     made = view("a", "running", step=3)
     made = replace(made, job=replace(made.job, label=name))
-    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    console = Console(file=io.StringIO(), width=120, height=24, color_system=None)
     failed = replace(view("b", "failed", reason="\x1b[2J gone"))
     console.print(display.Screen(["s"], 1, "bleu", console).draw([made, failed]))
     console.print(display.best_table([(name, 1.0, 1)], "BLEU", "seeds"))
     stream = io.StringIO()
     lines.PlainLines(stream).say(name)
+    console.print(lines.Standing(name).line(80))
     shown = console.file.getvalue() + stream.getvalue()  # type: ignore[attr-defined]
-    assert "\x1b" not in shown and "\x07" not in shown and shown.count("?]0;title? [/] [red]") == 3
+    assert "\x1b" not in shown and "\x07" not in shown and shown.count("⟨U+001B⟩]0;title⟨U+0007⟩ [/] [red]") == 4
 
 
 # One piece of work

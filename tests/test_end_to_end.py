@@ -412,6 +412,10 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
     ("values", "said"),
     [
         ({"method": "diffuseq", "sequence_length": 7}, "option sequence_length: 7 must be at least 8"),
+        (
+            {"method": "diffuseq", "sequence_length": 10**9},
+            "option sequence_length: 1,000,000,000 is too large; at most",
+        ),
         ({"method": "diffuseq", "target_length": 1}, "option target_length: 1 must be at least 2"),
         ({"method": "diffuseq", "decoder_heads": 2}, "option decoder_heads: method diffuseq has one stack"),
         ({"method": "diffuseq", "absorb_rate": -1.0}, "option absorb_rate: -1.0 must not be negative"),

@@ -122,6 +122,32 @@ def test_run_json_of_any_content_is_read_or_named(
             records.busy(run.parent)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("config", "updates", [1]),
+        ("config", "updates", "many"),
+        ("config", "metric", ["bleu"]),
+        ("config", "method", []),
+        ("config", "diffusion_steps", [1, 2]),
+        ("data", "lineage", "text"),
+        ("data", "lineage", {"teacher": [1], "source": {"lineage": 3}}),
+    ],
+)
+def test_what_is_in_sections_of_run_json_is_checked_too(
+    original: Path, tmp_path: Path, section: str, key: str, value: Any
+) -> None:
+    with copied(original, tmp_path) as path:
+        for file in path.glob("anchor-*/run.json"):
+            record = json.loads(file.read_text())
+            record[section] = (record.get(section) or {}) | {key: value}
+            file.write_text(json.dumps(record))
+        study = use(path)
+        assert study is not None
+        draw(study)
+        assert section == "data" or f"`config.{key}`" in " ".join(study.failed["reason"])
+
+
 @HOW
 @given(key=st.sampled_from(["", *SCORE_KEYS]), value=VALUES, drop=st.booleans())
 def test_scores_of_any_content_are_read_or_named(
@@ -271,3 +297,38 @@ def test_a_trial_that_runs_has_no_value_yet(searched: Path) -> None:
         assert load_search(searched) is not None
     finally:
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"round": None}, {"value": "high"}, {"arm": "none of them"}, "text", {"params": [1]}]
+)
+def test_a_damaged_trial_is_left_out_and_said(searched: Path, wrong: Any) -> None:
+    file = searched / "search.json"
+    whole = file.read_text()
+    content = json.loads(whole)
+    trials = content["trials"]
+    content["trials"] = [trials[0] | wrong if isinstance(wrong, dict) else wrong, *trials[1:]]
+    try:
+        file.write_text(json.dumps(content))
+        found = load_search(searched)
+        assert found is not None and found.search["trials"] == trials[1:]
+        (said,) = [note for note in found.notes if "trials in search.json" in note]
+        assert said.startswith("1 of the trials") and "trials[0]" in said
+        tuned_grids(found)
+        search_footer(found)
+    finally:
+        file.write_text(whole)
+
+
+@pytest.mark.parametrize(
+    "change", [{"importance": {"evaluator": "x", "arms": {"no arm": {"lr": 1.0}}}}, {"own": {"anchor": {}}}]
+)
+def test_a_search_whose_parts_do_not_fit_together_is_refused(searched: Path, change: Any) -> None:
+    file = searched / "search.json"
+    whole = file.read_text()
+    try:
+        file.write_text(json.dumps(json.loads(whole) | change))
+        with pytest.raises(UserError, match=r"`(importance|own)"):
+            load_search(searched)
+    finally:
+        file.write_text(whole)

@@ -100,3 +100,15 @@ def test_candidates_share_keys_and_values() -> None:
     shared = cross(x, cross.memory(encoded), mask)
     copied = cross(x, cross.memory(encoded.repeat_interleave(2, 0)), mask.repeat_interleave(2, 0))
     torch.testing.assert_close(shared, copied)
+
+
+@given(sentences=st.integers(1, 3), keys=st.integers(1, 20), candidates=st.integers(1, 3), length=st.integers(1, 9))
+def test_a_folded_memory_is_looked_at_as_the_memory_itself(
+    sentences: int, keys: int, candidates: int, length: int
+) -> None:
+    cross = CrossAttention(16, 4)
+    torch.nn.init.normal_(cross.q.bias)
+    encoded, mask = torch.randn(sentences, keys, 16), torch.rand(sentences, 1, 1, keys) > 0.3
+    mask[..., 0] = True
+    x, memory = torch.randn(sentences * candidates, length, 16), cross.memory(encoded)
+    torch.testing.assert_close(cross(x, cross.fold(memory, mask), mask), cross(x, memory, mask), rtol=1e-4, atol=1e-5)

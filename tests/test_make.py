@@ -154,6 +154,8 @@ def test_figures_and_report_come_from_run_folders_or_from_wandb(target: str, mor
     assert fetched == ["-m", "sweeps.fetch", "my runs/x.wandb", "--to=runs/.fetched", *more, out, ""]
     chosen = given(tmp_path, target, "FROM=wandb:a/b", "STUDY=steps", "RUNS=elsewhere")
     assert chosen[2:5] == ["wandb:a/b", "--study=steps", "--to=elsewhere/.fetched"]
+    assert given(tmp_path, target, "FROM=--help")[2] == "./--help"
+    assert given(tmp_path, target, "RUNS=-r", "STUDY=x")[2] == "./-r/x"
 
 
 @needs_make

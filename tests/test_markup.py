@@ -125,3 +125,11 @@ def test_markdown_tables_keep_their_columns(name: str, written: Path) -> None:
     assert r"a_b & c # d \$x_1\$ {e} ~ ^ \\alpha" in table
     assert r"⟨U+202E⟩⟨U+0007⟩ \<b>\|\</b>" in table
     assert r"two lines -- \`q\`" in table and r"\*bold\* \_x\_" in table
+
+
+def test_a_name_is_no_link_heading_or_struck_out_in_markdown() -> None:
+    name = "# a [x](javascript:alert(1)) ![y](http://example.org/z.png) [u][v] ~~w~~"
+    grid = Grid(name, ("arm", "BLEU [95% interval]"), ((name, "1.0 [0.5, 1.5] (n/a)"),))
+    written = markup.markdown([grid], [name])
+    assert not re.search(r"(?<!\\)\](?=[(\[])|(?<!\\)~~|^- #", written, re.M)
+    assert "1.0 [0.5, 1.5] (n/a)" in written

@@ -20,7 +20,8 @@ from core.released.dictionary import read_dictionary
 from core.text.tokenizer import UNK, Subwords
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = [path for path in sorted(GOLDEN.glob("*.npz")) if "system" not in reading.read_recording(path)[0]]
+CASES = sorted(path for path in GOLDEN.glob("*.npz") if "system" not in reading.read_recording(path)[0])
+"""Those of Difformer."""
 REAL = Path(__file__).parents[2] / "shared" / "golden" / "official_checkpoint"
 
 

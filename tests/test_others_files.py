@@ -212,3 +212,13 @@ def test_only_the_program_of_an_agent_keeps_what_it_says_of_a_run(monkeypatch: p
     assert os.environ["WANDB_RUN_ID"] == "job123", "sweeps.arm"
     connection.begin()
     assert not set(connection.AGENT) & set(os.environ), "a sweep, whose runs would all be job123"
+
+
+@pytest.mark.parametrize("name", ["modules-search", "norm-smoke-metric=chrf-search", None])
+def test_the_study_of_a_search_at_its_own_best_is_read(name: str | None, tmp_path: Path) -> None:
+    study = write_study(tmp_path, "modules", seeds=(1,))
+    edit(study / "study.json", search=name)
+    assert load(study).info["search"] == name
+    edit(study / "study.json", search="../elsewhere")
+    with pytest.raises(UserError, match=r"`search` is '\.\./elsewhere', not a name or null"):
+        load(study)

@@ -12,11 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 
 
-def run(code: str, out: int, **options: object) -> subprocess.CompletedProcess[str]:
+def run(code: str, out: int, unbuffered: str = "1") -> subprocess.CompletedProcess[str]:
     """A program with this standard output."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
     line = [sys.executable, *(["-c", code] if "\n" in code else code.split())]
-    return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+    return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
 
 
 def closed() -> int:
@@ -64,6 +64,13 @@ def test_a_full_standard_output_is_named_at_the_end_too() -> None:
         line = [sys.executable, "-c", code]
         done = subprocess.run(line, cwd=ROOT, env=os.environ | env, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and done.stderr == "error: standard output: No space left on device\n"
+
+
+@needs_full
+def test_a_full_standard_output_is_named_in_the_midst_of_work() -> None:
+    with open("/dev/full", "w") as full:
+        done = run(WORK.format("pass"), full.fileno(), unbuffered="")
+    assert done.returncode == 2 and done.stderr.startswith("error: standard output: No space left on device; make room")
 
 
 def test_figures_are_written_whoever_reads_and_what_was_not_written_is_a_status(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,31 @@ def test_a_png_has_the_styles_pixels_per_inch_whatever_is_written_before_it(tmp_
             paths = save(fig, tmp_path / formats[0], pd.DataFrame(), formats)
             image = plt.imread(next(path for path in paths if path.suffix == ".png"))
             assert image.shape[:2] == (200, 400)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.02, 0.4, 1.0])
+@pytest.mark.parametrize("width", [COLUMN, None])
+def test_values_on_the_axis_of_effects_stand_apart_however_small_they_are(
+    scale: float, width: float | None, modules: StudyResults
+) -> None:
+    scores = modules.scores.assign(bleu=scale * modules.scores["bleu"])
+    figure = drawn(ablation, replace(modules, scores=scores), width)
+    (ax,) = [ax for ax in figure.axes if "effect" in ax.get_xlabel()]
+    low, high = ax.get_xlim()
+    labels = [tick.label1.get_window_extent() for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert len(labels) >= 2 and all(b.x0 - a.x1 > 2 for a, b in itertools.pairwise(labels))
+
+
+@pytest.mark.parametrize("study", ["modules", "factors"])
+def test_both_of_two_seeds_lie_within_the_axes(study: str, request: pytest.FixtureRequest) -> None:
+    found: StudyResults = request.getfixturevalue(study)
+    apart = {1: 0.5, 2: 1.5}  # seeds that disagree widely
+    bleu = [
+        (apart[seed] if arm == found.control else 1 / apart[seed]) * 20
+        for arm, seed in zip(found.scores["arm"], found.scores["seed"], strict=True)
+    ]
+    figure = drawn(ablation, replace(found, scores=found.scores.assign(bleu=bleu)), None)
+    for ax in figure.axes[-2:]:
+        low, high = ax.get_xlim()
+        drawn_at = [x for line in ax.lines for x in np.atleast_1d(line.get_xdata())]
+        assert low <= min(drawn_at) and max(drawn_at) <= high

@@ -396,6 +396,21 @@ def test_of_many_runs_curves_have_fewer_points(monkeypatch: pytest.MonkeyPatch, 
     assert "At most 20 of up to 35 logged steps are drawn." in curves.curves_section(study).body
 
 
+def test_of_many_runs_the_page_holds_means_over_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "token_loss", seeds=(1, 2)))
+    monkeypatch.setattr(curves, "DOWNLOADED", 100)
+    body = curves.curves_section(study).body
+    (kept,) = [a["href"] for a in Page(body).all("a") if a.get("download") == "token_loss-training-curves.csv"]
+    rows = base64.b64decode(kept.split(",")[1]).decode().splitlines()
+    steps = study.metrics["train/step"].nunique()
+    assert len(rows) == 1 + steps * len(study.arms) and "Means over the seeds" in body
+    first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    same = study.metrics[
+        (study.metrics["arm"] == first["arm"]) & (study.metrics["train/step"] == int(first["train/step"]))
+    ]
+    assert float(first["train/loss"]) == pytest.approx(same["train/loss"].mean())
+
+
 def test_downloads_hold_what_was_measured(made: str, modules: Path) -> None:
     study = load(modules)
     files = {a["download"]: a["href"] for a in Page(made).all("a") if "download" in a}

@@ -77,10 +77,13 @@ def test_a_worse_output_scores_less(name: str) -> None:
     assert other["bleu"] < 50 and other["rougeL"] < 60
 
 
-def test_the_majority_of_letters_decides() -> None:
-    chinese, english = "我非常喜欢黑色的猫。", "I like cats"
-    assert choose(AUTO, [chinese, english]).name == "13a", "9 letters against 9, and Latin first"
+def test_the_majority_of_words_decides() -> None:
+    chinese, english = "我非常喜欢黑色的猫。", "I like cats with a long black tail"
+    assert choose(AUTO, [chinese, english, "and"]).name == "13a", "9 words against 9, and Latin first"
     assert choose(AUTO, [chinese, chinese, english]).name == "zh"
+    assert choose(AUTO, ["我用 Python 写了一个 script。", "请打开 terminal 然后 run 它吧"]).name == "zh", (
+        "more Latin letters"
+    )
     assert choose(AUTO, ["漢字漢字漢字漢字漢字漢字です"]).name in ("char", "ja-mecab"), "little kana is Japanese"
     assert choose(AUTO, ["ฉันชอบแมว", "ຂ້ອຍມັກແມວ", "I like black cats"]).name == "char", "both have no spaces"
     assert choose(AUTO, []).name == "char"

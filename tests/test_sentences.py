@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest, Result, _bootstrap_resample
 
-from analysis import tables
+from analysis import sentence_counts, tables
 from analysis.load import load
 from analysis.sentence_counts import chrf, chrf_statistics, streams, tokenizer_in
 from analysis.sentences import bleu, compare, counts, sentence_note, statistics
@@ -214,3 +214,12 @@ def test_a_study_without_samples_says_so_once(tmp_path: Path) -> None:
     assert frame.empty
     assert len(notes) == 1
     assert "8 runs, such as" in notes[0]
+
+
+def test_counts_of_rows_do_not_depend_on_the_rows_before_them() -> None:
+    """References that stay the same are counted once; others are counted anew."""
+    rows = [[{"hypothesis": f"a b {i} c d", "reference": f"a b {side} c d"} for i in range(3)] for side in "xxyx"]
+    table = sentence_counts.bleu_table("13a")
+    for each in rows:
+        alone = statistics(*sentence_counts.texts(each))
+        assert (table(each) == alone).all()

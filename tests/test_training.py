@@ -223,8 +223,11 @@ def test_training_learns(tmp_path: Path) -> None:
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
+DAMAGES = {"cut": lambda c: c[:-9], "empty": lambda c: b"", "changed": lambda c: c[:-99] + b"?" + c[-98:]}
+
+
 @pytest.mark.parametrize("which", ["state", "best", "best gone"])
-@pytest.mark.parametrize("damage", [lambda c: c[:-9], lambda c: b"", lambda c: c[:-99] + b"?" + c[-98:]], ids=str)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_checkpoint_is_told_and_training_begins_anew(
     which: str, damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from core import methods, run_folder, signals
 from core.checks import check, check_threads
 from core.config import RunConfig
 from core.display import shown
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.sections import DataConfig
 from core.sizes import check_memory
 from core.text import corpus
@@ -133,6 +133,7 @@ def distill(options: Options) -> Path:
 def main() -> int:
     """Distill; ends with what was made and how to use it."""
     signals.end_on_sigterm()
+    outlive_output()
     options = parse(sys.argv[1:])
     with shown():
         out = distill(options)

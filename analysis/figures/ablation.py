@@ -131,6 +131,12 @@ def draw_effects(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
     ax.set_ylim(len(named) - 0.4, -0.6)
 
 
+def few_ticks(ax: Axes) -> None:
+    """Values on the x axis, fewer where they have decimals."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(MaxNLocator(6 if high - low > 2 else 3))
+
+
 def draw_differences(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
     """Differences to the control with their intervals around 0, each on the line of its arm."""
     looks, names = arm_style(study), [arm.name for arm in study.arms]
@@ -241,4 +247,6 @@ def _fill(axes: dict[str, Axes], study: StudyResults, stats: pd.DataFrame, teste
         draw_effects(ax, study, tested)
         ax.set_xlabel(f"effect on {name}")
     ax.grid(axis="y", visible=False)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    low, high = limits(tested, -np.inf, np.inf)
+    ax.set_xlim(min(low, *ax.get_xlim()), max(high, *ax.get_xlim()))  # the points of seeds do not scale an axis
+    few_ticks(ax)

@@ -31,6 +31,7 @@ from analysis.style import (
     panels,
     range_text,
 )
+from analysis.tall import under_heads
 
 
 class Missing(Exception):
@@ -97,20 +98,14 @@ def probe_curves(study: StudyResults, x: str, names: Mapping[str, str]) -> pd.Da
 
     Arrays that are absent or not as long as their x are left out.
     """
-    frames = []
+    heads, parts = list[dict[str, Any]](), list[dict[str, np.ndarray]]()
     for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
-        probes = study.probes.get(record["run"], {})
+        probes = study.probes.get(record.pop("run"), {})
         for array, metric in names.items():
             if x in probes and array in probes and probes[array].shape == probes[x].shape:
-                columns: dict[str, Any] = {
-                    "metric": metric,
-                    x: probes[x].astype(float),
-                    "value": probes[array].astype(float),
-                }
-                head = {"arm": record["arm"], "label": record["label"], "seed": record["seed"]}
-                frames.append(pd.DataFrame(head | columns))
-    order = ["arm", "label", "seed", "metric", x, "value"]
-    return pd.concat(frames, ignore_index=True)[order] if frames else pd.DataFrame(columns=order)
+                heads.append(record | {"metric": metric})
+                parts.append({x: probes[x].astype(float), "value": probes[array].astype(float)})
+    return under_heads(heads, parts) if parts else pd.DataFrame(columns=["arm", "label", "seed", "metric", x, "value"])
 
 
 def part_of(study: StudyResults, arms: Collection[str]) -> StudyResults:

@@ -5,6 +5,8 @@ median, quartiles and 5-95% of its types. Types that occur in no target, which a
 row: the table, |sqrt(d_e) E|; lower row: z_0.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,6 +32,7 @@ from analysis.style import (
     panel_grid,
     panels,
 )
+from analysis.tall import under_heads
 from core.run_folder import PROBES
 
 NAME = "embedding_norms"
@@ -54,22 +57,22 @@ def bands(types: int) -> list[tuple[int, int]]:
 
 def tidy(study: StudyResults) -> pd.DataFrame:
     """A row per arm, seed, kind of norm and type of targets: its frequency rank (1 = most frequent) and norm."""
-    frames = []
+    heads, parts = list[dict[str, Any]](), list[dict[str, np.ndarray]]()
     for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
-        probes = study.probes.get(record["run"], {})
+        probes = study.probes.get(record.pop("run"), {})
         for kind in KINDS:
             if "frequency" in probes and kind in probes and probes[kind].shape == probes["frequency"].shape:
-                frame = _ranked(probes["frequency"], probes[kind])
-                frames.append(frame.assign(kind=kind, arm=record["arm"], label=record["label"], seed=record["seed"]))
-    if not frames:
+                heads.append(record | {"kind": kind})
+                parts.append(_ranked(probes["frequency"], probes[kind]))
+    if not parts:
         raise Missing(f"no run has embedding norms in {PROBES}")
-    return pd.concat(frames, ignore_index=True)
+    return under_heads(heads, parts)
 
 
-def _ranked(frequency: np.ndarray, norm: np.ndarray) -> pd.DataFrame:
+def _ranked(frequency: np.ndarray, norm: np.ndarray) -> dict[str, np.ndarray]:
     order = np.argsort(-frequency.astype(float), kind="stable")
     order = order[(frequency[order] > 0) & np.isfinite(norm[order])]
-    return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "value": norm[order].astype(float)})
+    return {"rank": np.arange(1, len(order) + 1), "value": norm[order].astype(float)}
 
 
 def statistics(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.ablation import draw_interval, draw_seeds, limits
+from analysis.figures.ablation import draw_interval, draw_seeds, few_ticks, limits
 from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.judging import bounds
@@ -64,7 +63,7 @@ def draw_pairs(ax: Axes, rows: pd.DataFrame, looks: dict[str, Look], within: tup
     ax.set_yticks(range(len(labels)))
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    few_ticks(ax)
 
 
 def figure(found: Search) -> tuple[Figure, pd.DataFrame]:

@@ -11,7 +11,7 @@ from analysis.figures.drawing import redraw_search
 from analysis.files import describe_written, writing
 from analysis.formats import FORMATS
 from analysis.markup import Grid, latex, markdown
-from analysis.plain_text import csv_text
+from analysis.plain_text import csv_text, spell_out
 from analysis.searches import Search, load_search
 from analysis.tables import main_rows, print_grids
 from analysis.tuned.footer import search_footer
@@ -66,5 +66,5 @@ def show_and_write(
         written, skipped = redraw_search(found, out, formats, style, choices)
         written += write_tables(found, out)
     if not brief:
-        print("\n".join([describe_written(written), *skipped, WHERE.format(out / "tuned.md")]))
+        print("\n".join([describe_written(written), *map(spell_out, skipped), WHERE.format(out / "tuned.md")]))
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.display import shown
-from core.errors import UserError, command
+from core.errors import UserError, command, outlive_output
 from core.run_folder import replacing
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def write(text: str, out: Path) -> Path:
 @command
 def main() -> None:
     """Load the study, write its report, say where it is."""
+    outlive_output()  # what it makes is a file
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description="One HTML file about a study.")
     parser.add_argument("study_dir", type=Path, help="folder of a study, such as runs/modules")
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write index.html (default: report)")

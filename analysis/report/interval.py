@@ -9,14 +9,15 @@ from analysis.stats import Interval
 WIDTH, HEIGHT, MARGIN = 300, 30, 8
 
 
-def interval_picture(effect: Interval, edges: Sequence[float]) -> Html | None:
+def interval_picture(effect: Interval, edges: Sequence[float], few: Sequence[float] = ()) -> Html | None:
     """A line from low to high with a dot at the estimate, and a mark where a claim turns from true to false.
 
-    None where there is no interval or nothing to hold it against.
+    few: values of which each gets a dot, in place of interval and estimate. None where there is no interval or nothing
+    to hold it against.
     """
-    if not edges or not effect.defined or not math.isfinite(effect.estimate):
+    if not edges or not (few or effect.defined) or not math.isfinite(effect.estimate):
         return None
-    points = [effect.low, effect.high, effect.estimate, *edges]
+    points = [*(few or (effect.low, effect.high, effect.estimate)), *edges]
     low, high = min(points), max(points)
     span = (high - low) or 1.0
 
@@ -25,10 +26,10 @@ def interval_picture(effect: Interval, edges: Sequence[float]) -> Html | None:
 
     middle = HEIGHT / 2
     marks = [_mark(place(edge), f"{edge:.3g}".replace("-", "−")) for edge in edges]
-    bar = tag("line", x1=place(effect.low), x2=place(effect.high), y1=middle, y2=middle, class_="bar")
-    dot = tag("circle", cx=place(effect.estimate), cy=middle, r="4.5", class_="dot")
+    bar = None if few else tag("line", x1=place(effect.low), x2=place(effect.high), y1=middle, y2=middle, class_="bar")
+    dots = [tag("circle", cx=place(x), cy=middle, r="4.5", class_="dot") for x in few or [effect.estimate]]
     box = f"0 0 {WIDTH} {HEIGHT}"
-    return tag("svg", join(marks, bar, dot), viewBox=box, class_="interval", aria_hidden="true", focusable="false")
+    return tag("svg", join(marks, bar, dots), viewBox=box, class_="interval", aria_hidden="true", focusable="false")
 
 
 def _mark(at: str, text: str) -> Html:

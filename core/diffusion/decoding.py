@@ -1,7 +1,7 @@
 """Decoding by an embedding diffusion: lengths of the candidates, the network as a sampler sees it, reading out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
 from core.networks.kernels import most_likely
 from core.networks.token_loss import Embeds
+from core.networks.transformer import EncoderDecoder
 from core.randomness import generator
 from core.sections import DecodingConfig
 from core.text.batches import Batch, packed
@@ -42,7 +43,7 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
     def clamped(found: Tensor) -> Tensor:
         return model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
 
-    return in_parts(memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
+    return in_parts(model, memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
 
 
 def time(t: float, like: Tensor) -> Tensor:
@@ -51,10 +52,15 @@ def time(t: float, like: Tensor) -> Tensor:
 
 
 def in_parts(
-    memory: Memory, mask: Tensor, predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor]
+    model: EncoderDecoder,
+    memory: Memory,
+    mask: Tensor,
+    predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor],
 ) -> Denoise:
     """predict(z_t, t, mask, memory, z_0_prev), called for sentences of about one length. z_0_hat is 0 at padding."""
     parts = alike(memory, mask)
+    if mask.device.type == "cpu":
+        parts = [replace(part, memory=folded(model, part.memory)) for part in parts]
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
         z_0_hat = torch.zeros_like(z_t)
@@ -65,6 +71,11 @@ def in_parts(
         return z_0_hat
 
     return denoise
+
+
+def folded(model: EncoderDecoder, memory: Memory) -> Memory:
+    """The memory as many steps look at it."""
+    return replace(memory, layers=model.fold(memory.layers, memory.mask))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from core.diffusion.process import ForwardProcess
 from core.networks.embedding import EmbeddingSpace, placed_norm
-from core.networks.transformer import EncoderDecoder, KeysValues, feed_forward
+from core.networks.transformer import EncoderDecoder, Folded, KeysValues, Memories, feed_forward
 from core.sections import LatentConfig, NetworkConfig
 
 LENGTH_CLASSES = 256
@@ -25,22 +25,26 @@ class Memory:
     lengths: source lengths [B]. length_logits: [B, 256]. encoded: the encoder's output [B, S, d].
     """
 
-    layers: tuple[KeysValues, ...]
+    layers: Memories
     mask: Tensor
     lengths: Tensor
     length_logits: Tensor
     encoded: Tensor
 
+    def unfolded(self) -> tuple[KeysValues, ...]:
+        """Keys and values of each layer, as the encoder left them."""
+        return tuple(layer for layer in self.layers if not isinstance(layer, Folded))
+
     def rows(self, rows: Tensor) -> Self:
         """The memory of some sentences alone, no longer than they are."""
         longest = int(self.lengths[rows].max())
-        layers = tuple((k[rows, :, :longest], v[rows, :, :longest]) for k, v in self.layers)
+        layers = tuple((k[rows, :, :longest], v[rows, :, :longest]) for k, v in self.unfolded())
         mask, encoded = self.mask[rows, :, :, :longest], self.encoded[rows, :longest]
         return type(self)(layers, mask, self.lengths[rows], self.length_logits[rows], encoded)
 
     def detach(self) -> Self:
         """The same, cut off from the graph."""
-        layers = tuple((k.detach(), v.detach()) for k, v in self.layers)
+        layers = tuple((k.detach(), v.detach()) for k, v in self.unfolded())
         return type(self)(layers, self.mask, self.lengths, self.length_logits.detach(), self.encoded.detach())
 
 

@@ -10,6 +10,8 @@ from core.checks import check_decoding
 from core.errors import UserError
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, Schedule
 
+MOST = 1_000_000
+
 
 @dataclass(frozen=True)
 class SpaceConfig:
@@ -74,7 +76,7 @@ class WalkConfig:
     """The sampler, the candidates and the choice among them."""
 
     sampler: Literal["ancestral", "ddim", "dpm_solver", "cedi"] = "ancestral"
-    """From x_t to x_s (core/diffusion/samplers.py): drawn from the posterior (released with all T steps), DDIM (released
+    """From x_t to x_s (core/diffusion/samplers.py): drawn from the posterior (released at all T steps), DDIM (released
     with fewer), DPM-Solver++(2M) (DiffuSeq-v2), or CEDI."""
     eta: float = 0.0
     """DDIM: share of ancestral sampling's new noise, from 0 (none) to 1 (ancestral sampling)."""
@@ -127,16 +129,21 @@ def check_sections(network: NetworkConfig, space: SpaceConfig, process: ProcessC
     """Raises UserError on values that do not go together, or that no run can have."""
     network.check()
     check_decoding(walk.sampling(), process.diffusion_steps)
-    at_least("target_length", space.target_length, 2)
-    at_least("time_dim", space.time_dim, 2)
-    at_least("clamp_step", walk.clamp_step, 0)
+    for name, value, least in (
+        ("target_length", space.target_length, 2),
+        ("time_dim", space.time_dim, 2),
+        ("clamp_step", walk.clamp_step, 0),
+    ):
+        check_whole(name, value, least)
     if walk.top_p is not None and not walk.top_p > 0:
         raise UserError(f"option top_p: {walk.top_p} must be above 0")
     if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
         raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
 
 
-def at_least(name: str, value: int | None, least: int) -> None:
-    """Raises UserError on a number below its least."""
+def check_whole(name: str, value: int | None, least: int) -> None:
+    """Raises UserError on a number below its least, or beyond what any machine has."""
     if value is not None and value < least:
         raise UserError(f"option {name}: {value} must be at least {least}")
+    if value is not None and value > MOST:
+        raise UserError(f"option {name}: {value:,} is too large; at most {MOST:,}")

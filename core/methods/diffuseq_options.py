@@ -8,8 +8,8 @@ from core.diffusion.end_to_end_sections import (
     ProcessConfig,
     SpaceConfig,
     WalkConfig,
-    at_least,
     check_sections,
+    check_whole,
 )
 from core.errors import UserError
 from core.options import MethodOptions
@@ -63,7 +63,7 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together, or that no run can have."""
         check_sections(self.network, self.latent, self.diffusion, self.decoding)
-        at_least("sequence_length", self.canvas.sequence_length, 8)
+        check_whole("sequence_length", self.canvas.sequence_length, 8)
         if self.canvas.restart_positions and self.canvas.sequence_length is not None:
             raise UserError("option restart_positions: needs windows of one length; leave out sequence_length")
         for name in ("decoder_ffn_dim", "decoder_heads", "decoder_pre_norm", "decoder_learned_positions"):

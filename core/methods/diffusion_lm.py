@@ -25,7 +25,7 @@ from core.diffusion.end_to_end import Draws, training_draws
 from core.diffusion.end_to_end_sections import WalkConfig
 from core.diffusion.latent_denoiser import ConditionalDenoiser, LatentDenoiser, Layout
 from core.diffusion.samplers import seeded_noise
-from core.diffusion.walks import OnWalk, Plan, Walker
+from core.diffusion.walks import Plan, Walker
 from core.methods.diffusion_lm_options import Options
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.randomness import generator
@@ -109,20 +109,20 @@ class DiffusionLM(Method[LatentDenoiser]):
         self, network: LatentDenoiser, batch: Batch, decoding: WalkConfig, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
         """Candidates, each from noise of its own, after K - early_stop network calls."""
-        noise = seeded_noise(
-            generator(batch.source.device, seed, "decode", *batch.source.shape, int(batch.source[0].sum()))
-        )
+        key = *batch.source.shape, int(batch.source[0].sum())
+        noise = seeded_noise(generator(batch.source.device, seed, "decode", *key))
         with torch.no_grad():
             layout = network.layout(batch.source.repeat_interleave(decoding.noise_candidates, 0), None)
             walker = Walker(network, layout, network.read(batch.source))
+            like = network.embedding.table.new_empty(*layout.ids.shape, network.latent_dim)
             plan = self.plan(network, decoding)
-            shape = *layout.ids.shape, network.latent_dim
-            start = plan.start * noise(network.embedding.table.new_empty(shape)) + self.centre(network, decoding)
-            hook: OnWalk | None = None
-            if on_step is not None:
-                told = on_step
-                hook = lambda t, out, x: told(t, walker.read_out(out))  # noqa: E731
-            return walker.read_out(walker.walk(plan, decoding, start, noise, hook))
+            start = plan.start * noise(like) + self.centre(network, decoding)
+
+            def look(t: float, out: Tensor, x: Tensor) -> None:
+                if on_step is not None:
+                    on_step(t, walker.read_out(out))
+
+            return walker.read_out(walker.walk(plan, decoding, start, noise, look))
 
     def plan(self, network: LatentDenoiser, decoding: WalkConfig) -> Plan:
         """The steps of a decoding."""

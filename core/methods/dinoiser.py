@@ -117,7 +117,7 @@ class Dinoiser(Method[SphereDenoiser]):
             if on_step is not None:
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
-        denoise, steps = denoising.in_parts(memory, mask, predict), visited(decoding)
+        denoise, steps = denoising.in_parts(network, memory, mask, predict), visited(decoding)
         z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
         return denoising.read_out(network, z_0_hat, mask)
 

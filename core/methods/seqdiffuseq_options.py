@@ -8,8 +8,8 @@ from core.diffusion.end_to_end_sections import (
     ProcessConfig,
     SpaceConfig,
     WalkConfig,
-    at_least,
     check_sections,
+    check_whole,
 )
 from core.errors import UserError
 from core.options import MethodOptions
@@ -67,7 +67,7 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together, or that no run can have."""
         check_sections(self.network, self.latent, self.diffusion, self.decoding)
-        at_least("stride", self.diffusion.stride, 1)
+        check_whole("stride", self.diffusion.stride, 1)
         most = self.diffusion.diffusion_steps // 2
         if not 1 <= self.diffusion.granularity <= most:
             raise UserError(

@@ -1,8 +1,8 @@
 """Operations written out because torch's general ones take several times longer on a CPU.
 
-`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `attention` pads keys to a
-multiple of what the processor takes at a time: over fewer numbers torch's softmax goes one by one. `Dropout` draws 16
-random bits an element. All are checked against torch's own in the tests; on a GPU attention and dropout are torch's.
+`log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `attention` pads scores to
+a multiple of what the processor takes at a time: over fewer numbers torch's softmax goes one by one. `Dropout` draws
+16 random bits an element. All are checked against torch's own in the tests; on a GPU attention and dropout are torch's.
 """
 
 import math
@@ -67,17 +67,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     if q.device.type != "cpu" or q.shape[2] == 1 or (S >= VECTOR and q.dtype == torch.float32):
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     missing = -S % VECTOR
-    k, v = functional.pad(k, (0, 0, 0, missing)), functional.pad(v, (0, 0, 0, missing))
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None or missing:
-        shape = (1, 1, 1, S) if mask is None else mask.shape
-        bias = scores.new_full((*shape[:-1], S + missing), -math.inf)
-        if mask is None:
-            bias[..., :S] = 0.0
-        else:
-            bias[..., :S].masked_fill_(mask, 0.0)
-        scores = scores + bias
-    return scores.softmax(-1) @ v
+    scores = functional.pad((q @ k.transpose(-1, -2)).mul_(q.shape[-1] ** -0.5), (0, missing), value=-math.inf)
+    if mask is not None:
+        bias = scores.new_zeros(mask.shape).masked_fill_(~mask, -math.inf)
+        scores = scores.add_(functional.pad(bias, (0, missing)))
+    return scores.softmax(-1)[..., :S] @ v
 
 
 class Dropout(nn.Module):

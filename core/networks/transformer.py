@@ -1,14 +1,15 @@
 """Attention and layers, post-norm by default. Keys and values of cross-attention are computed once per sentence."""
 
+import math
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks.compiling import compilable
-from core.networks.kernels import Dropout, attention
+from core.networks.kernels import VECTOR, Dropout, attention
 from core.sections import NetworkConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -30,6 +31,29 @@ def by_heads(joined: Tensor, parts: int, heads: int) -> list[Tensor]:
     """
     B, L, width = joined.shape
     return [part.transpose(1, 2) for part in joined.view(B, L, parts, heads, width // parts // heads).unbind(2)]
+
+
+class Folded(NamedTuple):
+    """A memory of cross-attention that is looked at many times, with the attention's own matrices multiplied into it.
+
+    keys, values: [B, heads S, d]; offsets: [B, 1, heads S], -inf at what is no key; S is a multiple of VECTOR.
+    For short sources it takes less than half of the products, and without matrices as thin as a head.
+    """
+
+    keys: Tensor
+    offsets: Tensor
+    values: Tensor
+    heads: int
+
+
+Memories = tuple[KeysValues | Folded, ...]
+"""Of each decoder layer."""
+
+
+def folds(memory: KeysValues) -> bool:
+    """Whether a folded memory takes fewer products: heads S columns, in place of d and S."""
+    _, heads, S, width = memory[0].shape
+    return heads * (S + -S % VECTOR) < heads * width + S
 
 
 class SelfAttention(nn.Module):
@@ -78,8 +102,34 @@ class CrossAttention(nn.Module):
         k, v = by_heads(self.kv(encoded), 2, self.heads)
         return k, v
 
-    def forward(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
+    def fold(self, memory: KeysValues, mask: Tensor) -> "Folded":
+        """The memory with the matrices of queries and output multiplied into it, mask [B, 1, 1, S]; not to be
+        differentiated. q_h K_h^T = x (W_q,h K_h^T), and out(sum_h a_h V_h) = sum_h a_h (V_h W_o,h)."""
+        B, H, S, width = memory[0].shape
+        missing, scale = -S % VECTOR, width**-0.5
+
+        def through(part: Tensor, matrix: Tensor) -> Tensor:
+            """[B, heads, S, d / heads] times a matrix for each head, [B, heads, S padded, columns]."""
+            rows = functional.pad(part, (0, 0, 0, missing)).transpose(0, 1).reshape(H, -1, width)
+            return (rows @ matrix.view(H, width, -1)).view(H, B, S + missing, -1).transpose(0, 1)
+
+        keys = through(memory[0], scale * self.q.weight)
+        offsets = through(memory[0], scale * self.q.bias).squeeze(-1)
+        offsets = offsets.masked_fill(~functional.pad(mask[:, :, 0], (0, missing)), -math.inf)
+        values = through(memory[1], self.out.weight.T.contiguous())
+        return Folded(keys.flatten(1, 2), offsets.reshape(B, 1, -1), values.flatten(1, 2), H)
+
+    def look(self, x: Tensor, memory: "Folded") -> Tensor:
+        """What `forward` gives, of a folded memory."""
+        B, seen = len(memory.keys), x.view(len(memory.keys), -1, x.shape[-1])
+        scores = torch.baddbmm(memory.offsets.to(seen.dtype), seen, memory.keys.transpose(1, 2).to(seen.dtype))
+        weights = scores.view(B, seen.shape[1], memory.heads, -1).softmax(-1).view_as(scores)
+        return (weights @ memory.values.to(weights.dtype) + self.out.bias).view_as(x)
+
+    def forward(self, x: Tensor, memory: "KeysValues | Folded", mask: Tensor) -> Tensor:
         """x [B C, L, d] against keys of B sentences, mask [B, 1, 1, S] -> [B C, L, d]."""
+        if isinstance(memory, Folded):
+            return self.look(x, memory)
         BC, L, d = x.shape
         B = len(memory[0])
         q = self.q(x).view(B, BC // B * L, self.heads, d // self.heads).transpose(1, 2)
@@ -123,7 +173,7 @@ class DecoderLayer(Layer):
         self.cross, self.cross_norm = CrossAttention(config.model_dim, config.heads), nn.LayerNorm(config.model_dim)
 
     @compilable
-    def forward(self, x: Tensor, mask: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, keys: KeysValues | Folded, keys_mask: Tensor) -> Tensor:
         """All positions, x [B C, L, d], masks for [B C, 1, L, L] and [B, 1, 1, S] -> [B C, L, d]."""
         x = self.block(x, self.attention_norm, lambda x: self.attention(x, mask))
         return self.rest(x, keys, keys_mask)
@@ -141,7 +191,7 @@ class DecoderLayer(Layer):
 
         return self.rest(self.block(x, self.attention_norm, attend), keys, keys_mask), kept[0]
 
-    def rest(self, x: Tensor, keys: KeysValues, keys_mask: Tensor) -> Tensor:
+    def rest(self, x: Tensor, keys: KeysValues | Folded, keys_mask: Tensor) -> Tensor:
         """What follows self-attention."""
         x = self.block(x, self.cross_norm, lambda x: self.cross(x, keys, keys_mask))
         return self.block(x, self.ffn_norm, self.ffn)
@@ -191,12 +241,19 @@ class EncoderDecoder(nn.Module):
         """Keys and values of encoded [B, S, d] for each decoder layer's cross-attention."""
         return tuple(layer.cross.memory(encoded) for layer in self.layers_of_decoder())
 
-    def run_decoder(self, x: Tensor, mask: Tensor, keys: tuple[KeysValues, ...], keys_mask: Tensor) -> Tensor:
+    def run_decoder(self, x: Tensor, mask: Tensor, keys: Memories, keys_mask: Tensor) -> Tensor:
         """The decoder's output for its input with positions, x [B C, L, d]; masks as its layers take them."""
         x = self.dropout(x)
         for layer, memory in zip(self.decoder_layers, keys, strict=True):
             x = layer(x, mask, memory, keys_mask)
         return self.decoder_norm(x)
+
+    def fold(self, keys: Memories, keys_mask: Tensor) -> Memories:
+        """Keys and values of each decoder layer as decoding looks at them many times: folded where that is cheaper."""
+        return tuple(
+            layer.cross.fold(memory, keys_mask) if not isinstance(memory, Folded) and folds(memory) else memory
+            for layer, memory in zip(self.layers_of_decoder(), keys, strict=True)
+        )
 
     def layers_of_decoder(self) -> Iterator[DecoderLayer]:
         """The decoder's layers, as what they are."""

@@ -25,18 +25,6 @@ def script(letter: str) -> str:
     return rest[0] if first in ("HALFWIDTH", "FULLWIDTH") and rest else first
 
 
-def scripts(texts: Iterable[str]) -> Counter[str]:
-    """How many letters of each script the texts have."""
-    characters = Counter[str]()
-    for text in texts:
-        characters.update(text)
-    found = Counter[str]()
-    for character, count in characters.items():
-        if unicodedata.category(character)[0] == "L":
-            found[script(character)] += count
-    return found
-
-
 class _Kinds(dict[int, str]):
     """Code point -> 's', a word by itself; 'w', part of a word; 'm', a mark of what it follows; else ' '."""
 
@@ -66,3 +54,14 @@ def words(text: str) -> list[str]:
     """
     lower = text.lower()
     return [lower[found.start() : found.end()] for found in _WORD.finditer(lower.translate(_KINDS))]
+
+
+def scripts(texts: Iterable[str]) -> Counter[str]:
+    """How many words of each script the texts have; numbers are of none.
+
+    Words, not letters: a Chinese word has one or two letters, an English one five.
+    """
+    found = Counter[str]()
+    for text in texts:
+        found.update(script(word[0]) for word in words(text) if word[0].isalpha())
+    return found

@@ -12,7 +12,7 @@ from core.scoring.scripts import HAN, HANGUL, KANA, WITHOUT_SPACES, scripts
 AUTO, USUAL = "auto", "13a"
 NAMES = tuple(BLEU.TOKENIZERS)
 LOOKED_AT = 20_000
-"""Texts whose letters are counted; of more, so many, evenly spaced."""
+"""Texts whose words are counted; of more, so many, evenly spaced."""
 JAPANESE = 0.1
 """Share of kana among Han and kana from which on a text is Japanese."""
 
@@ -54,7 +54,7 @@ def tokenize(name: str) -> Tokenize:
 
 
 def choose(wanted: str, texts: Sequence[str]) -> Chosen:
-    """The tokenizer that is wanted; 'auto': the one that suits the script that most letters of the texts are of.
+    """The tokenizer that is wanted; 'auto': the one that suits the script that most words of the texts are of.
 
     Raises UserError where the packages of a tokenizer that is named are missing.
     """
@@ -66,10 +66,10 @@ def choose(wanted: str, texts: Sequence[str]) -> Chosen:
 
 def by_script(texts: Sequence[str]) -> Chosen:
     """zh: Chinese; MeCab where it is installed: Japanese, Korean; char: other scripts without spaces; 13a: all else."""
-    letters = scripts(texts)
-    han, kana = (sum(letters[name] for name in group) for group in (HAN, KANA))
-    apart, korean = sum(letters[name] for name in WITHOUT_SPACES), letters[HANGUL]
-    total = sum(letters.values())
+    words = scripts(texts)
+    han, kana = (sum(words[name] for name in group) for group in (HAN, KANA))
+    apart, korean = sum(words[name] for name in WITHOUT_SPACES), words[HANGUL]
+    total = sum(words.values())
     most = max(han + kana, apart, korean, total - han - kana - apart - korean)
     if not total:
         digits = any(character.isdigit() for text in texts for character in text)
@@ -79,11 +79,11 @@ def by_script(texts: Sequence[str]) -> Chosen:
     if most == korean:
         return _mecab("ko-mecab", "Korean", "ko")
     if most == apart:
-        name = max(WITHOUT_SPACES, key=lambda one: (letters[one], one))
-        return Chosen("char", f"most letters of the targets are {name.title()}, which has no spaces between words")
+        name = max(WITHOUT_SPACES, key=lambda one: (words[one], one))
+        return Chosen("char", f"most words of the targets are {name.title()}, which has no spaces between words")
     if kana > JAPANESE * (han + kana):
         return _mecab("ja-mecab", "Japanese", "ja")
-    return Chosen("zh", "most letters of the targets are Chinese")
+    return Chosen("zh", "most words of the targets are Chinese")
 
 
 @cache
@@ -93,5 +93,5 @@ def _mecab(name: str, language: str, extra: str) -> Chosen:
         metric(name)
     except UserError:
         missing = f"MeCab is not installed (pip install 'sacrebleu[{extra}]' gives words instead of characters)"
-        return Chosen("char", f"most letters of the targets are {language}, and {missing}")
-    return Chosen(name, f"most letters of the targets are {language}")
+        return Chosen("char", f"most words of the targets are {language}, and {missing}")
+    return Chosen(name, f"most words of the targets are {language}")

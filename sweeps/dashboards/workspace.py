@@ -11,6 +11,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from core.config import digest
+from core.display import score_name
 from sweeps.dashboards.facts import Facts, arm_of
 from sweeps.wb import private
 from sweeps.wb.media import BANDS
@@ -22,11 +23,15 @@ STEP = "train/step"
 AXES = {"Per-step loss": STEPS["per_step/*"], "Decoding": STEPS["by_steps/*"]}
 """The horizontal axis of a section's line plots; STEP in all others."""
 LOG_X, LOG_Y = ("by_steps/bleu",), ("train/mse", "train/grad_norm")
-NAMES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L"}
 
 # Metric -> title
-SCORES = {"chrf": "chrF", "rougeL": "ROUGE-L", "brevity_penalty": "brevity penalty", "length_ratio": "length ratio"}
-VALIDATION = {"val/bleu": "Validation BLEU", "val/nll": "Validation −log p (nats)"}
+SCORES = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rougeL": "ROUGE-L",
+    "brevity_penalty": "brevity penalty",
+    "length_ratio": "length ratio",
+}
 COLLAPSE = {
     "train/mse": "MSE, per dimension",
     "train/token": "Token loss (nats)",
@@ -59,7 +64,7 @@ COST = {
 
 def sections(facts: Facts) -> dict[str, list[Any]]:
     """The panels of each section, newly made."""
-    metric, name = f"test/{facts.metric}", NAMES.get(facts.metric, facts.metric)
+    metric, name = f"test/{facts.metric}", score_name(facts.metric)
     return {
         "Quality": quality(facts, metric, name),
         "Collapse": lines(COLLAPSE),
@@ -79,10 +84,11 @@ def quality(facts: Facts, metric: str, name: str) -> list[Any]:
     several = facts.factors if len(facts.factors) > 1 else ()  # one factor's levels are the arms
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(factor), words(factor)) for factor in facts.factors]
     columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(metric), name))
+    validation = {f"val/{facts.metric}": f"Validation {name}", "val/nll": "Validation −log p (nats)"}
     return [
         bars(f"{name} by arm", metric, "label"),
         *(bars(f"{name} by {words(factor)}", metric, factor) for factor in several),
-        *lines(VALIDATION),
+        *lines(validation),
         wr.ParallelCoordinatesPlot(title=f"Toggles and {name}", columns=columns),
         wr.ParameterImportancePlot(with_respect_to=metric),
         *(bars(title, f"test/{key}", "label") for key, title in SCORES.items() if key != facts.metric),

@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from core.display import duration, harmless, number, on_terminal, timed, write_line
+from core.display import duration, number, on_terminal, score_name, timed, write_line
+from core.typed import printable
 from sweeps.running.progress import View, standings, time_left
 
 REMINDER_SECONDS = 120.0
@@ -86,7 +87,7 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
             again = f" again: attempt {view.attempts - 1} failed or its worker died" if view.attempts > 1 else ""
             self._say(f"started   {name(view)}{again}")
         elif view.state == "finished":
-            score = f"{self.metric.upper()} {number(view.score, 2)} in {duration(view.seconds)}"
+            score = f"{score_name(self.metric)} {number(view.score, 2)} in {duration(view.seconds)}"
             self._say(f"finished  {name(view)}: {score}; {summary(views, self.workers)}")
         else:
             self._say(f"{'failed' if view.state == 'failed' else 'stopped':9} {name(view)}: {view.reason}")
@@ -124,9 +125,9 @@ class Screen(contextlib.AbstractContextManager["Screen"]):
         done = sum(v.state in ("finished", "failed") for v in views)
         overall.add_row(ProgressBar(len(views), done, width=24), summary(views, self.workers))
         parts += [overall]
-        parts += [*space, running_table(shown, f"val {self.metric.upper()}", self.console.width)] if shown else []
+        parts += [*space, running_table(shown, f"val {score_name(self.metric)}", self.console.width)] if shown else []
         parts += [_line(f"failed: {name(v)}: {v.reason}", "red") for v in failed]
-        parts += [*space, best_table(best, f"mean {self.metric.upper()}", "seeds")] if best else []
+        parts += [*space, best_table(best, f"mean {score_name(self.metric)}", "seeds")] if best else []
         return Group(*parts)
 
 
@@ -137,7 +138,7 @@ def running_table(views: Sequence[View], score: str, width: int) -> Table:
     for v in views:
         bar = [ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)] * bars
         cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
-        table.add_row(Text(harmless(v.job.label)), str(v.job.seed), *bar, progress(v), *cells)
+        table.add_row(Text(printable(v.job.label)), str(v.job.seed), *bar, progress(v), *cells)
     return table
 
 
@@ -145,7 +146,7 @@ def best_table(rows: Sequence[tuple[str, float, int]], score: str, count: str) -
     """Arms with their scores, and what these rest on."""
     table = _table("best so far", score, count)
     for label, value, made in rows:
-        table.add_row(Text(harmless(label)), number(value, 2), str(made))
+        table.add_row(Text(printable(label)), number(value, 2), str(made))
     return table
 
 
@@ -158,7 +159,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _line(text: str, style: str) -> RenderableType:
-    return Text(harmless(text), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 Display = Lines | Screen

@@ -37,7 +37,7 @@ def conduct_and_report(sweep: Sweep, figures: Path) -> int:
 def show_plan(sweep: Sweep, preset: Preset) -> int:
     """Print what would run; how many runs that are."""
     text = sweep.facts["banner"] or f"text: {sweep.jobs[0].config['data']}"
-    print("\n".join(filter(None, [sweep.heading, text, sweep.facts.get("scoring")])))
+    print(printable("\n".join(filter(None, [sweep.heading, text, sweep.facts.get("scoring")]))))
     print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:
@@ -89,7 +89,7 @@ def show_ranking(views: Sequence[View]) -> None:
     print("these runs differ in more than arm and seed, so they are ranked, not compared arm by arm:")
     done = [(v.score, v.job.key) for v in views if v.state == "finished" and v.score is not None]
     for value, key in sorted(done, reverse=True)[:RANKED]:
-        print(f"{value:8.2f}  {key}")
+        print(f"{value:8.2f}  {printable(key)}")
     print("the best of many scores on the test set is too good by luck; to compare arms at their best: make search")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.display import duration
 from core.run_folder import STUDY
+from core.typed import printable
 from sweeps.running.conduct import Sweep
 from sweeps.tuning import compare
 from sweeps.tuning.points import Space, text
@@ -25,7 +26,7 @@ def heading(search: Search) -> str:
     lines = [f"{search.title} · {len(search.arms)} arms · at most {', '.join(limits)} · {workers} · {search.folder}"]
     lines += [search.facts["banner"]] if search.facts["banner"] else []
     lines += [f"default: {text(spaces(search)['defaults'])}; search seeds {seeds}; pruner {search.pruner}"]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def show_plan(search: Search, sweep: Sweep) -> None:

@@ -34,8 +34,10 @@ METRICS = {
     "diag/rank": "effective rank of the embeddings",
 }
 LOG = ("train/loss", "train/mse", "train/token", "train/nll", "train/grad_norm", "val/mse", "val/nll")
-POINTS, FEWEST, VALUES = 100, 12, 100_000
+POINTS, FEWEST, VALUES = 100, 6, 100_000
 """Steps of a curve that are kept; and of many runs, for which so many values in all must do."""
+DOWNLOADED = 200_000
+"""Cells of the table of drawn values that a page holds at most."""
 USE = (
     "Point at a chart, or move the slider, to read values as they were logged. Smoothing is an exponential mean over "
     "the drawn steps, each run's own curve faint behind it. Untick an arm to take it out, here and in the samples. "
@@ -126,10 +128,18 @@ def _intro(study: StudyResults, curves: dict[str, pd.DataFrame], points: int) ->
         "p",
         f"A line is a run; colours and dashes are the arms' in all figures. {said} logged steps are drawn. ",
         tag("span", USE, class_="js-only"),
-        "The drawn values: ",
-        download(_long(curves, columns, study), study.name, "training-curves"),
+        *_values(_long(curves, columns, study), study.name),
         class_="note",
     )
+
+
+def _values(drawn: pd.DataFrame, name: str) -> tuple[str, Html]:
+    """The drawn values; of many runs their means over the seeds of each arm, for those of each run are large."""
+    if drawn.size <= DOWNLOADED:
+        return "The drawn values: ", download(drawn, name, "training-curves")
+    means = drawn.drop(columns=["run", "seed"]).groupby(["arm", STEP], sort=False, as_index=False).mean()
+    said = f"Means over the seeds of the drawn values (those of each run are in its {run_folder.METRICS}): "
+    return said, download(means, name, "training-curves")
 
 
 def _long(curves: dict[str, pd.DataFrame], columns: list[str], study: StudyResults) -> pd.DataFrame:

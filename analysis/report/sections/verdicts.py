@@ -37,17 +37,20 @@ def _card(claim: Claim) -> Html:
     )
     parts: list[Html | None] = [tag("h3", claim.statement), tag("p", badge)]
     if claim.effect.n:
-        parts += [tag("p", effect_text(claim), class_="effect"), interval_picture(claim.effect, claim.edges)]
+        parts += [tag("p", effect_text(claim), class_="effect"), interval_picture(claim.effect, claim.edges, claim.few)]
         runs = tag("a", f"{claim.seeds} {'seed' if claim.seeds == 1 else 'seeds'}", href="#runs")
         parts.append(tag("p", "Compared: ", claim.contrast, "; ", runs, ".", class_="note"))
     return tag("li", parts, tag("p", claim.reason), class_=f"claim {kind}")
 
 
 def effect_text(claim: Claim) -> str:
-    """The estimate with its interval and unit."""
+    """The estimate with its unit and interval, or with both values of two seeds."""
     effect, sign = claim.effect, is_difference(claim)
-    estimate, low, high = (number(x, digits(claim), sign) for x in (effect.estimate, effect.low, effect.high))
-    return f"{estimate} {claim.unit}, " + (f"95% interval [{low}, {high}]" if effect.defined else "no interval")
+    estimate, low, high, *few = (
+        number(x, digits(claim), sign) for x in (effect.estimate, effect.low, effect.high, *claim.few)
+    )
+    spread = f"95% interval [{low}, {high}]" if effect.defined else "no interval"
+    return f"{estimate} {claim.unit}, {'both seeds: ' + '; '.join(few) if few else spread}"
 
 
 def is_difference(claim: Claim) -> bool:

@@ -1,0 +1,77 @@
+"""The options of the masked diffusion language model."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.discrete.options import Lengths, TokensConfig, check_lengths, check_steps
+from core.errors import UserError
+from core.options import MethodOptions
+from core.sections import NetworkConfig
+
+
+@dataclass(frozen=True)
+class MaskedDiffusion:
+    """The noise process and the bound that is trained."""
+
+    least_time: float = 1e-3
+    """eps: times are drawn from [eps, 1], and a word is masked with probability (1 - eps) t (released: 1e-3)."""
+    weighting: Literal["bound", "none"] = "bound"
+    """Weight of a masked word: 1 / t, which gives the bound on -log p (released), or 1."""
+    length_loss_factor: float = 0.1
+    """Weight of the length loss (ours, as of all methods here; the released model writes a fixed number of tokens)."""
+
+
+@dataclass(frozen=True)
+class Unmasking(Lengths):
+    """How text is written."""
+
+    passes: int = 10
+    """S: network calls at most (released: 128)."""
+    unmasking: Literal["confidence", "ancestral"] = "confidence"
+    """Which masks become words: those that the network is surest of (as MaskGIT and LLaDA), or by chance, each alike,
+    as in the noise process (released)."""
+    temperature: float = 0.0
+    """0 = the most likely word; else drawn from softmax(log p / temperature) (released: 1); the last masks are always
+    the most likely words."""
+
+
+@dataclass(frozen=True)
+class Options(MethodOptions):
+    """MDLM: masked diffusion with its continuous-time bound (Sahoo et al. 2024)."""
+
+    network: NetworkConfig = NetworkConfig()
+    tokens: TokensConfig = TokensConfig(own_mask=True)
+    diffusion: MaskedDiffusion = MaskedDiffusion()
+    decoding: Unmasking = Unmasking()
+
+    def check(self) -> None:
+        """Raises UserError on values that do not go together."""
+        self.network.check()
+        check_lengths(self.decoding)
+        check_steps(self.decoding.passes)
+        if not 0 < self.diffusion.least_time < 1:
+            raise UserError(f"option least_time: {self.diffusion.least_time} must lie between 0 and 1")
+        if self.decoding.temperature < 0:
+            raise UserError(f"option temperature: {self.decoding.temperature} must not be negative")
+
+
+AS_RELEASED: dict[str, Any] = {
+    "own_mask": True,
+    "least_time": 1e-3,
+    "weighting": "bound",
+    "passes": 128,
+    "unmasking": "ancestral",
+    "temperature": 1.0,
+    "predict_special": True,
+    "pre_norm": True,
+    "dropout": 0.1,
+    "lr": 3e-4,
+    "warmup": 2500,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+}
+"""MDLM's noise, bound and sampler. What this suite does not do: the released model has no source, no length (it writes
+a fixed number of tokens) and no encoder; its learning rate is constant after the warm-up, and it decodes with an
+exponential mean of the weights (decay 0.9999)."""
