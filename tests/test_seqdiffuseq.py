@@ -26,6 +26,7 @@ from core.methods.seqdiffuseq_options import AS_RELEASED, Options
 from core.model_folder import load_weights
 from core.optimizer import optimizer_for
 from core.released import replay
+from core.released import seqdiffuseq as released
 from core.sections import DecodingConfig
 from core.step import Step, reduced
 from core.text.batches import BatchStream
@@ -342,3 +343,40 @@ def test_the_released_recipe_has_options_that_there_are() -> None:
 def test_the_recording_is_reproduced() -> None:
     report = replay.replay(GOLDEN)
     assert report["tokens_identical"] and report["largest"] < 1e-5 and len(report["differences"]) == 37
+
+
+def by_hand(visited: Visited, k: int, x: Tensor, x_0: Tensor, z: Tensor, variance: float) -> Tensor:
+    """A step of the released sampler at one position, in the released code's coefficients."""
+    abar, before = visited.signal[k, 0] ** 2, visited.signal[k - 1, 0] ** 2
+    beta = 1 - abar / before
+    c1 = beta * math.sqrt(before) / (1 - abar)
+    c2 = (1 - before) * math.sqrt(1 - beta) / (1 - abar)
+    return c1 * x_0 + c2 * x + math.sqrt(variance) * z
+
+
+@pytest.mark.parametrize("mode", ["normal", "by_q", "by_mix"])
+def test_recorded_decodings_may_draw_anew_around_the_prediction(mode: str) -> None:
+    abar = np.repeat(alpha_bars("sqrt", 100)[:, None], 3, 1)
+    visited = Visited.among(abar, DecodingConfig(decoding_steps=6), 1.0)
+    given = {"generate_by_q": mode == "by_q", "generate_by_mix": mode == "by_mix", "mix_prob": 0.5, "mix_part": 0.5}
+    z, q_noise = torch.randn(6, 2, 3, 4), torch.randn(5, 2, 3, 4)
+    case = {"step_noise": z.numpy(), "q_noise": q_noise.numpy(), "uniforms": np.array([0.9, 0.1, 0.6, 0.7, 0.8])}
+    steps = released.Recorded(
+        visited, released.deviations(visited, abar[list(map(int, visited.t))], False), given, case
+    )
+    jumps = {"normal": [], "by_q": [5, 4, 3, 2, 1], "by_mix": [5]}[mode]  # by_mix: u > 0.5, and k > 3
+    variance = [posterior(visited.signal, visited.noise)[2][1, 0] ** 2] * 3
+    betas = released.betas(visited.signal[:, 0] ** 2)
+    drawn = 0
+    for k in range(5, 0, -1):
+        x, x_0 = torch.randn(2, 2, 3, 4)
+        found = steps.step(k, x, x_0, steps.noise)
+        usual = by_hand(visited, k, x, x_0, z[5 - k], [*variance, *[betas[1]] * 3][k])
+        torch.testing.assert_close(steps.sampled[-1], usual, rtol=1e-4, atol=1e-5)
+        if k in jumps:
+            signal, noise = float(visited.signal[k - 1, 0]), float(visited.noise[k - 1, 0])
+            torch.testing.assert_close(found, signal * x_0 + noise * q_noise[drawn])
+            drawn += 1
+        else:
+            assert found is steps.sampled[-1]
+    assert drawn == len(steps.jumped) == len(jumps)
