@@ -146,6 +146,7 @@ def test_what_cannot_be_compiled_is_run_as_it_is_written(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(compiling.torch, "compile", failing)
+    monkeypatch.setattr(compiling, "MADE", {})
     chosen_config = config(name, dropout=0.2)
     network, stream, step = begin(Step, chosen_config, compiling=True)
     other_network, _, other = begin(Step, chosen_config)

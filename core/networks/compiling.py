@@ -3,13 +3,15 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MADE: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""What was compiled in this process, by the function as it is written."""
 _asked = False
 
 
@@ -26,15 +28,13 @@ def compiled(wanted: bool = True) -> Iterator[None]:
 
 def compilable(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which runs compiled within `compiled`, and as it is elsewhere."""
-    made: Callable[P, R] | None = None
-
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        nonlocal made
         if not _asked:
             return function(*args, **kwargs)
-        if made is None:
-            made = torch.compile(function, dynamic=True)
-        return made(*args, **kwargs)
+        if function not in MADE:
+            MADE[function] = torch.compile(function, dynamic=True)
+        found: R = MADE[function](*args, **kwargs)
+        return found
 
     return call
