@@ -29,7 +29,7 @@ class Desk:
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         patch.setattr(agent, "prepare", self.prepare)
-        patch.setattr(report, "analyse", lambda sweep, figures: None)
+        patch.setattr(report, "analyse", lambda sweep, figures: True)
         made = write_sweep.describe(FileOptions(study=STUDY, preset="smoke", seeds=2)) | content
         Path("sweep.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
 

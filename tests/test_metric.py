@@ -158,7 +158,7 @@ def test_the_tokenizer_is_said_at_the_start(tmp_path: Path, capsys: pytest.Captu
     data = str(chinese(tmp_path / "zh"))
     options = SweepOptions(study="norm", preset="smoke", data=data, overrides=("vocab_size=300",))
     sweep, _ = sweeps.prepare(options, "sweeps.study")
-    said = "BLEU counts tokens of sacreBLEU's zh: most letters of the targets are Chinese"
+    said = "BLEU counts tokens of sacreBLEU's zh: most words of the targets are Chinese"
     assert sweep.facts["scoring"] == said
     config = smoke(data=data, vocab_size=300)
     evaluator = Evaluator(prepare(config.data), config, device_for("cpu"))

@@ -25,7 +25,8 @@ def private_names(source: str, near: bool) -> Iterator[str]:
             yield from ([node.module] if unpromised(node.module) and node.module != "wandb_workspaces" else [])
             yield from (f"{node.module}.{a.name}" for a in node.names if inner(f"{node.module}.{a.name}"))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from [node.value] if node.value.startswith(("x_", "wandb.", "wandb_workspaces.")) else []
+            setting = near and node.value.startswith("x_")
+            yield from [node.value] if setting or node.value.startswith(("wandb.", "wandb_workspaces.")) else []
         elif near and isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__"):
             yield from [] if ast.unparse(node.value) in ("self", "cls") else [f"{ast.unparse(node.value)}.{node.attr}"]
 
