@@ -313,9 +313,6 @@ def wrong_search(value: Any) -> str:
     names = {arm["name"] for arm in value["arms"]}
     if lacking := names - value.get("spent", {}).keys():
         return f"`spent` lacks arm {min(lacking)}"
-    points = [point["params"] for point in (value.get("best") or {}).values() if point]
-    if points and (lacking := value.get("dimensions", {}).keys() - set().union(*points)):
-        return f"`best` lacks {min(lacking)}, which is one of `dimensions`"
     importance = value.get("importance") or {}
     if others := (importance.get("arms") or {}).keys() - names:
         return f"`importance` has arm {printable(min(others))}, which is none of `arms`"

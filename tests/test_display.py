@@ -270,12 +270,12 @@ def on_a_terminal(columns: int, *arguments: str, **environment: str) -> tuple[in
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
 def test_on_a_terminal_one_line_renews_itself(columns: int, tmp_path: Path) -> None:
-    run = ["ablations.run", "--preset", "smoke", "--updates", "60", "--log_every", "1", "--valid_every", "30"]
+    run = ["ablations.run", "--preset", "smoke", "--updates", "900", "--log_every", "1", "--valid_every", "450"]
     status, written = on_a_terminal(columns, *run, "--runs", str(tmp_path))
     assert status == 0, written
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
-    assert re.search(r"training .*\d+/60  loss \d", plain) and "tokens/s" in plain
-    assert "validation after update 30 of 60" in plain and "BLEU" in plain.splitlines()[-1]
+    assert re.search(r"training .*\d+/900  loss \d", plain) and "tokens/s" in plain
+    assert "validation after update 450 of 900" in plain and "BLEU" in plain.splitlines()[-1]
     assert "\x1b[2K" in written, "the line is erased and written anew"
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") > 0, "the cursor is there again"
     renewed = [line for line in re.split(r"[\r\n]+", plain) if line.startswith("training")]

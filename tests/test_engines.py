@@ -111,7 +111,7 @@ def test_the_same_runs_through_wandb_our_agent_and_optuna(
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setattr(sys, "argv", ["agent", str(written), "--workers", "2"])
         patch.setattr(agent, "prepare", without_training)
-        patch.setattr(report, "analyse", lambda sweep, figures: None)
+        patch.setattr(report, "analyse", lambda sweep, figures: True)
         assert agent.main() == 0
         patch.setenv("WANDB_MODE", "disabled")
         (tmp_path / "optuna").mkdir()

@@ -89,7 +89,7 @@ def poisoned(root: Path) -> Path:
     info = json.loads((path / "study.json").read_text())
     for arm in info["arms"]:
         arm["label"] = f"{arm['label']} {HOSTILE}"
-    edit(path / "study.json", arms=info["arms"], study=HOSTILE, banner=HOSTILE, command=HOSTILE, tuning=HOSTILE)
+    edit(path / "study.json", arms=info["arms"], question=HOSTILE, banner=HOSTILE, command=HOSTILE, tuning=HOSTILE)
     runs = sorted(path.glob("*/run.json"))
     for run in runs:
         record = json.loads(run.read_text())
@@ -99,7 +99,7 @@ def poisoned(root: Path) -> Path:
             run, data=data, config=config, device=HOSTILE, commit=HOSTILE, command=HOSTILE, versions={"torch": HOSTILE}
         )
         row = {"id": 0, "source": HOSTILE, "reference": HOSTILE, "hypothesis": HOSTILE, "sentence_bleu": 1.0}
-        row["trajectory"] = [{"t": HOSTILE, "text": HOSTILE}, {"t": 3, "text": HOSTILE + " x"}, HOSTILE, 4]
+        row["trajectory"] = [{"t": 4.0, "text": HOSTILE}, {"t": 3.0, "text": HOSTILE + " x"}]
         (run.parent / "samples.jsonl").write_text(json.dumps(row) + "\n")
     edit(runs[0], state="failed", reason=HOSTILE)
     edit(runs[3], outcome=HOSTILE)
@@ -143,7 +143,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     text = "".join(parsed.text)
     assert text.count("</script><script>window.hacked = 1</script><img") > 20
     assert "⟨U+202E⟩back⟨U+2066⟩" in text
-    assert "⟨U+D800⟩" in text
+    assert "\ufffd" in text, "half a surrogate pair, as it is read"
     json.loads(parsed.scripts[1])
     shown = json.dumps(json.loads(parsed.scripts[2]), ensure_ascii=False)
     assert "⟨U+202E⟩back" in shown and not re.search(r"[\u2028\u202a-\u202e\ud800-\udfff]", shown), "for the script too"

@@ -106,7 +106,7 @@ def pareto_grid(found: Search) -> Grid | None:
     if not found.search.get("pareto") or found.trials.empty:
         return None
     front = found.trials[found.trials["front"]].sort_values(["arm", "decode_ms"], kind="stable")
-    options = list(found.search["dimensions"])
+    options = [name for name in found.search["dimensions"] if f"option/{name}" in front]
     rows = [
         (row["label"], number(row["value"]), number(row["decode_ms"], 2))
         + tuple(value_text(row[f"option/{name}"]) for name in options)

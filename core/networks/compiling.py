@@ -28,6 +28,7 @@ def compiled(wanted: bool = True) -> Iterator[None]:
 
 def compilable(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which runs compiled within `compiled`, and as it is elsewhere."""
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not _asked:
