@@ -27,6 +27,7 @@ def recorder_of_graphs() -> Recorder:
     pool = torch.cuda.graph_pool_handle()
 
     def record(update: Callable[[], Update]) -> Callable[[], Update]:
+        """Captures the update, which does not run it; returns how to replay it."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
             made = update()

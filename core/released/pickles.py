@@ -190,6 +190,7 @@ class _Machine:
             self.stack[-1].values = state
 
     def storage(self, _: Any) -> None:
+        """BINPERSID: a storage of numbers, by its kind, key and count. Raises Unreadable for any other reference."""
         (said,) = self.popped(1)
         if type(said) is not tuple or len(said) not in (5, 6) or said[0] != "storage" or said[5:] not in ((), (None,)):
             raise Unreadable("refused: the file refers to something that is no storage of numbers")
@@ -282,6 +283,7 @@ def plain_options(found: Any) -> dict[str, Any]:
     left = [MOST_VALUES]
 
     def copied(value: Any, depth: int) -> Any:
+        """The value at this depth, of plain values alone."""
         left[0] -= 1
         if depth > DEEPEST or left[0] < 0:
             raise Unreadable(f"options of more than {MOST_VALUES:,} values, or nested deeper than {DEEPEST}")

@@ -49,6 +49,7 @@ def heartbeat(note: Callable[..., None], trial: FrozenTrial, folder: Path, lease
     over, pause = threading.Event(), lease / BEATS
 
     def keep() -> None:
+        """Write a beat each pause, until the run is over."""
         count = 0
         while not over.wait(pause):
             count += 1
