@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from core import methods
 from core.errors import UserError
 from core.options import nearest
 from core.sections import Schedule
@@ -56,7 +57,7 @@ FACTORS: dict[str, Factor] = {
             {k: f"K{k}" for k in (2, 5, 10, 20, 50, 100)},
         ),
         _choice("self_conditioning", "self_conditioning", (True, False), "selfcond-"),
-        _choice("method", "method", ("difformer", "autoregressive")),
+        _choice("method", "method", (methods.DEFAULT, *(name for name in methods.names() if name != methods.DEFAULT))),
         _choice("decoding_noise_factor", "decoding_noise_factor", (0.5, 1.0, 2.0, 4.0), "Fdec"),
     )
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from ablations.factors import Level, factor, options_of
 from ablations.ranges import NUISANCE, Dimension
+from core import methods
 from core.errors import UserError
 from core.options import nearest
 
@@ -33,7 +34,8 @@ class Study:
     and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
-    in analysis/questions/. Every other option is fixed: the same for all arms.
+    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, else as the preset; --set takes
+    another.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Study:
     seeds: int | None = None
     nuisance: Mapping[str, Dimension] = field(default_factory=lambda: dict(NUISANCE))
     claims: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -117,8 +120,8 @@ STUDIES: dict[str, Study] = {
         Study(
             "systems",
             "How do systems compare at the same size, on the same text, after the same updates?",
-            {"method": ("difformer", "autoregressive")},
-            control="difformer",
+            {"method": tuple(factor("method").levels)},
+            control=methods.DEFAULT,
         ),
     )
 }

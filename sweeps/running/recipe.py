@@ -78,7 +78,7 @@ class Recipe:
         usual = presets.default_for(data)
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
-        config = with_values(chosen.config, {**text, "metric": study.metric, **(overrides or {})})
+        config = with_values(chosen.config, {**text, "metric": study.metric, **study.fixed, **(overrides or {})})
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         study = replace(study, metric=config.training.metric)
