@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from core import gpu_rates
+from core import gpu_attention, gpu_rates
 from core.gpu_rates import Row
 from core.rates import GPU_SIZES, Size
 from core.step_modes import Mode
@@ -20,7 +20,7 @@ MODES: tuple[Mode, ...] = ("eager", "graph", "compiled")
 def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator[tuple[str, Callable[[], Row]]]:
     """What is measured, by its heading; what matters most comes first."""
     tokens = (64,) if quick else (8192, 1024, 32768)
-    updates, sentences = (2, 8) if quick else (40, 8192)
+    updates, sentences = (2, 8) if quick else (40, 4096)
     modes = MODES[:2] if quick else MODES
     for size in sizes:
         yield from (("equal to eager", partial(gpu_rates.equality, size, mode, device)) for mode in modes[1:])
@@ -30,6 +30,9 @@ def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator
     for count in (64,) if quick else (4096, 32768):
         for precision in ("bfloat16", "float32"):
             yield "decoding", partial(gpu_rates.decoding, sizes[0], count, precision, device, sentences)
+    for length in (12,) if quick else (12, 16, 24, 48):
+        for form in ("sdpa", "products") if quick else gpu_attention.FORMS:
+            yield "attention", partial(gpu_attention.attention, form, length, device, 96 if quick else 8192)
     for workers in (1, 2) if quick else (1, 4, 8):
         yield "workers", partial(gpu_rates.together, sizes[-1], workers, device, 2 if quick else 10)
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config import RunConfig, with_values
 from core.fixed_step import FixedStep
 from core.methods import method_for
+from core.networks.recording import rerun
+from core.networks.replays import Replays, replaying, replays_on
 from core.precision import autocast
 from core.rates import Size, random_text, write_true_lengths
 from core.step_modes import Mode
@@ -117,21 +120,29 @@ class NoModules:
 
 
 def decoding(size: Size, batch_tokens: int, precision: str, device: torch.device, sentences: int) -> Row:
-    """Sentences a second: 20 steps less 5, one candidate, lengths as of the references."""
+    """Sentences a second, as written and replayed: 20 steps less 5, one candidate, lengths as of the references; and
+    the share of the tokens that are the same."""
     config = with_values(RunConfig(), {**size.options, "decoding_precision": precision})
     method = method_for(config.method)
     network = method.build(size.vocab, 128).to(device).eval()
     batches = [batch.to(device) for _, batch in decode_batches(random_text(size.vocab, sentences), batch_tokens)]
 
+    written: list[Tensor] = []
+
     def decode() -> None:
+        written.clear()
         with torch.no_grad(), autocast(config, device, decoding=True):
             for batch in batches:
                 write_true_lengths(network, batch)
-                method.decode(network, batch, method.validation, 1).score.sum().item()
+                written.append(method.decode(network, batch, method.validation, 1).tokens.flatten())
 
-    seconds = timed(decode, device, 2)
     found = {"size": size.name, "batch_tokens": batch_tokens, "precision": precision}
-    return found | {"sentences_per_s": sentences / seconds}
+    found |= {"sentences_per_s": sentences / timed(decode, device, 2)}
+    as_written = torch.cat(written)
+    with replaying(replays := replays_on(device) or Replays(rerun)):
+        found |= {"replayed_sentences_per_s": sentences / timed(decode, device, 2)}
+    same = (torch.cat(written) == as_written).double().mean()
+    return found | {"same_tokens": float(same), "recorded_shapes": len(replays.held), "batches": len(batches)}
 
 
 def together(size: Size, workers: int, device: torch.device, seconds: float) -> Row:

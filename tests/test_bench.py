@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ablations import presets
-from core import gpu_bench, rates
+from core import gpu_attention, gpu_bench, rates
 from core.config import RunConfig, with_values
+from core.gpu_attention import FORMS
 from core.methods import method_for
 from core.text.batches import decode_batches
 
@@ -37,11 +38,20 @@ def test_what_is_measured_on_a_gpu_runs_through(tmp_path: Path, capsys: pytest.C
     by = {
         what: [row for row in found["rows"] if row["what"] == what] for what in {row["what"] for row in found["rows"]}
     }
-    assert by.keys() == {"equal to eager", "training", "resumed", "decoding", "workers"}
+    assert by.keys() == {"equal to eager", "training", "resumed", "decoding", "attention", "workers"}
     assert by["equal to eager"][0]["largest_relative_difference"] == 0 and by["resumed"][0]["same_bits"]
     assert {row["mode"] for row in by["training"]} == {"eager", "graph"}
     assert all(row["tflops"] > 0 and row["share_of_peak"] > 0 for row in by["training"])
+    assert all(row["same_tokens"] == 1 and row["recorded_shapes"] for row in by["decoding"])
+    assert [row["form"] for row in by["attention"]] == ["sdpa", "products"]
     assert len(capsys.readouterr().out.splitlines()) == len(found["rows"]) + 1
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("sdpa, efficient", "sdpa, cudnn")])
+def test_forms_of_attention_agree(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+    found = gpu_attention.attention(form, 12, torch.device("cpu"), 96)
+    assert found["rows"] == 8 and found["largest_gap"] < 0.05
 
 
 def test_the_sizes_measured_are_those_of_the_presets() -> None:

@@ -110,14 +110,14 @@ class Dinoiser(Method[SphereDenoiser]):
         noise = seeded_noise(generator(mask.device, seed, "decode", *batch.source.shape, int(batch.source[0].sum())))
         z_T = noise(torch.empty(*mask.shape, network.latent_dim, device=mask.device))
 
-        def predict(z_t: Tensor, t: float, *of_part: Any) -> Tensor:
-            return clamped(network, network.denoise(z_t, denoising.time(t, z_t), *of_part), decoding)
+        def predict(z_t: Tensor, t: Tensor, *of_part: Any) -> Tensor:
+            return clamped(network, network.denoise(z_t, t, *of_part), decoding)
 
         def read(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
             if on_step is not None:
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
-        denoise, steps = denoising.in_parts(network, memory, mask, predict), visited(decoding)
+        denoise, steps = denoising.in_parts(network, memory, mask, predict, decoding.clamping), visited(decoding)
         z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
         return denoising.read_out(network, z_0_hat, mask)
 
