@@ -27,6 +27,7 @@ def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator
         for count in tokens:
             yield from (("training", partial(gpu_rates.training, size, count, mode, device, updates)) for mode in modes)
         yield "resumed", partial(gpu_rates.resuming, size, "graph", device)
+    yield "deterministic", partial(gpu_rates.strict, sizes[0], tokens[0], device, updates)
     for count in (64,) if quick else (4096, 32768):
         for precision in ("bfloat16", "float32"):
             yield "decoding", partial(gpu_rates.decoding, sizes[0], count, precision, device, sentences)

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.config import RunConfig, with_values
 from core.fixed_step import FixedStep
+from core.machine import configure
 from core.methods import method_for
 from core.networks.recording import rerun
 from core.networks.replays import Replays, replaying, replays_on
@@ -202,3 +203,26 @@ def resuming(size: Size, mode: Mode, device: torch.device) -> Row:
             found = advance(again, 5)[1]
     gap = max(abs(a - b) / abs(a) for a, b in zip(whole, found, strict=True))
     return {"size": size.name, "mode": mode, "same_bits": whole == found, "largest_relative_difference": gap}
+
+
+def strict(size: Size, batch_tokens: int, device: torch.device, updates: int) -> Row:
+    """What --deterministic costs, and whether a training resumed with it has the same bits: in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    rows = context.Queue()
+    arguments = (size, batch_tokens, str(device), updates, rows)
+    process = context.Process(target=measure_strictly, args=arguments, daemon=True)
+    process.start()
+    found: Row = rows.get(timeout=300)
+    process.join()
+    return found
+
+
+def measure_strictly(size: Size, batch_tokens: int, name: str, updates: int, rows: Any) -> None:
+    """Puts the row, or why there is none."""
+    device = torch.device(name)
+    try:
+        configure(1, deterministic=True)
+        rate = training(size, batch_tokens, "graph", device, updates)
+        rows.put(resuming(size, "graph", device) | {"batch_tokens": batch_tokens, "ms": rate["ms"]})
+    except RuntimeError as error:
+        rows.put({"failed": str(error).strip().partition("\n")[0]})

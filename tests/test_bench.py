@@ -38,8 +38,9 @@ def test_what_is_measured_on_a_gpu_runs_through(tmp_path: Path, capsys: pytest.C
     by = {
         what: [row for row in found["rows"] if row["what"] == what] for what in {row["what"] for row in found["rows"]}
     }
-    assert by.keys() == {"equal to eager", "training", "resumed", "decoding", "attention", "workers"}
+    assert by.keys() == {"equal to eager", "training", "resumed", "deterministic", "decoding", "attention", "workers"}
     assert by["equal to eager"][0]["largest_relative_difference"] == 0 and by["resumed"][0]["same_bits"]
+    assert by["deterministic"][0]["same_bits"] and by["deterministic"][0]["ms"] > 0
     assert {row["mode"] for row in by["training"]} == {"eager", "graph"}
     assert all(row["tflops"] > 0 and row["share_of_peak"] > 0 for row in by["training"])
     assert all(row["same_tokens"] == 1 and row["recorded_shapes"] for row in by["decoding"])
