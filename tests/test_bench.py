@@ -60,3 +60,16 @@ def test_the_sizes_measured_are_those_of_the_presets() -> None:
         values = presets.get(preset).values
         assert size.options.items() <= values.items() | {("encoder_layers", 4)}, preset
         assert size.batch_tokens == values["batch_tokens"]
+
+
+def test_what_does_not_fit_into_eight_minutes_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_bench, "LONGEST", 0.0)
+    monkeypatch.setattr(gpu_bench.gpu_rates, "peak", lambda device, width: 1.0)
+    gpu_bench.run(torch.device("cpu"), tmp_path / "found.json")
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert {"training", "decoding", "attention", "workers", "deterministic"} < {row["what"] for row in rows}
+    assert all(row["left out"] == "after 0 s nothing is begun" for row in rows)
+    assert len([row for row in rows if row["what"] == "training"]) == 2 * 3 * 3
+    assert "left out after 0 s" in capsys.readouterr().out

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import methods
+from ablations import presets
+from core import evaluator, methods
 from core.candidates import Candidates
 from core.config import RunConfig, with_values
 from core.methods import method_for
@@ -19,6 +20,7 @@ from core.networks import replays
 from core.networks.recording import recorder_of_graphs, rerun
 from core.networks.replays import Replays, enlarged, replaying, replays_on, rounded
 from core.text.batches import Batch
+from core.text.materials import prepare
 from core.text.tokenizer import BOS, EOS, PAD, Tokenizer, Words
 
 SMALL = {"model_dim": 16, "ffn_dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
@@ -197,6 +199,25 @@ def test_a_model_decodes_with_its_replays() -> None:
     assert found[0] == found[1] == found[2] == Model(method, network, config, tokenizer).translate(lines)
     assert recorder.replayed > 0
     assert replays_on(torch.device("cpu")) is None and replays_on(torch.device("cuda"), wanted=False) is None
+
+
+def test_validations_replay_unless_the_step_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Replays | None] = []
+
+    def asked(device: torch.device, wanted: bool) -> Replays | None:
+        made.append(Replays(Standing()) if wanted else None)
+        return made[-1]
+
+    monkeypatch.setattr(evaluator, "replays_on", asked)
+    config = presets.get("smoke").config_for("difformer")
+    text, cpu = prepare(config.data), torch.device("cpu")
+    network = evaluator.new_network(config, method_for(config.method), text, cpu).eval()
+    scores = []
+    for step in ("auto", "graph", "eager"):
+        judge = evaluator.Evaluator(text, config, cpu, step=step)  # type: ignore[arg-type]
+        scores.append([judge.validate(network)["val/bleu"] for _ in range(3)])
+    assert made[-1] is None and all(replays is not None and replays.held for replays in made[:2])
+    assert len({score for row in scores for score in row}) == 1
 
 
 @given(count=st.integers(1, 100_000), parts=st.sampled_from([8, 16]))
