@@ -75,7 +75,8 @@ def run(device: torch.device, path: Path | None, sizes: tuple[Size, ...] = GPU_S
     for what, measure in plan(device, sizes, quick):
         started = time.monotonic()
         try:
-            row = measure() if started - begun < longest else {"left out": f"after {longest:.0f} s nothing is begun"}
+            over: Row = {"left out": f"after {longest:.0f} s nothing is begun"}
+            row = measure() if started - begun < longest else over
         except (RuntimeError, OSError) as error:  # the others are still worth having
             row = {"failed": str(error).strip().partition("\n")[0]}
         if "mflop_per_token" in row:

@@ -214,7 +214,7 @@ def test_validations_replay_unless_the_step_is_eager(monkeypatch: pytest.MonkeyP
     network = evaluator.new_network(config, method_for(config.method), text, cpu).eval()
     scores = []
     for step in ("auto", "graph", "eager"):
-        judge = evaluator.Evaluator(text, config, cpu, step=step)  # type: ignore[arg-type]
+        judge = evaluator.Evaluator(text, config, cpu, step=step)
         scores.append([judge.validate(network)["val/bleu"] for _ in range(3)])
     assert made[-1] is None and all(replays is not None and replays.held for replays in made[:2])
     assert len({score for row in scores for score in row}) == 1
