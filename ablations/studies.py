@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.factors import Level, factor, options_of
-from ablations.ranges import NUISANCE, Dimension
+from ablations.ranges import NUISANCE, OWN, Dimension
 from core import methods
 from core.errors import UserError
 from core.options import nearest
@@ -34,8 +34,8 @@ class Study:
     and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
-    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, else as the preset; --set takes
-    another.
+    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, or the preset (--set takes
+    another).
     """
 
     name: str
@@ -66,6 +66,7 @@ ANCHOR = ("rounding_collapse", "anchor_spread", "anchor_score")
 NORM = ("norm_imbalance", "norm_score")
 NOISE = ("noise_insufficient", "noise_degeneration", "noise_score")
 STEPS = ("few_steps",)
+METHODS = tuple(factor("method").levels)
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -120,8 +121,17 @@ STUDIES: dict[str, Study] = {
         Study(
             "systems",
             "How do systems compare at the same size, on the same text, after the same updates?",
-            {"method": tuple(factor("method").levels)},
+            {"method": METHODS},
             control=methods.DEFAULT,
+            nuisance={**NUISANCE, **OWN},
+        ),
+        Study(
+            "systems_time",
+            "How do systems compare at the same size, on the same text, after the same time of training?",
+            {"method": METHODS},
+            control=methods.DEFAULT,
+            nuisance={**NUISANCE, **OWN},
+            fixed={"training_seconds": 30.0},
         ),
     )
 }

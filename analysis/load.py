@@ -283,8 +283,9 @@ def _run_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Scalars of scores.json and of run.json's cost; null becomes NaN."""
+    """Scalars of scores.json, of run.json's cost, and its number of parameters among these; null becomes NaN."""
     cost = {f"cost/{key}": value for key, value in (record.get("cost") or {}).items()}
+    cost |= {"cost/parameters": record.get("parameters")}
     row = {key: value for key, value in scores.items() if not isinstance(value, list | dict)}
     row = {key: math.nan if value is None else value for key, value in (row | cost).items()}
     return row | {"outcome": record.get("outcome") or "ok"}

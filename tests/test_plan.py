@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from fake_sweep import ROOT
 
-from ablations import presets
+from ablations import presets, studies
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
+from sweeps.running.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,6 @@ def test_options_on_the_command_line(text: str, value: Any) -> None:
 
 def arms_study() -> Any:
     """The study of the paper's modules."""
-    from ablations import studies
-
     return studies.get("modules")
 
 
@@ -149,3 +148,14 @@ def test_a_gpu_has_as_many_workers_as_its_memory_and_the_cores_carry(
     if devices:
         with pytest.raises(UserError, match=r"--workers 500: a run takes about .* GB .*; at most \d+$"):
             workers_for(SweepOptions(workers=500), devices, config)
+
+
+def test_all_methods_can_be_compared() -> None:
+    """Each has options of its own, at its own defaults."""
+    recipe = Recipe.of(studies.get("systems"), "smoke")
+    assert plan.comparable(recipe.jobs(seeds=2))
+    other = [
+        *recipe.jobs(seeds=1),
+        *Recipe.of(studies.get("systems"), "smoke", overrides={"updates": 13}).jobs(seeds=1),
+    ]
+    assert not plan.comparable(other)

@@ -81,7 +81,8 @@ class Recipe:
         config = with_values(chosen.config, {**text, "metric": study.metric, **study.fixed, **(overrides or {})})
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        study = replace(study, metric=config.training.metric)
+        given = {*(overrides or {}), *study.fixed}
+        study = chosen.applied(replace(study, metric=config.training.metric), given)
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
