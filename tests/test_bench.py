@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablations import presets
-from core import gpu_attention, gpu_bench, rates
+from core import bench, gpu_attention, gpu_bench, rates
 from core.config import RunConfig, with_values
 from core.gpu_attention import FORMS
 from core.methods import method_for
@@ -73,3 +73,14 @@ def test_what_does_not_fit_into_eight_minutes_is_left_out_and_said(
     assert all(row["left out"] == "after 0 s nothing is begun" for row in rows)
     assert len([row for row in rows if row["what"] == "training"]) == 2 * 3 * 3
     assert "left out after 0 s" in capsys.readouterr().out
+
+
+def test_the_rates_of_a_core_stand_beside_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rates, "SIZES", ())
+    bench.measure_core(1, tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    said = capsys.readouterr().out
+    assert said.startswith(f"{found['processor']}: matrix product on one thread: ") and found["processor"]
+    assert f"torch {torch.__version__}" in said and found["gflops"].keys() == {"float32", "bfloat16"}
