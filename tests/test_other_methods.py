@@ -87,3 +87,19 @@ def test_the_report_takes_them(systems: StudyResults, beam: StudyResults) -> Non
     assert 'id="decoding"' not in alone and "Samples and their decoding" not in alone
     assert alone.count(": left out, no run ") == 4
     assert '<th scope="col">K</th>' in both and '<th scope="col">K</th>' not in alone
+
+
+def test_curves_without_norms_are_no_mixture_of_source_and_target_types(tmp_path: Path) -> None:
+    """A method over tokens measures accuracy at each t, and no embedding."""
+    import numpy as np
+
+    from analysis.mixture import mixed_in_probes
+
+    path = write_study(tmp_path, "systems", seeds=(1,))
+    curves = {"t": np.arange(3), "accuracy": np.ones(3), "frequency": np.ones(5), "types": np.array(list("abcde"))}
+    for run in path.glob("autoregressive-*"):
+        np.savez(run / "probes.npz", allow_pickle=False, **curves)
+    study = load(path)
+    assert mixed_in_probes(study, [arm.name for arm in study.arms]) == []
+    np.savez(run / "probes.npz", allow_pickle=False, **curves, norm=np.ones(5))
+    assert mixed_in_probes(load(path), ["autoregressive"]) == [run.name]
