@@ -66,6 +66,10 @@ ANCHOR = ("rounding_collapse", "anchor_spread", "anchor_score")
 NORM = ("norm_imbalance", "norm_score")
 NOISE = ("noise_insufficient", "noise_degeneration", "noise_score")
 STEPS = ("few_steps",)
+SYSTEMS = (
+    *("above_diffuseq", "above_seqdiffuseq", "above_diffusion_lm", "above_dinoiser"),
+    *("above_cmlm", "above_rdm", "near_autoregressive"),
+)
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -122,6 +126,7 @@ STUDIES: dict[str, Study] = {
             "How do systems compare at the same size, on the same text, after the same updates?",
             {"method": tuple(factor("method").levels)},
             control=methods.DEFAULT,
+            claims=SYSTEMS,
         ),
     )
 }
