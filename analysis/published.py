@@ -4,8 +4,9 @@ A row is one number of one table. Numbers of different protocols are never poole
 other both rows stand. Columns: system (as that table names it) and method (ours of that name; empty: there is none);
 data, direction (of translation), metric, value as published, scale (what the best value would be: 100 or 1); targets
 (raw, distilled or unknown), scoring (tokenised, sacreBLEU, detokenised, sentence average, ...), candidates, selection
-among them, steps, updates, width (empty: the table does not say); source (whose table), whose (own: of the system's
-authors, other: of another paper, user: of a user), read (source: there; quoted: in a paper that quotes it; low trust).
+among them, steps, updates, width (empty: the table does not say); source (whose table), whose (own: the system's
+authors tell their own number; of second hand: other, and where that is known copied or run again; user: of a user),
+read (source: there; quoted: in a paper that quotes it; low trust).
 """
 
 import re
@@ -18,8 +19,6 @@ import pandas as pd
 from analysis.load import StudyResults
 
 FILE = Path(__file__).with_name("published.csv")
-TEXT_COLUMNS = ("value", "candidates", "steps", "updates", "width")
-"""Columns that are kept as they are written; `number` is the value as a number."""
 TEXTS = {
     "IWSLT14": r"iwslt(20)?14",
     "WMT14": r"wmt(20)?14",
@@ -44,6 +43,14 @@ class Text(NamedTuple):
     name: str
     data: str
     direction: str
+
+    def __str__(self) -> str:
+        return titled(self.data, self.direction)
+
+
+def titled(data: str, direction: str) -> str:
+    """A text with its direction, such as "IWSLT14 De-En"."""
+    return f"{data} {direction.title()}".strip()
 
 
 @cache

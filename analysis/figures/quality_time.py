@@ -123,7 +123,8 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
     draw(ax, study, stats, Panel("", tuple(arm.name for arm in study.arms)), "ms")
     ax.set_xlabel(x_label(study))
     ax.set_ylabel(METRICS["ms"])
-    handles = [arm_handle(study, arm.name, markersize=3.5) for arm in study.arms]
+    colors = {name: look.color for name, look in arm_style(study).items()}
+    handles = [arm_handle(study, arm.name, markersize=3.5, markerfacecolor=colors[arm.name]) for arm in study.arms]
     legend(fig, [*handles, Line2D([], [], label="front of all", **FRONT)])
     banner(fig, study.banner, *explain(study, stats))
     return fig, stats.assign(steps=stats["steps"].where(stats["steps"] > 0))
