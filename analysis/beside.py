@@ -45,14 +45,16 @@ def of_arms(study: StudyResults, text: Text) -> pd.DataFrame:
 def _printed(arm: Any, row: Any, own: dict[str, str]) -> dict[str, Any]:
     """A published row below an arm."""
     facts = {key: value for key, value in row._asdict().items() if key != "Index"}
-    return {"arm": arm.name, "label": arm.label, "here": False, "row": row.Index, "differs": differs(facts, own)} | facts
+    head = {"arm": arm.name, "label": arm.label, "here": False, "row": row.Index}
+    return head | {"differs": differs(facts, own)} | facts
 
 
 def here(study: StudyResults, arm: str, facts: "pd.Series[str]") -> dict[str, str]:
     """An arm's protocol in the words of the file."""
     record = next(record for record in study.records.values() if record["arm"] == arm)
-    data = record.get("data") or {}
-    made = data.get("lineage") if isinstance(data.get("lineage"), dict) else {}
+    data: dict[str, Any] = record.get("data") or {}
+    lineage = data.get("lineage")
+    made: dict[str, Any] = lineage if isinstance(lineage, dict) else {}
     chosen = f", by {facts['selection']}" if facts["selection"] not in UNKNOWN and facts["candidates"] != "1" else ""
     return {
         "targets": "distilled" if made.get("made_by") == "distillation" else "raw",

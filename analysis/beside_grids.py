@@ -20,6 +20,7 @@ from analysis.questions.full_model import varies_method
 from analysis.results import score_digits
 
 NOT_FOUND = {"multi30k": "no result of a diffusion or a non-autoregressive model on Multi30k was found in print"}
+HEADS = ("system", "source", "metric", "score", "targets", "scored by", "candidates", "steps")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def _known(text: Text, arms: pd.DataFrame) -> list[str]:
     both = not text.direction and (published_of(text)["direction"] != "").any()
     unsure = "; its name does not tell the direction, so numbers of all stand here" if both else ""
     lines = [
-        f"This text, {text.name}, is taken for {text} by its name{unsure}. Its form and its size may be others: what is "
-        "known to differ is said in each row."
+        f"This text, {text.name}, is taken for {text} by its name{unsure}. Its form and its size may be others: what "
+        "is known to differ is said in each row."
     ]
     printed = set(arms.loc[~arms["here"], "arm"])
     without = dict.fromkeys(label for arm, label in zip(arms["arm"], arms["label"], strict=True) if arm not in printed)
@@ -87,26 +88,25 @@ def in_print() -> str:
     known = rows[rows["metric"].str.endswith("BLEU") & (rows["scoring"] != "unknown")]
     scored = ", ".join(known["scoring"].unique())
     return (
-        f"In print: {updates[0]:,} to {updates[-1]:,} updates and width {width[0]} to {width[-1]} where that is said, raw or "
-        f"distilled targets, 1 to {max(counts)} candidates, and BLEU by several countings ({scored}). Numbers of different "
-        "protocols are never pooled; where tables contradict each other, both stand."
+        f"In print: {updates[0]:,} to {updates[-1]:,} updates and width {width[0]} to {width[-1]} where that is said, "
+        f"raw or distilled targets, 1 to {max(counts)} candidates, and BLEU by several countings ({scored}). Numbers of "
+        "different protocols are never pooled; where tables contradict each other, both stand."
     )
 
 
 def _budgets(study: StudyResults, arms: pd.DataFrame) -> str:
-    """What differs here from large trainings, over all arms: updates, width, pairs, targets, BLEU, candidates, steps."""
-    own = arms[arms["here"]]
-    facts = {"": "training", "width ": "width", "targets ": "targets", "BLEU ": "scoring"}
-    facts |= {"candidates ": "candidates", "steps ": "steps"}
-    said = [(name, " | ".join(dict.fromkeys(each for each in own[key] if each not in UNKNOWN))) for name, key in facts.items()]
+    """What may differ from what is published: updates, width, pairs, targets, BLEU, candidates, steps of all arms."""
+    own, said = arms[arms["here"]], []
+    for key in ("training", "width", "targets", "scoring", "candidates", "steps"):
+        values = [each for each in dict.fromkeys(own[key]) if each not in UNKNOWN]
+        said += [f"{'' if key == 'training' else f'{key} '}{' | '.join(values)}"] if values else []
     pairs = {int(n) for record in study.records.values() if (n := (record.get("data") or {}).get("train_pairs"))}
-    said += [("", f"{' | '.join(f'{each:,}' for each in sorted(pairs))} training pairs")] if pairs else []
-    return "; ".join(f"{name}{values}" for name, values in said if values)
+    said += [f"{' | '.join(f'{each:,}' for each in sorted(pairs))} training pairs"] if pairs else []
+    return "; ".join(said)
 
 
 def _arms_grid(study: StudyResults, arms: pd.DataFrame) -> Grid:
     """Each arm above the published rows of its method."""
-    heads = ("system", "source", "metric", "score", "targets", "scored by", "candidates", "steps", "what differs from here")
     rows = []
     for row in _texts(arms):
         score = _score(study, row) if row["here"] else row["value"]
@@ -114,7 +114,9 @@ def _arms_grid(study: StudyResults, arms: pd.DataFrame) -> Grid:
         said = row["training"] if row["here"] else row["differs"]
         rows.append((name, row["source"], row["metric"], score, row["targets"], row["scoring"], row["candidates"],
                      row["steps"], said))  # fmt: skip
-    return Grid("Each arm, and below it what is published of its method", heads, tuple(rows))
+    return Grid(
+        "Each arm, and below it what is published of its method", (*HEADS, "what differs from here"), tuple(rows)
+    )
 
 
 def _texts(frame: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -140,7 +142,7 @@ def _measured_grid(study: StudyResults, arms: pd.DataFrame) -> Grid:
 def _others_grid(rows: pd.DataFrame) -> Grid:
     """What is published of the text by other systems."""
     keys = ("system", "source", "metric", "value", "targets", "scoring", "candidates", "selection", "steps", "note")
-    heads = ("system", "source", "metric", "score", "targets", "scored by", *keys[6:])
+    heads = (*HEADS[:-1], *keys[7:])
     cells = tuple(tuple(str(row[key]) for key in keys) for row in rows.to_dict("records"))
     return Grid("Published of this text, by systems that are no arms here", heads, cells)
 

@@ -192,8 +192,9 @@ def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.
 
 
 def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Path]:
-    """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out; of a study
-    of methods published.md and published.csv too.
+    """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out.
+
+    Of a study of methods published.md and published.csv too.
 
     The CSVs have full precision. made: what `tabulate` gave, if it is at hand.
     """

@@ -50,7 +50,7 @@ SYSTEMS: dict[str, tuple[float, float]] = {
 
 
 def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
-    """The study `systems`, whose arms are two methods, `all_systems`, all nine, or `beam`, all the autoregressive one."""
+    """The study `systems`, whose arms are two methods, `all_systems`, all, or `beam`, all the autoregressive one."""
     own = {"method": "autoregressive", "label_smoothing": 0.1}
     if kind == "beam":
         return (

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,8 +64,8 @@ def test_the_legend_names_all_at_any_width(runs: Path, width: float | None) -> N
 
 def test_a_method_without_steps_is_scored_on_the_sentences_of_the_others(tmp_path: Path) -> None:
     path = write_study(tmp_path, "systems", seeds=(1,))
-    rows = [{"id": i, "source": "s", "reference": "a b c d e", "hypothesis": f"a b c d {'e' if i < 4 else 'x'}"}
-            for i in range(8)]  # fmt: skip
+    rows: list[dict[str, Any]] = [{"id": i, "source": "s", "reference": "a b c d e"} for i in range(8)]
+    rows = [row | {"hypothesis": "a b c d e" if row["id"] < 4 else "a b c d x"} for row in rows]
     table = statistics([row["hypothesis"] for row in rows], [row["reference"] for row in rows], "none")
     for file in path.glob("*/scores.json"):
         steps = [{"steps": k, "calls": k, "bleu": 50.0, "seconds": k / 10, "sentences": 4} for k in (2, 5)]

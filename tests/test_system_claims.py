@@ -1,4 +1,4 @@
-"""The claims about other systems: each against Difformer, in a family of their own, none against one that did not learn."""
+"""The claims about other systems: each against Difformer, corrected together; none against one that has not learned."""
 
 import json
 import re
@@ -26,8 +26,8 @@ def systems(tmp_path: Path, **changed: float) -> Path:
     path = write_study(tmp_path, "all_systems", seeds=tuple(WOBBLE))
     for file in path.glob("*/run.json"):
         record = json.loads(file.read_text())
-        base = (BASE | changed)[record["arm"]]
-        edit(file.parent / "scores.json", bleu=base + WOBBLE[record["seed"]] * (1 + list(BASE).index(record["arm"])) / 4)
+        base, scatter = (BASE | changed)[record["arm"]], (1 + list(BASE).index(record["arm"])) / 4
+        edit(file.parent / "scores.json", bleu=base + scatter * WOBBLE[record["seed"]])
     edit(path / "study.json", claims=list(STUDIES["systems"].claims))
     return path
 

@@ -5,6 +5,7 @@ texts are at hand.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from core.run_folder import SAMPLES, SCORES, try_read
 
 NAME = "quality_time"
 METRICS = {"ms": "BLEU"}
-FRONT = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
+FRONT: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
 
 
 def x_label(_: StudyResults) -> str:
@@ -78,10 +79,7 @@ def head_bleu(study: StudyResults, run: str, whole: float, signature: str, sente
 
 
 def statistics(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range of BLEU over seeds for each arm and number of steps, mean time and calls, and what is on the front.
-
-    On the front is what no other is both as fast and as good as, and one of it more.
-    """
+    """Mean and range of BLEU over seeds for each arm and number of steps, mean time, and what is on the front."""
     keys = ["arm", "label", "steps"]
     cost = frame.groupby(keys, sort=False)[["calls", "ms", "sentences"]].mean().reset_index()
     stats = seed_range(frame, keys).merge(cost, on=keys)
@@ -92,8 +90,8 @@ def on_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Which of n points no other dominates: costs as little and scores as well, and one of the two better [n]."""
     weak = (cost[:, None] <= cost) & (score[:, None] >= score)
     strict = (cost[:, None] < cost) | (score[:, None] > score)
-    front: np.ndarray = ~(weak & strict).any(axis=0)
-    return front
+    dominated = np.asarray((weak & strict).any(axis=0))
+    return ~dominated
 
 
 def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: str) -> None:
@@ -136,7 +134,8 @@ def explain(study: StudyResults, stats: pd.DataFrame) -> tuple[str, ...]:
     curves, points = stats[stats["steps"] > 0], stats[stats["steps"] == 0]
     said = [f"Points: {seeds}" if seeds == "1 seed" else f"Points: mean over {seeds}; bars: their range"]
     counts = ", ".join(f"{steps:g}" for steps in sorted(curves["steps"].unique()))
-    said.append(f"lines join a method's numbers of steps ({counts}), each timed on {curves['sentences'].max():g} sentences")
+    sentences = f"{curves['sentences'].max():g} sentences"
+    said.append(f"lines join a method's numbers of steps ({counts}), each scored and timed on {sentences}")
     labels = ", ".join(points["label"])
     if labels:
         few = (points["sentences"] == curves["sentences"].max()).all()
