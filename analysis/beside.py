@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.footer import arm_rows
 from analysis.load import StudyResults
 from analysis.published import TRAIN_PAIRS, Text, published, published_of, titled
-from analysis.questions.full_model import option_of
+from analysis.questions.full_model import method_of
 from analysis.results import mean_columns, metric_name
 from analysis.sentence_counts import tokenizer_in
 
@@ -29,7 +29,7 @@ def of_arms(study: StudyResults, text: Text) -> pd.DataFrame:
     found, facts = published_of(text), arm_rows(study).set_index("arm")
     rows: list[dict[str, Any]] = []
     for arm in study.arms:
-        method, own = str(option_of(study, arm, "method") or ""), here(study, arm.name, facts.loc[arm.name])
+        method, own = method_of(study, arm), here(study, arm.name, facts.loc[arm.name])
         printed = found[found["method"] == method]
         columns = {metric_name(study): study.metric} | {m: MEASURED[m] for m in MEASURED if m in set(printed["metric"])}
         for metric, column in {m: c for m, c in columns.items() if c in study.scores}.items():
@@ -55,7 +55,8 @@ def here(study: StudyResults, arm: str, facts: "pd.Series[str]") -> dict[str, st
     data: dict[str, Any] = record.get("data") or {}
     lineage = data.get("lineage")
     made: dict[str, Any] = lineage if isinstance(lineage, dict) else {}
-    chosen = f", by {facts['selection']}" if facts["selection"] not in UNKNOWN and facts["candidates"] != "1" else ""
+    several = facts["selection"] not in UNKNOWN and not _alike(str(facts["candidates"]), "1")
+    chosen = f", by {facts['selection']}" if several else ""
     return {
         "targets": "distilled" if made.get("made_by") == "distillation" else "raw",
         "scoring": f"sacreBLEU {tokenizer_in(facts['signature'])}",
@@ -110,13 +111,13 @@ def others(study: StudyResults, text: Text) -> pd.DataFrame:
 
 
 def _methods(study: StudyResults) -> list[str]:
-    return list(dict.fromkeys(str(option_of(study, arm, "method") or "") for arm in study.arms))
+    return list(dict.fromkeys(method_of(study, arm) for arm in study.arms))
 
 
 def orders(study: StudyResults, text: Text) -> pd.DataFrame:
     """The tables in print that have two methods of the study or more, each with these in the order of their scores."""
     rows = published_of(text) if text.data else published()
-    rows = rows[rows["method"].isin([each for each in _methods(study) if each])]
+    rows = rows[rows["method"].isin(_methods(study))]
     family = "ROUGE" if study.metric.startswith("rouge") else "BLEU"
     if not text.data:
         rows = rows[rows["metric"].str.contains(family)]

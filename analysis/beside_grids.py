@@ -89,8 +89,8 @@ def in_print() -> str:
     scored = ", ".join(known["scoring"].unique())
     return (
         f"In print: {updates[0]:,} to {updates[-1]:,} updates and width {width[0]} to {width[-1]} where that is said, "
-        f"raw or distilled targets, 1 to {max(counts)} candidates, and BLEU by several countings ({scored}). Numbers of "
-        "different protocols are never pooled; where tables contradict each other, both stand."
+        f"raw or distilled targets, 1 to {max(counts)} candidates, and BLEU by several countings ({scored}). Numbers "
+        "of different protocols are never pooled; where tables contradict each other, both stand."
     )
 
 

@@ -47,8 +47,10 @@ def test_each_system_has_its_verdict_and_says_with_what_budget(tmp_path: Path) -
     }  # fmt: skip
     assert found["above_diffuseq"].effect.estimate == pytest.approx(20)
     assert "after Holm's correction for 7 system claims" in found["above_rdm"].reason
-    assert "Here both had 700 updates of 1024 tokens and no tuning of its own" in found["above_rdm"].reason
+    assert "Here both had 700 updates of 1024 tokens and no tuning; the paper" in found["above_rdm"].reason
     assert "the paper's Difformer had 300,000 updates" in found["above_rdm"].reason
+    edit(path / "study.json", tuning="none per arm; all options by runs of the full model.")
+    assert "Tuning here: none per arm; all options by runs of the full model. " in verdicts(path)["above_rdm"].reason
 
 
 def test_close_is_within_a_point(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_budgets_that_differ_are_told(tmp_path: Path) -> None:
         record = json.loads(file.read_text())
         edit(file, config=record["config"] | {"training_seconds": 30.0}, tuning={"trials": 8})
     reason = verdicts(path)["above_rdm"].reason
-    assert "no tuning of its own, rdm 30 seconds of training and 8 trials of tuning;" in reason
+    assert "no tuning, rdm 30 seconds of training and 8 trials of tuning;" in reason
 
 
 def test_a_system_without_a_result_is_not_judged(tmp_path: Path) -> None:

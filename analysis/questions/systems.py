@@ -12,16 +12,17 @@ import numpy as np
 from analysis.judging import HUNDRED, is_unlearned, unlearned_text
 from analysis.load import ArmResults, StudyResults
 from analysis.questions.base import Change, Claimed, Measurement, above, seeds_note
+from analysis.questions.full_model import DEFAULT
 from analysis.questions.scores import MARGIN, score_difference
-
-METHOD = "method"
 
 
 def budget_note(study: StudyResults, arms: Sequence[ArmResults], _: np.ndarray) -> str:
     """The training and the tuning of both arms, beside the paper's."""
     one, two = (_budget(study, arm) for arm in arms)
     had = f"Here both had {one}" if one == two else f"Here {arms[0].label} had {one}, {arms[1].label} {two}"
-    return f"{had}; the paper's Difformer had 300,000 updates on IWSLT14 and was tuned."
+    told = study.info.get("tuning") if "no tuning" in had else None
+    chosen = f" Tuning here: {str(told).rstrip('.')}." if told else ""
+    return f"{had}; the paper's Difformer had 300,000 updates on IWSLT14, with options chosen for it.{chosen}"
 
 
 def _budget(study: StudyResults, arm: ArmResults) -> str:
@@ -29,7 +30,7 @@ def _budget(study: StudyResults, arm: ArmResults) -> str:
     record = next(record for record in study.records.values() if record["arm"] == arm.name)
     config: Mapping[str, Any] = record.get("config") or {}
     trials = (record.get("tuning") or {}).get("trials") or 0
-    tuned = f"{trials} trials of tuning" if trials else "no tuning of its own"
+    tuned = f"{trials} trials of tuning" if trials else "no tuning"
     if config.get("training_seconds"):
         return f"{config['training_seconds']:g} seconds of training and {tuned}"
     updates = f"{config['updates']:,} updates" if "updates" in config else "training of unknown length"
@@ -66,7 +67,7 @@ def against(method: str, named: str, published: str, claimed: str = "") -> Claim
     def said(*_: Any) -> str:
         return published
 
-    change = Change(METHOD, method, named, lambda own: own == "difformer")
+    change = Change("method", method, named, lambda own: own in (None, DEFAULT))
     effect = CLOSE if claimed else LEAD
     key = f"near_{method}" if claimed else f"above_{method}"
     notes = (*effect.notes, said)
