@@ -109,14 +109,12 @@ def _arms_grid(study: StudyResults, arms: pd.DataFrame) -> Grid:
     """Each arm above the published rows of its method."""
     rows = []
     for row in _texts(arms):
-        score = _score(study, row) if row["here"] else row["value"]
-        name = f"{row['label']} (here)" if row["here"] else row["system"]
-        said = row["training"] if row["here"] else row["differs"]
-        rows.append((name, row["source"], row["metric"], score, row["targets"], row["scoring"], row["candidates"],
-                     row["steps"], said))  # fmt: skip
-    return Grid(
-        "Each arm, and below it what is published of its method", (*HEADS, "what differs from here"), tuple(rows)
-    )
+        here = row["here"]
+        name, score = (f"{row['label']} (here)", _score(study, row)) if here else (row["system"], row["value"])
+        protocol = (row[key] for key in ("targets", "scoring", "candidates", "steps"))
+        rows.append((name, row["source"], row["metric"], score, row["training" if here else "differs"], *protocol))
+    heads = (*HEADS[:4], "what differs from here", *HEADS[4:])
+    return Grid("Each arm, and below it what is published of its method", heads, tuple(rows))
 
 
 def _texts(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -57,8 +57,9 @@ def _points(study: StudyResults, sentences: int) -> pd.DataFrame:
     rows = []
     for row in study.scores[~study.scores["arm"].isin(study.steps["arm"])].to_dict("records"):
         count, seconds = float(row.get("sentences", math.nan)), float(row.get("cost/decode_s", math.nan))
-        head = head_bleu(study, row["run"], float(row["bleu"]), str(row.get("signature") or ""), sentences)
-        scored = {"value": row["bleu"], "sentences": count} if head is None else {"value": head, "sentences": sentences}
+        whole = float(row.get("bleu", math.nan))
+        head = head_bleu(study, row["run"], whole, str(row.get("signature") or ""), sentences)
+        scored = {"value": whole, "sentences": count} if head is None else {"value": head, "sentences": sentences}
         kept = {key: row[key] for key in ("run", "arm", "label", "seed")}
         rows.append(kept | scored | {"steps": 0.0, "calls": math.nan, "ms": 1000 * seconds / count})
     return pd.DataFrame(rows)
