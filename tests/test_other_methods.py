@@ -40,7 +40,7 @@ def test_an_option_that_differs_within_a_method_is_told(tmp_path: Path) -> None:
 
 def test_figures_show_the_arms_that_have_what_they_show(systems: StudyResults, tmp_path: Path) -> None:
     written, said = drawing.redraw(systems, tmp_path, ["png"])
-    assert {path.stem for path in written} == {module.NAME for module in drawing.MODULES}
+    assert {path.stem for path in written} == {module.NAME for module in (*drawing.MODULES, *drawing.METHOD_MODULES)}
     assert said == [f"{', '.join(OF_DIFFUSION)} drawn without autoregressive: no data of it"]
     assert set(pd.read_csv(tmp_path / "per_step.csv")["arm"]) == {"difformer"}
     losses = pd.read_csv(tmp_path / "loss_collapse.csv")
