@@ -103,3 +103,20 @@ def test_curves_without_norms_are_no_mixture_of_source_and_target_types(tmp_path
     assert mixed_in_probes(study, [arm.name for arm in study.arms]) == []
     np.savez(run / "probes.npz", allow_pickle=False, **curves, norm=np.ones(5))
     assert mixed_in_probes(load(path), ["autoregressive"]) == [run.name]
+
+
+def test_methods_with_other_units_of_time_share_an_axis(tmp_path: Path) -> None:
+    """t of 0 to T - 1, and a share from 0 to 1: both from 0 to 1."""
+    import numpy as np
+
+    from analysis.figures import per_step
+
+    path = write_study(tmp_path, "systems", seeds=(1,))
+    assert per_step.x_label(load(path)) == "t (of T = 2,000)"
+    for run in path.glob("autoregressive-*"):
+        np.savez(
+            run / "probes.npz", allow_pickle=False, t=np.array([0.0, 0.5, 1.0]), accuracy=np.array([0.9, 0.8, 0.1])
+        )
+    study = load(path)
+    frame = per_step.tidy(study)
+    assert per_step.x_label(study) == "t / T" and set(frame.groupby("arm")["t"].max()) == {1.0}
