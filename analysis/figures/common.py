@@ -96,8 +96,8 @@ def plain_numbers(axis: Axis) -> None:
 def probe_curves(study: StudyResults, x: str, names: Mapping[str, str]) -> pd.DataFrame:
     """Curves of probes.npz as tidy rows arm, label, seed, metric, x, value; names: array -> name of the metric.
 
-    Arrays that are absent or not as long as their x are left out. Where runs count t in different units, x is its share of
-    the last t of a run.
+    Arrays that are absent or not as long as their x are left out. Where runs count t in different units, x is a share
+    of a run's last t.
     """
     last = last_times(study)
     shares = len(set(last.values())) > 1
