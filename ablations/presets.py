@@ -153,7 +153,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "tiny",
             "the embedded corpus on a laptop: the default of make sweep",
-            "full model: BLEU 70 or more; 24 runs in 9 minutes on two cores, 16 (SEEDS=2) in 6 to 7",
+            "full model: BLEU 70 or more; 24 runs in 6 to 9 minutes on two cores, by their speed",
             "make sweep",
             seeds=3,
             values=TINY,
