@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
 from analysis.results import level_text, mean_columns
-from analysis.stats import Interval, holm, mean_interval_t, paired, t_pvalue, verdict
+from analysis.stats import Interval, holm, paired, t_pvalue, verdict
 
 CALLS = "network_calls"
 """The factor: its levels are exact numbers of network calls."""

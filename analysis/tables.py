@@ -151,10 +151,10 @@ def how_to_read_best(frame: pd.DataFrame) -> str:
     """What the columns of that table mean."""
     return (
         "Best at each number of network calls: the arm with the highest mean, and its difference to the second, paired "
-        "by seed. Decided: its difference to each other arm with as many calls has its whole interval above 0 and a p of "
-        f"at most 0.05 after Holm's correction among all {frame['compared'].max()} pairs of arms with equal calls (the "
-        "largest p is shown). All pairs count, whichever arm came out first, so it costs no honesty that the same scores "
-        "pick it. Not told apart: the arms to which that does not apply; any of them may be the best."
+        "by seed. Decided: its difference to each other arm with as many calls has its whole interval above 0, and a p "
+        f"of at most 0.05 after Holm's correction among all {frame['compared'].max()} pairs of arms with equal calls "
+        "that have a p; the largest p is shown. The same scores pick the best and judge it: that is why every pair "
+        "counts, whichever arm came out first. Not told apart: the arms for which that is not so; each may be the best."
     )
 
 
