@@ -127,8 +127,8 @@ def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
 def best_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     """A row per number of network calls: which arm is best at it, and whether that is decided."""
     digits = score_digits(study)
-    heads = ("calls", "best", score_head(study, frame["n_seeds"]), f"{cost_name(study)} a sentence", "second")
-    heads = (*heads, "difference to second", "p (Holm)", "verdict", "not told apart")
+    heads = ["calls", "best", score_head(study, frame["n_seeds"]), f"{cost_name(study)} a sentence", "second"]
+    heads += ["difference to second", "p (Holm)", "verdict", "not told apart"]
     rows = [
         (
             str(row[CALLS]),
@@ -144,7 +144,7 @@ def best_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
         for _, row in frame.iterrows()
     ]
     title = f"Best at each number of network calls: {study.name}"
-    return Grid(title, heads, tuple(rows), label=f"{study.name}-best")
+    return Grid(title, tuple(heads), tuple(rows), label=f"{study.name}-best")
 
 
 def how_to_read_best(frame: pd.DataFrame) -> str:
