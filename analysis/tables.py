@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.by_calls import CALLS, best, cost_name
+from analysis.by_calls import CALLS, best, cost_name, pairs
 from analysis.footer import arm_rows, footer
 from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
@@ -239,6 +239,7 @@ def tabulate(study: StudyResults) -> Tables:
     frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power, "best": best(study)}
     paper = for_paper(study, tables, arms, seeds_text(study))
     if len(frames["best"]):
+        frames["pairs"] = pairs(study)
         lines = [how_to_read_best(frames["best"]), *lines]
         tables, paper = ([*grids, best_grid(study, frames["best"])] for grids in (tables, paper))
     return Tables(tables, lines, frames, paper)

@@ -128,6 +128,7 @@ def test_table_and_report_say_which_is_best(samplers: StudyResults, tmp_path: Pa
     (row,) = [line for line in text.splitlines() if line.startswith("| 2 | ddim")]
     assert "| +10.07 [+9.92, +10.21] |" in row and "| decided | – |" in row
     assert list(pd.read_csv(written["best.csv"])["verdict"]) == ["decided", "undecided"]
+    assert len(pd.read_csv(written["pairs.csv"])) == 6
     assert "samplers-best" in written["table.tex"].read_text()
     assert "Best at each number of network calls" in page(samplers)
 
