@@ -149,12 +149,13 @@ def best_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
 
 def how_to_read_best(frame: pd.DataFrame) -> str:
     """What the columns of that table mean."""
+    count = int(frame["compared"].max())
+    corrected = f"all {count} pairs of arms with equal calls that have a p" if count else "all pairs; here none has a p"
     return (
         "Best at each number of network calls: the arm with the highest mean, and its difference to the second, paired "
         "by seed. Decided: its difference to each other arm with as many calls has its whole interval above 0, and a p "
-        f"of at most 0.05 after Holm's correction among all {frame['compared'].max()} pairs of arms with equal calls "
-        "that have a p; the largest p is shown. The same scores pick the best and judge it: that is why every pair "
-        "counts, whichever arm came out first. Not told apart: the arms for which that is not so; each may be the best."
+        f"of at most 0.05 after Holm's correction among {corrected}; the largest p is shown. The same scores pick "
+        "the best and judge it: that is why every pair counts, whichever arm came out first. Not told apart: the arms for which that is not so; each may be the best."
     )
 
 
