@@ -155,7 +155,8 @@ def how_to_read_best(frame: pd.DataFrame) -> str:
         "Best at each number of network calls: the arm with the highest mean, and its difference to the second, paired "
         "by seed. Decided: its difference to each other arm with as many calls has its whole interval above 0, and a p "
         f"of at most 0.05 after Holm's correction among {corrected}; the largest p is shown. The same scores pick "
-        "the best and judge it: that is why every pair counts, whichever arm came out first. Not told apart: the arms for which that is not so; each may be the best."
+        "the best and judge it: that is why every pair counts, whichever arm came out first. Not told "
+        "apart: the arms for which that is not so; each may be the best."
     )
 
 
