@@ -2,26 +2,36 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ablations import records
 from ablations.floor import constants, floor
-from core import scores
+from core import run_folder, scores
+from core.config import recorded
 from core.evaluator import Evaluator
+from core.methods import method_for
 from core.model import DECODE_TOKENS
+from core.run_folder import SCORES
 from core.text.batches import Batch, decode_batches
 from core.watching import stage
 
 SCORE_STEPS = (2, 5, 10, 20, 50)
 """Decoding steps K of the score-against-steps curve, for methods that have them."""
 TRAJECTORIES = 5
+Row = dict[str, float | int | None]
+Curve = dict[Any, Row]
+"""Points of the score-against-steps curve: decoding -> row of by_steps."""
 
 
-def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list[str], dict[str, float]]:
-    """scores.json, the hypotheses, and what decoding the test set cost."""
+def score_test(
+    evaluator: Evaluator, network: Any, curve: Curve | None = None
+) -> tuple[dict[str, Any], list[str], dict[str, float]]:
+    """scores.json, the hypotheses, and what decoding the test set cost. curve: as of `score_steps`."""
     test, decoding = evaluator.test, evaluator.decoding
     evaluator.batched(test)
     stage("decoding the test set")
@@ -34,18 +44,36 @@ def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list
     outputs = constants(evaluator.materials.train.target, evaluator.materials.tokenizer)
     found |= {"floor_outputs": outputs}
     found |= floor(outputs, test.references, lambda h, r: scores.score(h, r, evaluator.bleu_tokenizer))
-    if curve := score_steps(evaluator, network):
-        found["by_steps"] = curve
+    if rows := score_steps(evaluator, network, curve or {}):
+        found["by_steps"] = rows
     return found, hypotheses, {"decode_s": seconds, "decode_sentences_per_cpu_s": len(hypotheses) / max(cpu, 1e-9)}
 
 
-def score_steps(evaluator: Evaluator, network: Any) -> list[dict[str, float | int | None]]:
-    """BLEU and seconds on the first test sentences for several K; none for a method without steps."""
-    rows: list[dict[str, float | int | None]] = []
+def known_curve(twins: Iterable[Path]) -> Curve:
+    """The rows of by_steps of runs that have the same training, by the decoding that each row is of."""
+    found: Curve = {}
+    for twin in twins:
+        config = recorded(records.read(twin)["config"])
+        method, decoding = method_for(config.method), getattr(config.method, "decoding", None)
+        scored = run_folder.try_read(twin / SCORES)[0] or {}
+        for row in scored.get("by_steps") or () if decoding else ():
+            found[method.with_steps(decoding, row["steps"])] = row
+    return found
+
+
+def score_steps(evaluator: Evaluator, network: Any, known: Curve) -> list[Row]:
+    """BLEU and seconds on the first test sentences for several K; none for a method without steps.
+
+    known: rows that need not be computed again, by their decoding.
+    """
+    rows: list[Row] = []
     evaluator.batched(evaluator.test_head)
     for K in SCORE_STEPS:
         decoding = evaluator.method.with_steps(evaluator.decoding, K)
         if decoding is None:
+            continue
+        if decoding in known:
+            rows.append(known[decoding])
             continue
         stage(f"decoding with {K} steps")
         started = time.monotonic()

@@ -153,12 +153,16 @@ class Execution:
     def assess(self, outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write scores.json, samples.jsonl and probes.npz; returns the scores and what decoding cost.
 
-        A diverged arm is decoded like any other: what it scores is its result.
+        A diverged arm is decoded like any other: what it scores is its result. Of runs of a study that share a training
+        the one that was trained is probed; what others have decoded alike is taken from them.
         """
-        found, hypotheses, cost = evaluate.score_test(self.evaluator, self.network)
+        alone = self.evaluator.ranks.size == 1  # several must all find the same
+        curve = evaluate.known_curve(shared_training.finished(self.folder) if alone else ())
+        found, hypotheses, cost = evaluate.score_test(self.evaluator, self.network, curve)
         found |= {"checkpoints_averaged": outcome.averaged, **outcome.validated}
         self.write.write_text(SAMPLES, evaluate.samples(self.evaluator, self.network, hypotheses))
-        self.write.write_arrays(PROBES, evaluate.probe(self.evaluator, self.network))
+        if not shared_training.within_study(self.folder):
+            self.write.write_arrays(PROBES, evaluate.probe(self.evaluator, self.network))
         self.write.write_json(SCORES, found)
         return found, cost
 

@@ -59,6 +59,12 @@ FACTORS: dict[str, Factor] = {
         _choice("self_conditioning", "self_conditioning", (True, False), "selfcond-"),
         _choice("method", "method", (methods.DEFAULT, *(name for name in methods.names() if name != methods.DEFAULT))),
         _choice("decoding_noise_factor", "decoding_noise_factor", (0.5, 1.0, 2.0, 4.0), "Fdec"),
+        _choice("sampler", "sampler", ("ancestral", "ddim", "dpm_solver", "cedi")),
+        Factor(
+            "network_calls",
+            {n: {"decoding_steps": n, "early_stop": 0} for n in (2, 5, 10, 20)},
+            {n: f"{n}calls" for n in (2, 5, 10, 20)},
+        ),
     )
 }
 

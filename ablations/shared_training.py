@@ -36,6 +36,18 @@ def find(folder: Path, training_hash: str, elsewhere: bool = False, say: Say = w
     return None
 
 
+def finished(folder: Path) -> list[Path]:
+    """The finished runs of the study that have the training of this one and come out alike: what does not depend on how
+    they decode need not be computed again."""
+    mine, found = records.read(folder), []
+    for twin in sorted(folder.parent.glob("*")):
+        with contextlib.suppress(UserError):  # no run, or a broken record: whoever runs that one says so
+            other = records.read(twin)
+            same = other["state"] == "finished" and other.get("training_hash") == mine.get("training_hash")
+            found += [twin] if same and alike(mine, other) else []
+    return found
+
+
 def _whole(twin: Path, record: Mapping[str, Any], say: Say) -> bool:
     """Whether the training of a run is through, and all that it left is as it was written; said if it should be."""
     if not (twin / WEIGHTS).exists() and record.get("state") != "finished":
@@ -68,3 +80,8 @@ def take_over(folder: Path, training_hash: str, elsewhere: bool = False, say: Sa
             shutil.copyfile(twin / name, draft)
     study = "" if twin.parent == folder.parent else f"{twin.parent.name}/"
     records.update(folder, trained_by=study + twin.name)
+
+
+def within_study(folder: Path) -> bool:
+    """Whether a run has taken its training over from another one of its study."""
+    return "/" not in (records.read(folder).get("trained_by") or "/")

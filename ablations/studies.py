@@ -117,6 +117,12 @@ STUDIES: dict[str, Study] = {
             claims=STEPS,
         ),
         Study(
+            "samplers",
+            "Which sampler is best at 2, 5, 10, 20 network calls? (one training per seed, shared by all arms)",
+            {"sampler": ("ancestral", "ddim", "dpm_solver", "cedi"), "network_calls": (2, 5, 10, 20)},
+            control="ancestral+20calls",
+        ),
+        Study(
             "self_conditioning",
             "What does self-conditioning buy?",
             {"self_conditioning": (True, False)},

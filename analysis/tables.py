@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.beside_grids import published_files
+from analysis.by_calls import CALLS, best, cost_name, pairs
 from analysis.footer import arm_rows, footer
 from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
@@ -104,6 +105,42 @@ def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     return Grid(f"{'Effects' if factorial else 'Differences'}: {study.name}", tuple(heads), tuple(rows))
 
 
+def best_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
+    """A row per number of network calls: which arm is best at it, and whether that is decided."""
+    digits = score_digits(study)
+    heads = ["calls", "best", score_head(study, frame["n_seeds"]), f"{cost_name(study)} a sentence", "second"]
+    heads += ["difference to second", "p (Holm)", "verdict", "not told apart"]
+    rows = [
+        (
+            str(row[CALLS]),
+            row["best"],
+            with_interval(row, study.metric, digits=digits),
+            number(row["cost"], 2),
+            row["second"],
+            with_interval(row, "difference", True, digits + 1),
+            p_text(row["p_holm"]),
+            row["verdict"],
+            row["open"] or "–",
+        )
+        for _, row in frame.iterrows()
+    ]
+    title = f"Best at each number of network calls: {study.name}"
+    return Grid(title, tuple(heads), tuple(rows), label=f"{study.name}-best")
+
+
+def how_to_read_best(frame: pd.DataFrame) -> str:
+    """What the columns of that table mean."""
+    count = int(frame["compared"].max())
+    corrected = f"all {count} pairs of arms with equal calls that have a p" if count else "all pairs; here none has a p"
+    return (
+        "Best at each number of network calls: the arm with the highest mean, and its difference to the second, paired "
+        "by seed. Decided: its difference to each other arm with as many calls has its whole interval above 0, and a p "
+        f"of at most 0.05 after Holm's correction among {corrected}; the largest p is shown. The same scores pick "
+        "the best and judge it: that is why every pair counts, whichever arm came out first. Not told "
+        "apart: the arms for which that is not so; each may be the best."
+    )
+
+
 def needed_text(needed: float) -> str:
     """Seeds that would decide, or that it is unknown."""
     return f"about {int(needed)}" if math.isfinite(needed) else "unknown"
@@ -182,8 +219,13 @@ def tabulate(study: StudyResults) -> Tables:
             + sentence_note(sentences, left_out, metric_name(study))
             + footer(study)
         )
-    frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power}
-    return Tables(tables, lines, frames, for_paper(study, tables, arms, seeds_text(study)))
+    frames = {"table": arms, "effects": tested, "sentences": sentences, "power": power, "best": best(study)}
+    paper = for_paper(study, tables, arms, seeds_text(study))
+    if len(frames["best"]):
+        frames["pairs"] = pairs(study)
+        lines = [how_to_read_best(frames["best"]), *lines]
+        tables, paper = ([*grids, best_grid(study, frames["best"])] for grids in (tables, paper))
+    return Tables(tables, lines, frames, paper)
 
 
 def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.DataFrame]:
@@ -193,7 +235,7 @@ def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.
 
 
 def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Path]:
-    """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out.
+    """Write table.md, table.tex, table.csv and, if there are any, the CSVs of the other frames into out.
 
     Of a study of methods published.md and published.csv too.
 
@@ -214,6 +256,7 @@ def narrow(study: StudyResults, grid: Grid) -> Grid:
     left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
     left_out |= set(NETWORK.values())
     left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)", "pooled verdict"}
+    left_out |= {"second", "not told apart", f"{cost_name(study)} a sentence"}
     left_out |= {name.replace("_", " ") for name in study.factors}
     return grid.without(left_out)
 
@@ -231,7 +274,9 @@ def show(study: StudyResults, console: Console | None = None, made: Tables | Non
     """
     console = console or Console()
     made = made or tabulate(study)
-    shown = [made.grids[0], *(main_rows(grid, made.frames["effects"]) for grid in made.grids[1:])]
+    shown = [made.grids[0], *made.grids[1:]]
+    if len(made.frames["effects"]):
+        shown[1] = main_rows(shown[1], made.frames["effects"])
     shown = shown if console.width >= 150 else [narrow(study, each) for each in shown]
     print_grids(shown, study.banner, console)
 

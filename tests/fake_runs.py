@@ -87,6 +87,19 @@ def without_diffusion(folder: Path) -> None:
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
+def samplers_arms() -> tuple[list[Spec], dict[str, list[Any]], str]:
+    """The study `samplers` with three samplers at two numbers of network calls."""
+    factors: dict[str, list[Any]] = {"sampler": ["ancestral", "ddim", "cedi"], "network_calls": [2, 20]}
+    arms = []
+    for sampler in factors["sampler"]:
+        for calls in factors["network_calls"]:
+            toggles = {"sampler": sampler, "network_calls": calls}
+            values = {"sampler": sampler, "decoding_steps": calls, "early_stop": 0}
+            name, label = f"{sampler}+{calls}calls", f"{sampler} · {calls}calls"
+            arms.append({"name": name, "label": label, "toggles": toggles, "values": values})
+    return arms, factors, "ancestral+20calls"
+
+
 def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
     """Arms, factors and control of a study by name."""
     if kind == "modules":
@@ -98,6 +111,8 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
         return modules_arms(), factors, "anchor+norm+F4"
     if kind in ("systems", "all_systems", "beam"):
         return systems_arms(kind)
+    if kind == "samplers":
+        return samplers_arms()
     if kind == "noise_factor":
         levels: list[Any] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]
         names, labels = [f"F{x:g}" for x in levels], [f"F{x:g}" for x in levels]
@@ -268,7 +283,7 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
 
 def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2, 3)) -> Path:
     """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms),
-    systems (two methods), all_systems (nine), beam (none of whose arms has steps)."""
+    systems (two methods), all_systems (nine), beam (no arm of which has steps), samplers (three at 2 and 20 calls)."""
     arms, factors, control = study_arms(kind)
     path = root / kind
     for index, arm in enumerate(arms):

@@ -141,6 +141,23 @@ def test_arms_that_differ_in_decoding_share_one_training(tmp_path: Path) -> None
     assert scores(two)["decoding_steps"] == 10
 
 
+def test_what_no_decoding_changes_is_computed_once_for_all_that_share_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Probes stand in the run that was trained; the curve over K is taken from a run that decodes alike but for K."""
+    here = {"commit": "abc", "versions": {"torch": "1"}, "device": "cpu", "processor": "one", "threads": 1}
+    monkeypatch.setattr(execution, "provenance", lambda device: here)
+    made = [run(smoke(**values), tmp_path) for values in ({}, {"decoding_steps": 10}, {"sampler": "ddim"})]
+    assert [(folder / "probes.npz").exists() for folder in made] == [True, False, False]
+    first, second, other = (json.loads((folder / "scores.json").read_text())["by_steps"] for folder in made)
+    assert first == second, "the seconds too: nothing was decoded"
+    assert [row["steps"] for row in other] == [row["steps"] for row in first]
+    assert [row["seconds"] for row in other] != [row["seconds"] for row in first]
+    monkeypatch.setattr(execution, "provenance", lambda device: here | {"commit": "abc+dirty"})
+    anew = run(smoke(decoding_steps=5, early_stop=0), tmp_path)
+    assert json.loads((anew / "scores.json").read_text())["by_steps"] != first, "by code that may be another"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "shared"),

@@ -5,6 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from analysis.by_calls import varies_calls
+from analysis.figures import score_calls
 from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
 from analysis.load import StudyResults
 from analysis.style import Panel, arm_style
@@ -57,7 +59,12 @@ def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: st
 
 
 def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
-    """BLEU over K and over time; arms that differ in the noise factor alone share a panel."""
+    """BLEU over K and over time; arms that differ in the noise factor alone share a panel.
+
+    Of a study that varies network calls, the score of its arms over these and over time.
+    """
+    if varies_calls(study):
+        return score_calls.figure(study, width)
     stats = statistics(tidy(study))
     kept = {x: label for x, label in METRICS.items() if (stats[x] > 0).any()}
     return draw_facets(study, stats, kept, draw, x_label, width=width, common_x=False), stats

@@ -97,5 +97,9 @@ WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
     "per_step": lambda frame: ends(frame, "t", ["metric"], ""),
     "one_shot": lambda frame: ends(frame, "t", ["metric", "mode"], ""),
     "quality_time": front,
-    "score_steps": lambda frame: ends(frame, "steps", [], "BLEU"),
+    "score_steps": lambda frame: (
+        ends(frame.assign(label=frame["kind"]), "calls", [], "Score")
+        if "calls" in frame and "kind" in frame
+        else ends(frame, "steps", [], "BLEU")
+    ),
 }

@@ -10,7 +10,7 @@ from analysis.load import StudyResults
 from analysis.report.folders import place
 from analysis.report.html import Html, join, tag
 from analysis.report.section import Section
-from analysis.report.sections.arms import arms_section, effects_section
+from analysis.report.sections.arms import arms_section, best_section, effects_section
 from analysis.report.sections.curves import curves_section
 from analysis.report.sections.failures import failures_section
 from analysis.report.sections.figures import figures_section
@@ -27,6 +27,7 @@ from core.watching import stage
 SECTIONS: tuple[Callable[..., Section | None], ...] = (
     verdicts_section,
     arms_section,
+    best_section,
     effects_section,
     tuned_section,
     published_section,

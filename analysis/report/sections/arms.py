@@ -1,5 +1,6 @@
 """The ablation table and the table of effects, with their downloads; each row leads to its runs."""
 
+from analysis.by_calls import best
 from analysis.load import StudyResults
 from analysis.markup import Grid
 from analysis.power_note import power_curve, power_note
@@ -8,7 +9,7 @@ from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
 from analysis.results import ablation, comparisons, metric_name
 from analysis.sentences import compare, sentence_note
-from analysis.tables import ablation_grid, how_to_read, tested_grid
+from analysis.tables import ablation_grid, best_grid, how_to_read, how_to_read_best, tested_grid
 
 
 def arms_section(study: StudyResults) -> Section:
@@ -47,6 +48,16 @@ def effects_section(study: StudyResults) -> Section:
     files = [(" ", download(each, study.name, name)) for name, each in frames.items() if len(each)]
     source = tag("p", "Each row rests on ", _runs(), ". In full precision:", files, class_="note")
     return Section("effects", title, join(table, source, notes))
+
+
+def best_section(study: StudyResults) -> Section | None:
+    """Which arm is best at each number of network calls, where a study varies these."""
+    frame = best(study)
+    if frame.empty:
+        return None
+    note = tag("p", how_to_read_best(frame), " In full precision: ", download(frame, study.name, "best"), class_="note")
+    table = grid_table(best_grid(study, frame), ["#runs"] * len(frame))
+    return Section("best", "Best at each number of network calls", join(table, note))
 
 
 def _runs() -> Html:
