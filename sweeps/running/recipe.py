@@ -78,7 +78,10 @@ class Recipe:
         usual = presets.default_for(data)
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
-        config = with_values(chosen.config, {**text, "metric": study.metric, **study.fixed, **(overrides or {})})
+        control = next((arm for arm in study.arms if arm.name == study.control), None)
+        method = {name: value for name, value in (control.values if control else {}).items() if name == "method"}
+        given = {**method, **text, "metric": study.metric, **study.fixed, **(overrides or {})}
+        config = with_values(chosen.config, given)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         study = replace(study, metric=config.training.metric)
