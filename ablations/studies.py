@@ -34,8 +34,8 @@ class Study:
     and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
-    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, else as the preset; --set takes
-    another.
+    in analysis/questions/. fixed: options that are the same for all arms and not as the preset says; --set overrides
+    them. Every other option is as the preset says.
     """
 
     name: str

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.files import failure, read_each, read_records, read_study
-from analysis.judging import why_no_verdict
+from analysis.groups import Group, groups_of
+from analysis.judging import why_no_verdict, why_none_of_arms
 from analysis.missing_study import no_folder, no_runs
 from analysis.training_rows import EXTREME as EXTREME
 from analysis.training_rows import STEP as STEP
@@ -74,10 +75,26 @@ class StudyResults:
         kept = self.info.get("no_verdict")  # of a part of a study it is what it is of the whole
         return why_no_verdict(self.info, self.scores, self.metric) if kept is None else str(kept)
 
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of arms (analysis/groups.py), those without a result too; none in most studies."""
+        toggles = {arm["name"]: arm.get("toggles") or {} for arm in self.info.get("arms") or []}
+        toggles |= {arm.name: arm.toggles for arm in self.arms}
+        return groups_of(self.factors, toggles, self.info.get("control"))
+
+    @cached_property
+    def no_verdicts(self) -> dict[str, str]:
+        """Of arms whose group alone allows no verdict: why, by the arm's name."""
+        kept = self.info.get("no_verdicts")
+        if self.no_verdict or kept is not None:
+            return dict(kept or {})
+        return why_none_of_arms(self.info, self.scores, self.metric)
+
     @property
     def banner(self) -> str:
         """What must stand wherever numbers are shown; may be empty."""
-        return " ".join(part for part in (self.no_verdict, str(self.info.get("banner") or "")) if part)
+        said = dict.fromkeys((self.no_verdict, *self.no_verdicts.values(), str(self.info.get("banner") or "")))
+        return " ".join(part for part in said if part)
 
     @property
     def control(self) -> str | None:
@@ -85,6 +102,13 @@ class StudyResults:
         names = [arm.name for arm in self.arms]
         wanted = self.info.get("control")
         return wanted if wanted in names else None
+
+    def control_of(self, arm: str) -> str | None:
+        """Name of the arm that one is compared with, if it has a result: of groups the control of its own."""
+        if not self.groups:
+            return self.control
+        own = next((group.control for group in self.groups if arm in group.arms), None)
+        return own if own in [each.name for each in self.arms] else None
 
     def arm(self, name: str) -> ArmResults:
         """The arm of that name."""

@@ -27,9 +27,10 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
 from analysis.choices import Choices, choosing, chosen
+from analysis.groups import groups_of
+from analysis.levels import level_text, on_levels
 from analysis.load import StudyResults
 from analysis.plain_text import spell_out
-from analysis.results import level_text, on_levels
 from analysis.results import seeds_text as seeds_text
 from core.errors import UserError
 
@@ -144,8 +145,9 @@ class Look(NamedTuple):
 def arm_style(study: StudyResults) -> dict[str, Look]:
     """Arm -> look, the same in every figure of a study and whichever arms have results.
 
-    2x2x2: hue and marker by the first two toggles, lightness, line style and filling by the third. One numeric
-    factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours, so too.
+    2x2x2: hue and marker by the first two toggles, lightness, line style and filling by the third. Groups: hue by
+    group. One numeric factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's
+    colours, so too.
     """
     described = study.info.get("arms") or [{"name": a.name, "toggles": a.toggles} for a in study.arms]
     toggles = {arm["name"]: arm.get("toggles") or {} for arm in described}
@@ -153,6 +155,9 @@ def arm_style(study: StudyResults) -> dict[str, Look]:
     levels = list(study.factors.values())
     if len(levels) == 3 and all(len(each) == 2 for each in levels):
         return {name: _cube_look(study, each) for name, each in toggles.items()}
+    if grouped := groups_of(study.factors, toggles, None):
+        places = [(i, j, name) for i, group in enumerate(grouped) for j, name in enumerate(group.arms)]
+        return {name: GREY_LOOK for name in toggles} | {name: group_look(i, j) for i, j, name in places}
     numeric = len(levels) == 1 and all(isinstance(x, int | float) and not isinstance(x, bool) for x in levels[0])
     names = list(toggles)
     if numeric or len(names) > len(OKABE_ITO):
@@ -166,11 +171,21 @@ def arm_style(study: StudyResults) -> dict[str, Look]:
     }
 
 
+def group_look(group: int, arm: int = 0) -> Look:
+    """The look of a group, or of an arm in it, by their places."""
+    color = OKABE_ITO[1:][group % (len(OKABE_ITO) - 1)]
+    return Look(color, LINES[arm % len(LINES)], MARKERS[arm % len(MARKERS)], arm % 2 == 0)
+
+
 def _cube_look(study: StudyResults, toggles: Mapping[str, Any]) -> Look:
     """The look of an arm of a 2x2x2 study, by its toggles."""
     on = [toggles.get(name) == level for name, level in on_levels(study).items()]
     pair = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}[on[0], on[1]]
     return Look(PAIRS[pair][0 if on[2] else 1], "-" if on[2] else LINES[1], MARKERS[pair], on[2])
+
+
+GREY_LOOK = Look(GREY, "-", MARKERS[0], True)
+"""The look of an arm that is in no group."""
 
 
 class Panel(NamedTuple):

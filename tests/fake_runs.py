@@ -58,6 +58,19 @@ def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
     return arms, {"method": list(options)}, "difformer"
 
 
+def transfer_arms() -> tuple[list[Spec], dict[str, list[Any]], str]:
+    """The study `transfer`: three methods, each with the eight arms of the 2x2x2."""
+    methods = ["diffuseq", "seqdiffuseq", "diffusion_lm"]
+    arms = []
+    for method in methods:
+        for arm in reversed(modules_arms()):
+            name, label = f"{method}+{arm['name']}", f"{method} · {arm['label']}"
+            own = {key: {"method": method} | arm[key] for key in ("toggles", "values")}
+            arms.append({"name": name, "label": label} | own)
+    factors = {"method": methods, "anchor_loss": [False, True], "embedding_norm": [False, True]}
+    return arms, factors | {"noise_factor": [1.0, 4.0]}, "diffuseq+rounding+nonorm+F1"
+
+
 def without_diffusion(folder: Path) -> None:
     """Leave in a run folder what an autoregressive Transformer leaves there: nothing of steps, t and embeddings."""
     (folder / "probes.npz").unlink()
@@ -83,6 +96,8 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
             "noise_factor": [4.0, 1.0],
         }
         return modules_arms(), factors, "anchor+norm+F4"
+    if kind == "transfer":
+        return transfer_arms()
     if kind in ("systems", "beam"):
         return systems_arms(kind)
     if kind == "noise_factor":
@@ -112,6 +127,7 @@ def true_score(toggles: Spec) -> float:
     """The made-up expected BLEU of an arm."""
     token, norm, factor = traits(toggles)
     score = {"anchor": 76.0, "rounding": 66.0, "none": 3.0, "anchor_frozen": 70.0}[token] - (0 if norm else 5)
+    score -= {"seqdiffuseq": 5.0, "diffusion_lm": 12.0}.get(toggles.get("method", ""), 0.0)
     score -= 9.0 * abs(np.log2(factor / 4.0)) ** 1.2 * (0.6 if token == "anchor" else 1.0)
     return max(score, 0.5)
 
@@ -252,7 +268,7 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
 
 def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2, 3)) -> Path:
     """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms),
-    systems (two methods), beam (none of whose arms has steps)."""
+    transfer (three methods x 2x2x2), systems (two methods), beam (none of whose arms has steps)."""
     arms, factors, control = study_arms(kind)
     path = root / kind
     for index, arm in enumerate(arms):

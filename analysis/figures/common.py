@@ -114,7 +114,8 @@ def part_of(study: StudyResults, arms: Collection[str]) -> StudyResults:
         return study
     frames = {name: frame[frame["arm"].isin(list(arms))] for name, frame in _frames(study).items() if len(frame)}
     kept = tuple(arm for arm in study.arms if arm.name in arms)
-    return replace(study, arms=kept, info=study.info | {"no_verdict": study.no_verdict}, **frames)
+    worth = {"no_verdict": study.no_verdict, "no_verdicts": study.no_verdicts}
+    return replace(study, arms=kept, info=study.info | worth, **frames)
 
 
 def _frames(study: StudyResults) -> dict[str, pd.DataFrame]:
