@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.choices import chosen, chosen_panels
-from analysis.effects import two_level
+from analysis.effects import group_names, two_level
 from analysis.figures.common import Missing, part_of
-from analysis.figures.group_effects import drawn_effects, label_lines, lines, looks
+from analysis.figures.group_effects import drawn_effects, label_lines, lines
 from analysis.formats import PAGE
 from analysis.judging import bounds
 from analysis.levels import on_levels, short
@@ -139,12 +139,12 @@ def draw_effects(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
 
 
 def draw_groups(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
-    """The main effects of a study with groups, each in a block."""
-    found, colors = lines(study, tested_only(rows)), looks(study)
+    """The main effects of a study with groups, each in a block: in the groups (dots) and in their mean (square)."""
+    found, groups = lines(study, tested_only(rows)), group_names(study)
     for line in found:
         if line.row is None:
             continue
-        draw_interval(ax, line.place, line.row, colors.get(line.name, Look("black", "-", "o", True)))
+        draw_interval(ax, line.place, line.row, Look("black", "-", "o" if line.name in groups else "s", True))
         own = (rows["label"] == line.row["label"]) & (rows["group"] == line.name)
         draw_seeds(ax, line.place, rows[own & rows["kind"].str.startswith("seed")]["estimate"])
     label_lines(ax, found)

@@ -6,10 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from analysis.effects import group_names
 from analysis.load import StudyResults
 from analysis.results import MAIN, effect_name
-from analysis.style import GREY, Look, group_look
+from analysis.style import GREY
 
 
 class Line(NamedTuple):
@@ -45,8 +44,3 @@ def label_lines(ax: Axes, found: list[Line]) -> None:
     named = [line for line in found if line.row is not None]
     ax.set_yticks([line.place for line in named], [line.name for line in named])
     ax.set_ylim(len(found) - 0.4, -0.6)
-
-
-def looks(study: StudyResults) -> dict[str, Look]:
-    """How each group is drawn; their mean is black."""
-    return {name: group_look(i) for i, name in enumerate(group_names(study))}
