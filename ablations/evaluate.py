@@ -29,6 +29,8 @@ def score_test(evaluator: Evaluator, network: Any) -> tuple[dict[str, Any], list
     hypotheses = evaluator.texts(network, test, decoding)
     seconds, cpu = time.monotonic() - wall, time.process_time() - cpu
     found = scores.score(hypotheses, test.references, evaluator.bleu_tokenizer) | evaluator.method.facts(decoding)
+    tokens = sum(len(ids) + 1 for ids in evaluator.materials.tokenizer.encode_many(hypotheses)) / len(hypotheses)
+    found |= {"network_calls": evaluator.method.calls_for(decoding, tokens)}
     outputs = constants(evaluator.materials.train.target, evaluator.materials.tokenizer)
     found |= {"floor_outputs": outputs}
     found |= floor(outputs, test.references, lambda h, r: scores.score(h, r, evaluator.bleu_tokenizer))

@@ -140,7 +140,7 @@ class Execution:
                 shared_training.take_over(self.folder, mine, elsewhere, self.say)
                 step = saved_step(self.folder, self.say)
                 written = stack.enter_context(MetricsLog(self.folder / METRICS, step, self.tracker.log))
-                log = ShownTraining(self.config.training.updates, step).after(written.log)
+                log = ShownTraining(self.config.training, step).after(written.log)
             ranks.wait()
             stream = BatchStream(self.materials.train, self.config.training.batch_tokens, self.config.seed)
             evaluator = self.evaluator

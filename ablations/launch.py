@@ -7,6 +7,7 @@ from pathlib import Path
 from ablations import presets, records
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
+from ablations.show_training import length
 from core import distributed
 from core.checks import check_threads
 from core.config import RunConfig
@@ -70,7 +71,7 @@ def lead(config: RunConfig, place: Place, preset: str, ranks: Ranks, track: Trac
         tracker = track(folder)
         ranks.told(folder)
         with shown() as display:
-            display.say(f"{folder}: {config.training.updates:,} updates")
+            display.say(f"{folder}: {length(config.training)}")
             found = execute(config, folder, tracker, place, ranks)
     except RankLost as error:
         records.suspend(folder, str(error))

@@ -57,6 +57,13 @@ class MetricsLog:
         self.close()
 
 
+def progress(config: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[int, int]:
+    """(done, in all) of a training with these options and this newest row: updates, or seconds where they end it."""
+    if seconds := config.get("training_seconds"):
+        return int(row.get("train/seconds", 0)), round(seconds)
+    return row.get("train/step", 0), int(config.get("updates") or 0)
+
+
 def latest(path: Path, size: int = 16384) -> dict[str, Any]:
     """The newest value of each key among the last rows (about `size` bytes): cheap enough to ask every second."""
     row: dict[str, Any] = {}

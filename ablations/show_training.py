@@ -5,8 +5,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ablations.metrics_log import progress
 from core import watching
 from core.display import SCORES, number
+from core.sections import TrainingConfig
 
 STAGE = "training"
 WINDOW = 20
@@ -15,19 +17,30 @@ WORDS = SCORES | {"nll": "NLL", "mse": "MSE"}
 VALIDATION = "val/"
 
 
-class ShownTraining:
-    """A training of `updates` updates that begins, or goes on, after update `begun`."""
+def length(training: TrainingConfig) -> str:
+    """'700 updates', or '30 s of training' where its time ends it."""
+    seconds = training.training_seconds
+    return f"{training.updates:,} updates" if seconds is None else f"{seconds:,g} s of training"
 
-    def __init__(self, updates: int, begun: int | None = None) -> None:
-        self.updates, self.begun = updates, begun
+
+class ShownTraining:
+    """A training that begins, or goes on, after update `begun`."""
+
+    def __init__(self, training: TrainingConfig, begun: int | None = None) -> None:
+        self.training, self.begun, self.length = vars(training), begun, length(training)
         self.rows: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self.first: tuple[int, float] | None = None
+        self.standing = (0, 0)
         self.score = ""
         if begun is not None:
-            trained = f"trained already ({updates:,} updates)"
-            going = f"going on after update {begun:,} of {updates:,}"
-            watching.watcher().say(going if begun < updates else trained)
+            trained = training.training_seconds is None and begun >= training.updates
+            said = f"trained already ({self.length})" if trained else f"going on after update {self.last(begun)}"
+            watching.watcher().say(said)
         watching.stage(STAGE)
+
+    def last(self, step: int) -> str:
+        """'300 of 700', or '300' where nobody knows how many there will be."""
+        return f"{step:,}" if self.training["training_seconds"] else f"{step:,} of {self.training['updates']:,}"
 
     def after(self, log: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
         """A log that shows a row once `log` has it."""
@@ -49,24 +62,25 @@ class ShownTraining:
         said = sorted(scores, key=lambda name: name in ("loss", "mse", "nll"))  # scores before losses
         values = [f"{WORDS.get(name, name)} {number(scores[name], 2)}" for name in said]
         self.score = values[0]
-        watching.watcher().say(f"validation after update {step:,} of {self.updates:,}: {', '.join(values)}")
+        watching.watcher().say(f"validation after update {self.last(step)}: {', '.join(values)}")
         watching.stage(STAGE)
-        if step < self.updates:
-            watching.watcher().reached(step, self.updates, self.score, left=self._left(step))
+        done, total = self.standing
+        if done < total:
+            watching.watcher().reached(done, total, self.score, left=self._left(done, total))
 
     def _trained(self, row: Mapping[str, Any]) -> None:
-        step = int(row["train/step"])
-        self.first = self.first or (step, time.monotonic())
+        self.standing = done, total = progress(self.training, row)
+        self.first = self.first or (done, time.monotonic())
         self.rows.append((row.get("train/tokens", 0), row.get("train/seconds", 0.0)))
         facts = [f"loss {number(row['train/loss'], 3)}", self._speed(), self.score]
-        watching.watcher().reached(step, self.updates, *filter(None, facts), left=self._left(step))
+        watching.watcher().reached(done, total, *filter(None, facts), left=self._left(done, total))
 
     def _speed(self) -> str:
         (tokens, seconds), (last_tokens, last_seconds) = self.rows[0], self.rows[-1]
         rate = (last_tokens - tokens) / (last_seconds - seconds) if last_seconds > seconds else 0.0
         return f"{rate:,.0f} tokens/s" if rate else ""
 
-    def _left(self, step: int) -> float | None:
+    def _left(self, done: int, total: int) -> float | None:
         """Seconds of training ahead, validations included, as those since the first row went."""
-        begun, at = self.first or (step, 0.0)
-        return (time.monotonic() - at) * (self.updates - step) / (step - begun) if step > begun else None
+        begun, at = self.first or (done, 0.0)
+        return (time.monotonic() - at) * (total - done) / (done - begun) if done > begun else None

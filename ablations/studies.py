@@ -66,6 +66,7 @@ ANCHOR = ("rounding_collapse", "anchor_spread", "anchor_score")
 NORM = ("norm_imbalance", "norm_score")
 NOISE = ("noise_insufficient", "noise_degeneration", "noise_score")
 STEPS = ("few_steps",)
+METHODS = tuple(factor("method").levels)
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -120,7 +121,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "systems",
             "How do systems compare at the same size, on the same text, after the same updates?",
-            {"method": tuple(factor("method").levels)},
+            {"method": METHODS},
             control=methods.DEFAULT,
         ),
         Study(
@@ -134,6 +135,13 @@ STUDIES: dict[str, Study] = {
             },
             control="diffuseq+rounding+nonorm+F1",
             fixed={"updates": 1000, "restart_positions": True},
+        ),
+        Study(
+            "systems_time",
+            "How do systems compare at the same size, on the same text, after the same time of training?",
+            {"method": METHODS},
+            control=methods.DEFAULT,
+            fixed={"training_seconds": 30.0},
         ),
     )
 }

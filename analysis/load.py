@@ -191,19 +191,25 @@ def mixed_scoring(scores: Iterable[Mapping[str, Any]]) -> list[str]:
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
     """Say which options differ among results although no arm of the study sets them.
 
-    Where arms are of several methods, an option counts for those methods that read it.
+    Where arms are of several methods, an option counts for those methods that read it; what differs from one method to
+    the next alone is said in one sentence, since most of it makes up the methods.
     """
     varied = {"seed", "data"}.union(*[arm.get("values") or {} for arm in info.get("arms") or []])
     if not any(arm.get("values") for arm in info.get("arms") or []):
         return []
-    notes = []
+    notes, between = [], []
     configs = [record.get("config") or {} for record in records]
     for option in sorted(set().union(*configs) - varied):
         readers = {config.get("method") for config in configs if option in config}
         own = [config for config in configs if "method" not in varied or config.get("method") in readers]
         levels = sorted({json.dumps(config.get(option)) for config in own})
-        if len(levels) > 1:
+        pairs = {(config.get("method"), json.dumps(config.get(option))) for config in own}
+        if len(levels) > 1 and "method" in varied and len(pairs) == len(readers):
+            between.append(option)
+        elif len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
+    if between:
+        notes.append(f"methods differ in more than their arms say, each with its own {', '.join(between)}")
     return notes
 
 
@@ -307,8 +313,9 @@ def _run_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Scalars of scores.json and of run.json's cost; null becomes NaN."""
+    """Scalars of scores.json, of run.json's cost, and its number of parameters among these; null becomes NaN."""
     cost = {f"cost/{key}": value for key, value in (record.get("cost") or {}).items()}
+    cost |= {"cost/parameters": record.get("parameters")}
     row = {key: value for key, value in scores.items() if not isinstance(value, list | dict)}
     row = {key: math.nan if value is None else value for key, value in (row | cost).items()}
     return row | {"outcome": record.get("outcome") or "ok"}

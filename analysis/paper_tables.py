@@ -6,12 +6,13 @@ import pandas as pd
 
 from analysis.load import StudyResults
 from analysis.markup import Grid
-from analysis.results import OTHER_SCORES, metric_name, score_digits
+from analysis.results import NETWORK, OTHER_SCORES, metric_name, score_digits
 
 HIGHER = ("bleu", "chrf", "rougeL")
 """Other scores of which more is better whatever the study."""
 LEFT_OUT = {"seeds", "p", "seeds needed", "pooled interval", "pooled p (Holm)", "pooled verdict"}
 LEFT_OUT |= {OTHER_SCORES["length_ratio"], OTHER_SCORES["cost/decode_sentences_per_cpu_s"]}
+LEFT_OUT |= {NETWORK["cost/train_tokens_per_s"]}
 """What the other files have beside it, for which a page has no room."""
 
 

@@ -28,6 +28,12 @@ OTHER_SCORES = {
     "cost/decode_sentences_per_cpu_s": "sentences per CPU-s",
 }
 """Columns of `StudyResults.scores` that stand beside the study's metric, with their names in the table."""
+NETWORK = {
+    "network_calls": "network calls",
+    "cost/parameters": "parameters",
+    "cost/train_tokens_per_s": "training tokens/s",
+}
+"""The same for arms that differ in their networks, or in how often they call them."""
 OWN, OWN_SIGNATURE = "own/", "own_signature/"
 """Begin the names of scores that `make rescore` made by functions of the user's, which stand there too, and of those
 functions."""
@@ -44,8 +50,15 @@ def metric_name(study: StudyResults) -> str:
 def other_scores(study: StudyResults) -> dict[str, str]:
     """The columns beside the study's metric, and their names."""
     own = [str(column) for column in study.scores.columns if str(column).startswith(OWN)]
-    shown = OTHER_SCORES | {name: name.removeprefix(OWN) for name in own}
+    shown = OTHER_SCORES | network_columns(study) | {name: name.removeprefix(OWN) for name in own}
     return {column: name for column, name in shown.items() if column != study.metric}
+
+
+def network_columns(study: StudyResults) -> dict[str, str]:
+    """Those of NETWORK in which arms differ; what training costs, where networks do."""
+    differ = {name for name in NETWORK if name in study.scores and study.scores[name].nunique() > 1}
+    asked = {"network_calls", *(NETWORK if "cost/parameters" in differ else ())}
+    return {name: text for name, text in NETWORK.items() if name in differ & asked}
 
 
 def seeds_text(study: StudyResults) -> str:

@@ -22,6 +22,7 @@ from analysis.plain_text import csv_text, spell_out
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import (
     MAIN,
+    NETWORK,
     OTHER_SCORES,
     ablation,
     comparison_name,
@@ -35,7 +36,7 @@ from analysis.sentences import compare, sentence_note
 from analysis.stats import SHOWN
 from analysis.tested import values_of
 
-DIGITS = {"brevity_penalty": 3, "length_ratio": 3}
+DIGITS = {"brevity_penalty": 3, "length_ratio": 3, "cost/parameters": 0, "cost/train_tokens_per_s": 0}
 FACTORIAL = (
     "Main effect: mean with the factor on minus mean with it off, over all settings of the others. Interaction of two: "
     "half of what one adds to the effect of the other (above 0 they reinforce each other, below 0 they overlap); of "
@@ -62,7 +63,7 @@ def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A number with a true minus sign, or n/a."""
     if value is None or not math.isfinite(value):
         return "n/a"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    text = f"{value:+,.{digits}f}" if sign else f"{value:,.{digits}f}"
     return text.replace("-", "−")
 
 
@@ -267,6 +268,7 @@ def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Pa
 def narrow(study: StudyResults, grid: Grid) -> Grid:
     """The columns that a terminal of 80 characters has room for; the files have all."""
     left_out = {"chrF", "ROUGE-L", "length ratio", OTHER_SCORES["cost/decode_sentences_per_cpu_s"], "p"}
+    left_out |= set(NETWORK.values())
     left_out |= {"seeds", "seeds needed", "p (Holm)", "pooled interval", "pooled p (Holm)", "pooled verdict"}
     left_out |= {name.replace("_", " ") for name in study.factors}
     return grid.without(left_out)

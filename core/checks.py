@@ -38,7 +38,7 @@ RULES: dict[str, Rule] = {
         ),
         NOT_NEGATIVE,
     ),
-    **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std"), POSITIVE),
+    **dict.fromkeys(("noise_factor", "lr", "clip_norm", "embedding_std", "training_seconds"), POSITIVE),
     **dict.fromkeys(("dropout", "label_smoothing", "beta1", "beta2", "ema"), SHARE),
     "corpus_ambiguity": BETWEEN_0_AND_1,
     **dict.fromkeys(("fixed_t", "eta", "cedi_end"), BETWEEN_0_AND_1),

@@ -172,6 +172,9 @@ class TrainingConfig:
 
     updates: int = 700
     """Optimizer steps (released: 300,000)."""
+    training_seconds: float | None = added(None)
+    """End training after so many seconds of updates, validation aside, in place of `updates` (ours): for comparisons by
+    equal time. What is trained then depends on the machine."""
     batch_tokens: int = 1024
     """Tokens of the longer side in a batch, padding included (released: 8,192 target tokens)."""
     lr: float = 5e-4

@@ -91,6 +91,11 @@ class Step:
         """Where the updates of a training are run: on the stream on which the others run, too."""
         yield
 
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def run(self, batch: Batch, draws: Any) -> tuple[Update, Batch, Any]:
         """Update the network; also the batch and draws in the form in which it saw them."""
         return self.update(batch, draws), batch, draws

@@ -98,7 +98,7 @@ class Outcome:
 
 
 def train(network: Any, job: Job) -> Outcome:
-    """Train to config.training.updates, from the last checkpoint in the folder if there is one.
+    """Train to the end (options updates, training_seconds), from the last checkpoint in the folder if there is one.
 
     Leaves what becomes of the best checkpoints (option averaging) in network and in folder/model.safetensors.
     """
@@ -132,6 +132,7 @@ class Loop:
             job.step, network, job.method, self.optimizer, job.config, job.ranks, job.stream, self.state.step
         )
         self.saved_at = time.monotonic()
+        self.over = self.ends()
 
     def restore(self) -> State:
         """The state of the last checkpoint, its tensors put back; or a fresh one."""
@@ -171,7 +172,7 @@ class Loop:
 
     def advance(self) -> None:
         """One after the other."""
-        while self.state.step < self.training.updates and not self.diverged and self.stopped is None:
+        while not (self.over or self.diverged or self.stopped is not None):
             started = time.monotonic()
             with in_step():
                 batch = self.job.stream.at(self.state.step)
@@ -180,13 +181,34 @@ class Loop:
                     self.average.update()
                 self.state.step += 1
                 self.state.tokens += batch.target_tokens
-                self.state.seconds += time.monotonic() - started
                 now, until = time.monotonic(), self.job.until
                 leaving = until is not None and self.job.ranks.agreed(now > until)
                 saving = leaving or self.job.ranks.agreed(now - self.saved_at > self.training.checkpoint_seconds)
-            self.report(update, saving)
-            if leaving and self.state.step < self.training.updates and not self.diverged and self.stopped is None:
+                self.count(started)
+                self.over = self.ends()
+            if self.over or saving or self.due():
+                waiting = time.monotonic()
+                self.step.wait()
+                self.count(waiting)
+                self.report(update, saving)
+            if leaving and not (self.over or self.diverged or self.stopped is not None):
                 raise TimeIsUp(f"time is up after {self.state.step} of {self.training.updates} updates")
+
+    def count(self, since: float) -> None:
+        """Count the time since then, on the clock of time.monotonic, as time of training."""
+        self.state.seconds += time.monotonic() - since
+
+    def ends(self) -> bool:
+        """Whether the training is over; of several ranks, whether it is for one."""
+        seconds = self.training.training_seconds
+        if seconds is None:
+            return self.state.step >= self.training.updates
+        return self.job.ranks.agreed(self.state.seconds >= seconds)
+
+    def due(self) -> bool:
+        """Whether a row of metrics or a validation is."""
+        step, config = self.state.step, self.training
+        return step == 1 or step % config.log_every == 0 or step % config.valid_every == 0
 
     def row(self, update: Update) -> dict[str, float]:
         """The row of metrics of the update just made."""
@@ -201,11 +223,8 @@ class Loop:
     def report(self, update: Update, saving: bool) -> None:
         """Log, validate and save when it is time to; never a checkpoint of weights that are no numbers any more."""
         step, config = self.state.step, self.training
-        last = step == config.updates
-        validating = step % config.valid_every == 0 or last
-        logging = step % config.log_every == 0 or last or step == 1
-        if not (validating or saving or logging):
-            return
+        validating = step % config.valid_every == 0 or self.over
+        logging = step % config.log_every == 0 or self.over or step == 1
         values = self.row(update)
         self.diverged = not (math.isfinite(values["train/loss"]) and math.isfinite(values["train/grad_norm"]))
         if logging or self.diverged:

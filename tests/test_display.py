@@ -27,6 +27,7 @@ from ablations.presets import get
 from ablations.show_training import ShownTraining
 from core import display as lines
 from core import watching
+from core.sections import TrainingConfig
 from sweeps.running import display, progress
 from sweeps.tuning.display import SearchScreen, SearchStanding
 
@@ -46,7 +47,7 @@ def test_time_left_by_arm_and_by_progress() -> None:
     ahead = [view("a", "pending", 2), view("b", "running", 2, seconds=12.0)]
     assert progress.time_left(done + ahead, 1) == 10 + 18
     assert progress.time_left(done + ahead, 2) == 18, "no sooner than its longest run"
-    half = view("a", "running", step=UPDATES // 2, seconds=10.0)
+    half = view("a", "running", done=UPDATES // 2, seconds=10.0)
     assert progress.time_left([half], 1) == pytest.approx(20 * progress.AFTER_TRAINING - 10)
 
 
@@ -61,7 +62,7 @@ def test_standings_are_means_over_seeds_best_first() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 24), (60, 10), (140, 50)])
 def test_the_screen_fits_the_terminal(width: int, height: int) -> None:
-    views = [view(f"arm{i}", "running", step=3, loss=0.5, score=12.3, seconds=9.0) for i in range(20)]
+    views = [view(f"arm{i}", "running", done=3, loss=0.5, score=12.3, seconds=9.0) for i in range(20)]
     views += [view(f"done{i}", "finished", score=float(i), seconds=30.0) for i in range(20)]
     views += [view("bad", "failed", reason="x" * 300)]
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
@@ -78,14 +79,14 @@ def test_plain_lines_begin_with_how_things_stand() -> None:
     assert fresh.getvalue() == "", "nothing has happened yet"
     lines = display.Lines(1, "bleu", resumed)
     for _ in range(2):
-        lines.show([view("a", "finished", seconds=9.0), view("b", "running", step=3)])
+        lines.show([view("a", "finished", seconds=9.0), view("b", "running", done=3)])
     (line,) = resumed.getvalue().splitlines()
     assert line[9:].startswith("standing  1 of 2 done") and line.endswith("; running: b seed 1 3/8")
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screens_names_and_numbers_have_room(width: int) -> None:
-    views = [view("anchor+norm+F4", "running", step=3, loss=0.5, score=12.3, seconds=9.0)]
+    views = [view("anchor+norm+F4", "running", done=3, loss=0.5, score=12.3, seconds=9.0)]
     console = Console(file=io.StringIO(), width=width, height=24, force_terminal=True)
     console.print(display.running_table(views, "val BLEU", width))
     standing = SearchStanding(3, 720.0, 1800.0, views, [("anchor · norm · F4", 41.5, 6), ("rounding", 44.0, 6)])
@@ -98,7 +99,7 @@ def test_the_screens_names_and_numbers_have_room(width: int) -> None:
 
 def test_names_of_others_neither_steer_the_terminal_nor_end_the_display() -> None:
     name = "\x1b]0;title\x07 [/] [red]"
-    made = view("a", "running", step=3)
+    made = view("a", "running", done=3)
     made = replace(made, job=replace(made.job, label=name))
     console = Console(file=io.StringIO(), width=120, height=24, color_system=None)
     failed = replace(view("b", "failed", reason="\x1b[2J gone"))
@@ -196,7 +197,7 @@ def test_a_training_is_shown_from_its_rows(monkeypatch: pytest.MonkeyPatch) -> N
     move, stream = clock(monkeypatch), io.StringIO()
     kept: list[dict[str, Any]] = []
     with lines.PlainLines(stream, period=0.0) as shown, watching.watched_by(shown):
-        log = ShownTraining(600, 100).after(kept.append)
+        log = ShownTraining(TrainingConfig(updates=600), 100).after(kept.append)
         rows = [{"train/step": 100 + n, "train/loss": 3 - n / 100, "train/tokens": 1000 * n, "train/seconds": n / 2}
                 for n in (0, 100, 200)]  # fmt: skip
         for row in rows:

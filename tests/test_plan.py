@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from fake_sweep import ROOT
 
+from ablations import studies
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
+from sweeps.running.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -26,8 +28,6 @@ def test_options_on_the_command_line(text: str, value: Any) -> None:
 
 def arms_study() -> Any:
     """The study of the paper's modules."""
-    from ablations import studies
-
     return studies.get("modules")
 
 
@@ -123,3 +123,11 @@ def test_workers_run_on_one_thread_each_and_share_the_gpus(monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert pool.environment(0, [])["OMP_NUM_THREADS"] == "1"
     assert [pool.environment(slot, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["2", "5", "2"]
+
+
+def test_all_methods_can_be_compared() -> None:
+    """Each has options of its own, at its own defaults."""
+    recipe = Recipe.of(studies.get("systems"), "smoke")
+    assert plan.comparable(recipe.jobs(seeds=2))
+    other = [*recipe.jobs(seeds=1), *Recipe.of(studies.get("systems"), "smoke", overrides={"updates": 13}).jobs(seeds=1)]
+    assert not plan.comparable(other)

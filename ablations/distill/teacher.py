@@ -39,7 +39,7 @@ def train_teacher(evaluator: Evaluator, folder: Path) -> Any:
     stream = BatchStream(materials.train, config.training.batch_tokens, config.seed)
     step = saved_step(folder, watching.watcher().say)
     with MetricsLog(folder / run_folder.METRICS, step) as metrics:
-        log = ShownTraining(config.training.updates, step).after(metrics.log)
+        log = ShownTraining(config.training, step).after(metrics.log)
         job = Job(config, method, folder, stream, evaluator.validate, log, bleu_tokenizer=evaluator.bleu_tokenizer)
         outcome = training.train(network, job)
     if outcome.diverged:

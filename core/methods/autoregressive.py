@@ -71,6 +71,10 @@ class Autoregressive(Method[CausalTransformer]):
         """The best hypothesis alone."""
         return replace(decoding, hypotheses=1)
 
+    def calls_for(self, decoding: BeamSearch, tokens: float) -> float:
+        """One a token."""
+        return tokens
+
     def facts(self, decoding: BeamSearch) -> dict[str, Any]:
         """The beam and how its hypotheses are compared."""
         return super().facts(decoding) | {"beam": decoding.beam, "length_penalty": decoding.length_penalty}

@@ -195,6 +195,10 @@ class Method(ABC, Generic[N]):
         """Network calls of a decoding, if they are known before it."""
         return None
 
+    def calls_for(self, decoding: Any, tokens: float) -> float | None:
+        """Network calls that a text of so many tokens took, EOS included; None if nothing says how many."""
+        return self.calls(decoding)
+
     def alone(self, decoding: Any) -> Any:
         """The decoding with a single candidate."""
         return decoding

@@ -35,9 +35,9 @@ def summary(views: Sequence[View], workers: int) -> str:
 
 def progress(view: View) -> str:
     """'300/600', or what comes before and after training."""
-    if view.step == 0:
+    if view.done == 0:
         return "starting"
-    return f"{view.step}/{view.updates}" if view.step < view.updates else "decoding"
+    return f"{view.done}/{view.total}" if view.done < view.total else "decoding"
 
 
 def name(view: View) -> str:
@@ -134,9 +134,9 @@ class Screen(contextlib.AbstractContextManager["Screen"]):
 def running_table(views: Sequence[View], score: str, width: int) -> Table:
     """What runs now; score: what its last validation gave. In a narrow terminal the bars make room for the names."""
     bars = width >= WIDE
-    table = _table("running", "seed", *[""] * bars, "updates", "loss", score, "time")
+    table = _table("running", "seed", *[""] * bars, "training", "loss", score, "time")
     for v in views:
-        bar = [ProgressBar(max(v.updates, 1), min(v.step, v.updates), width=16)] * bars
+        bar = [ProgressBar(max(v.total, 1), min(v.done, v.total), width=16)] * bars
         cells = [number(v.loss, 3), number(v.score, 1), duration(v.seconds)]
         table.add_row(Text(printable(v.job.label)), str(v.job.seed), *bar, progress(v), *cells)
     return table

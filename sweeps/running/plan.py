@@ -11,8 +11,9 @@ from ablations.studies import Arm, Study
 from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
-from core.options import as_before, nearest, parse_value
+from core.options import as_before, nearest, parse_value, values_of
 from core.run_folder import RUN, path_of
+from core.sections import TrainingConfig
 from core.sizes import check_memory
 from core.typed import is_name
 from sweeps.wb.sweep_points import LARGEST
@@ -169,14 +170,15 @@ def first_trainings_first(jobs: Sequence[Job]) -> list[Job]:
 
 
 def comparable(jobs: Sequence[Job]) -> bool:
-    """Whether runs differ in nothing but their arm and seed, options aside that only some of the arms' methods have."""
+    """Whether runs differ in nothing but their arm and seed. Arms of several methods have options of their own, and at
+    their own defaults: text and training must be the same."""
     varied = {"seed"} | {name for job in jobs for name in job.values}
-    common = set.intersection(*(set(job.config) for job in jobs)) if jobs else set()
     by_method: dict[str, set[str]] = {}
     for job in jobs:
         own = {name: value for name, value in job.config.items() if name not in varied}
         by_method.setdefault(job.config.get("method", ""), set()).add(digest(own))
-    shared = {digest({name: job.config[name] for name in common - varied}) for job in jobs}
+    common = {*values_of(DataConfig(), all_of_them=True), *values_of(TrainingConfig(), all_of_them=True)} - varied
+    shared = {digest({name: job.config[name] for name in common & job.config.keys()}) for job in jobs}
     return len(shared) <= 1 and all(len(each) == 1 for each in by_method.values())
 
 

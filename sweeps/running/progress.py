@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ablations import records
-from ablations.metrics_log import latest
+from ablations.metrics_log import latest, progress
 from core.run_folder import METRICS, RUN, SCORES, read
 from sweeps.running.plan import Job
 
@@ -17,7 +17,7 @@ AFTER_TRAINING = 1.2
 
 @dataclass(frozen=True)
 class View:
-    """A run as it stands. score: the test score when finished, else the last validation score; seconds: time spent."""
+    """A run as it stands. done: of its training (ablations.metrics_log.progress). score: the test score when finished, else the last validation score; seconds: time spent."""
 
     job: Job
     state: str
@@ -25,15 +25,15 @@ class View:
     reason: str | None = None
     refused: bool = False
     pid: int | None = None
-    step: int = 0
+    done: int = 0
     loss: float | None = None
     score: float | None = None
     seconds: float = 0.0
 
     @property
-    def updates(self) -> int:
-        """Optimizer steps the run will have."""
-        return int(self.job.config.get("updates") or 0)
+    def total(self) -> int:
+        """What `done` will be at the end."""
+        return progress(self.job.config, {})[1]
 
 
 def seconds_since(start: str | None, end: str | None = None) -> float:
@@ -56,7 +56,7 @@ def view(job: Job, folder: Path, metric: str) -> View:
         spent = (record.get("cost") or {}).get("wall_s") or seconds_since(record["started"], record["finished"])
         return View(job, state, **facts, score=scores.get(metric), seconds=spent)
     row = latest(folder / METRICS)
-    facts |= {"step": row.get("train/step", 0), "loss": row.get("train/loss"), "score": row.get(f"val/{metric}")}
+    facts |= {"done": progress(job.config, row)[0], "loss": row.get("train/loss"), "score": row.get(f"val/{metric}")}
     if state == "running":
         facts |= {"pid": (record["lease"] or {}).get("pid"), "seconds": seconds_since(record["started"])}
     return View(job, state, **facts)
@@ -71,9 +71,9 @@ def mean(values: Iterable[float]) -> float | None:
 def durations(views: Sequence[View]) -> dict[str, float]:
     """Expected seconds of a run of each arm: as its finished runs took, else as all did, else as running ones go."""
     finished = [v for v in views if v.state == "finished" and v.seconds > 0]
-    started = [v for v in views if v.state == "running" and v.step > 0]
+    started = [v for v in views if v.state == "running" and v.done > 0]
     usual = mean(v.seconds for v in finished)
-    usual = usual or mean(v.seconds * max(v.updates / v.step, 1.0) * AFTER_TRAINING for v in started)
+    usual = usual or mean(v.seconds * max(v.total / v.done, 1.0) * AFTER_TRAINING for v in started)
     known: dict[str, float] = {}
     for arm in {v.job.arm for v in views}:
         own = mean(v.seconds for v in finished if v.job.arm == arm) or usual

@@ -53,7 +53,7 @@ def standing(v: View) -> str:
         return "done"
     if v.state == "failed":
         return "to do again (failed)"
-    return f"to go on with ({v.step}/{v.updates})" if v.step else "to do"
+    return f"to go on with ({v.done}/{v.total})" if v.done else "to do"
 
 
 def show_result(sweep: Sweep, views: Sequence[View]) -> int:
