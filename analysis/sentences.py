@@ -129,7 +129,7 @@ def _seed(
         row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences}
         row |= {study.metric: float(scored.score), f"control_{study.metric}": float(base.score)}
         row |= interval_columns("difference", comparison.interval)
-        said = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
+        said: str = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
         said = NO_VERDICT if arm.name in study.no_verdicts else said
         table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
     return pd.DataFrame(table)

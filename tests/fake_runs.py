@@ -67,8 +67,9 @@ def transfer_arms() -> tuple[list[Spec], dict[str, list[Any]], str]:
             name, label = f"{method}+{arm['name']}", f"{method} · {arm['label']}"
             own = {key: {"method": method} | arm[key] for key in ("toggles", "values")}
             arms.append({"name": name, "label": label} | own)
-    factors = {"method": methods, "anchor_loss": [False, True], "embedding_norm": [False, True]}
-    return arms, factors | {"noise_factor": [1.0, 4.0]}, "diffuseq+rounding+nonorm+F1"
+    factors: dict[str, list[Any]] = {"method": list(methods), "anchor_loss": [False, True]}
+    factors |= {"embedding_norm": [False, True], "noise_factor": [1.0, 4.0]}
+    return arms, factors, "diffuseq+rounding+nonorm+F1"
 
 
 def without_diffusion(folder: Path) -> None:
