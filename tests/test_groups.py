@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from hypothesis import strategies as st
 
 from ablations import studies
 from analysis import tables
+from analysis.claims import claims
 from analysis.effects import effects
-from analysis.figures import ablation
+from analysis.figures import ablation, common
 from analysis.figures.drawing import draw_module
 from analysis.groups import grouping, groups_of
 from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults, load
 from analysis.markup import markdown
 from analysis.report.alt_text import describe
+from analysis.report.sections.figures import figures_section
 from analysis.results import ablation as arms_of
 from analysis.results import comparisons, differences
 from analysis.sentences import compare
@@ -184,6 +187,14 @@ def test_no_verdict_on_a_group_whose_control_has_not_learned(tmp_path: Path) -> 
     assert NO_VERDICT not in set(judged_.loc[[name for name in judged_.index if not name.startswith("diffuseq")]])
 
 
+def test_claims_get_no_verdict_where_the_group_of_the_control_has_not_learned(tmp_path: Path) -> None:
+    study = at_the_floor(tmp_path, ("diffuseq",))
+    asked = replace(study, info=study.info | {"claims": ["anchor_score", "noise_score"]})
+    assert {claim.verdict for claim in claims(asked)} == {NO_VERDICT}
+    other = replace(asked, info=asked.info | {"control": "seqdiffuseq+rounding+nonorm+F1"})
+    assert NO_VERDICT not in {claim.verdict for claim in claims(other)}
+
+
 def test_no_verdict_at_all_where_no_group_has_learned(tmp_path: Path) -> None:
     study = at_the_floor(tmp_path, GROUPS)
     assert study.no_verdict.count("No verdict on ") == 3 and not study.no_verdicts
@@ -207,6 +218,14 @@ def test_sentences_are_compared_within_a_group(tmp_path: Path) -> None:
         control = f"{arm.split('+')[0]}+rounding+nonorm+F1"
         assert own.loc[arm, "control_own"] == len(f"{control}-s1-00000001")
         assert own.loc[arm, "own"] == length
+
+
+@pytest.mark.slow
+def test_the_report_shows_figures_of_any_height(study: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "_tallest", ContextVar("tallest", default=0.5))
+    monkeypatch.setattr(common, "group_panels", lambda study: [])
+    text = str(figures_section(study).body)
+    assert "12 x 6 panels" not in text and "figure-loss-collapse" in text
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2), (1, 2, 3)])
