@@ -1,9 +1,10 @@
 """Sizes and data recipes, each with what it is for, what it costs, what it should score, and the command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ablations.studies import Arm, Study
 from core import methods
 from core.config import RunConfig, with_values
 from core.errors import UserError
@@ -12,7 +13,10 @@ from core.options import nearest
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of options, and the number of seeds a sweep runs it with. tuning: how the options were chosen."""
+    """A named set of options, and the number of seeds a sweep runs it with.
+
+    tuning: how the options were chosen. as_released: a method has its own released recipe in their place.
+    """
 
     name: str
     purpose: str
@@ -21,6 +25,7 @@ class Preset:
     seeds: int
     values: Mapping[str, Any]
     tuning: str = "none"
+    as_released: bool = False
 
     @property
     def config(self) -> RunConfig:
@@ -28,8 +33,33 @@ class Preset:
         return self.config_for(methods.DEFAULT)
 
     def config_for(self, method: str) -> RunConfig:
-        """The options of a run by any method: the preset's, as far as the method has them."""
+        """The options of a run by any method: the preset's, as far as the method has them, or its released recipe."""
+        if self.as_released:
+            return with_values(RunConfig(), {"method": method, **methods.released(method)})
         return with_values(with_values(RunConfig(), self.values), {"method": method})
+
+    def applied(self, study: Study, given: Mapping[str, Any]) -> Study:
+        """The study as a sweep with this preset runs it; given: options that hold whatever a recipe says."""
+        if not self.as_released:
+            return study
+        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}, given=frozenset(given))
+
+
+@dataclass(frozen=True)
+class AsReleased(Study):
+    """A study each of whose arms has the released recipe of its method, but for the options that are given."""
+
+    given: frozenset[str] = frozenset()
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms, with the options of the recipes."""
+        return tuple(replace(arm, values=self.recipe(arm) | dict(arm.values)) for arm in super().arms)
+
+    def recipe(self, arm: Arm) -> dict[str, Any]:
+        """What the released recipe of an arm's method sets."""
+        found = methods.released(str(arm.values.get("method", methods.DEFAULT)))
+        return {name: value for name, value in found.items() if name not in self.given}
 
 
 SMOKE = {
@@ -83,25 +113,6 @@ SMALL = {
     "initialization": "xavier",
     "embedding_std": None,
     "embedding_norm_affine": False,
-}
-IWSLT = {
-    "model_dim": 512,
-    "latent_dim": 128,
-    "ffn_dim": 1024,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "embedding_norm": "decoder_input",
-    "dropout": 0.3,
-    "batch_tokens": 8192,
-    "vocab_size": 10000,
-    "updates": 300000,
-    "warmup": 10000,
-    "valid_every": 5000,
-    "valid_sentences": 1000,
-    "averaging": "mean",
-    "log_every": 100,
-    "length_candidates": 7,
-    "noise_candidates": 3,
 }
 GPU = {
     "model_dim": 512,
@@ -171,7 +182,16 @@ PRESETS: dict[str, Preset] = {
             "paper: 32.1 raw, 32.2 with distillation and one candidate; not run here",
             "make sweep DATA=path/to/iwslt14 SRC=de TGT=en PRESET=iwslt14 SEEDS=3",
             seeds=3,
-            values=IWSLT,
+            values=methods.released(methods.DEFAULT),
+        ),
+        Preset(
+            "as_released",
+            "each method by its own released recipe (core/methods/NAME_options.py), as far as there are options for it",
+            "the numbers published for each, beside which its docstring says what differs; not run here",
+            "make sweep STUDY=systems PRESET=as_released DATA=path/to/iwslt14 SRC=de TGT=en",
+            seeds=3,
+            values=methods.released(methods.DEFAULT),
+            as_released=True,
         ),
     )
 }

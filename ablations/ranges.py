@@ -78,19 +78,53 @@ NUISANCE: Mapping[str, Dimension] = {
     "steps": Levels((5, 10, 20, 50)),
     "decoding_noise_factor": Range(0.25, 4.0, log=True),
     "beam": Levels((1, 2, 5, 10)),
+    "decoding_steps": Levels((5, 10, 20, 50)),
+    "passes": Levels((4, 10, 20)),
 }
 """What is tuned for each arm before arms are compared at their best, with the same budget; names of options or factors.
-An arm's space is made of those that its method has.
+An arm's space is made of those that its method has (`within`).
 
 Ranges are wide on purpose, and the same for all arms. The learning rate and its warm-up, since the arms' losses differ
-in scale; dropout, since they overfit differently; K (`steps`) and the sampler's noise factor, since an arm trained with
-F = 4 meets other z_t than one trained with F = 1; the beam of what writes from left to right.
+in scale; dropout, since they overfit differently; K (`steps`, or `decoding_steps` where a method leaves out none of
+them) and the sampler's noise factor, since an arm trained with F = 4 meets other z_t than one trained with F = 1; the
+beam of what writes from left to right; the passes of what unmasks.
 """
+OWN: Mapping[str, Dimension] = {
+    "label_smoothing": Range(0.0, 0.2),
+    "length_loss_factor": Range(0.1, 1.0, log=True),
+    "clamping": Levels((False, True)),
+    "restart_positions": Levels((False, True)),
+    "form": Levels(("fairseq", "mask_predict")),
+    "reweighting": Levels(("none", "linear")),
+    "weighting": Levels(("bound", "none")),
+    "clipping": Levels(("clipped", "clipped_s")),
+}
+"""What besides is tuned where methods are compared: choices that one of them leaves open, or that its released versions
+differ in."""
 
 
 def within(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions all of whose options a run's flat configuration has."""
-    return {name: each for name, each in dimensions.items() if options_set(name, each) <= config.keys()}
+    """The dimensions all of whose options a run's flat configuration has.
+
+    Of those that set the same option it is the first that can be at the configuration's value, or the first of all.
+    """
+    found: dict[str, Dimension] = {}
+    for name, each in dimensions.items():
+        if not options_set(name, each) <= config.keys():
+            continue
+        same = [other for other in found if options_set(other, found[other]) & options_set(name, each)]
+        if any(_holds(other, found[other], config) for other in same) or (same and not _holds(name, each, config)):
+            continue
+        found = {other: dimension for other, dimension in found.items() if other not in same} | {name: each}
+    return found
+
+
+def _holds(name: str, dimension: Dimension, config: Mapping[str, Any]) -> bool:
+    """Whether a dimension can be at the value that a configuration has."""
+    if isinstance(dimension, Range):
+        return True
+    levels = (options_at(name, dimension, level) for level in dimension.levels)
+    return any(all(config[option] == value for option, value in each.items()) for each in levels)
 
 
 def absolute(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:

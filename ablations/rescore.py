@@ -62,6 +62,9 @@ def main() -> int:
     for run in made:
         print(run.line)
     print(f"{len(made)} runs scored anew; make figures and make report show it (W&B: python -m sweeps.mirror)")
+    tuned = options.folder.with_name(f"{options.folder.name}-tuned")
+    if tuned.is_dir():
+        print(f"the arms at their own best are not among them: make rescore STUDY={tuned.name}")
     return 0
 
 

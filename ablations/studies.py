@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.factors import Level, factor, options_of
-from ablations.ranges import NUISANCE, Dimension
+from ablations.ranges import NUISANCE, OWN, Dimension
 from core import methods
 from core.errors import UserError
 from core.options import nearest
@@ -34,8 +34,8 @@ class Study:
     and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
-    in analysis/questions/. fixed: options that are the same for all arms and not as the preset says; --set overrides
-    them. Every other option is as the preset says.
+    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, or the preset (--set takes
+    another).
     """
 
     name: str
@@ -123,6 +123,15 @@ STUDIES: dict[str, Study] = {
             "How do systems compare at the same size, on the same text, after the same updates?",
             {"method": METHODS},
             control=methods.DEFAULT,
+            nuisance={**NUISANCE, **OWN},
+        ),
+        Study(
+            "systems_time",
+            "How do systems compare at the same size, on the same text, after the same time of training?",
+            {"method": METHODS},
+            control=methods.DEFAULT,
+            nuisance={**NUISANCE, **OWN},
+            fixed={"training_seconds": 30.0},
         ),
         Study(
             "transfer",
@@ -135,13 +144,6 @@ STUDIES: dict[str, Study] = {
             },
             control="diffuseq+rounding+nonorm+F1",
             fixed={"updates": 1000, "restart_positions": True},
-        ),
-        Study(
-            "systems_time",
-            "How do systems compare at the same size, on the same text, after the same time of training?",
-            {"method": METHODS},
-            control=methods.DEFAULT,
-            fixed={"training_seconds": 30.0},
         ),
     )
 }

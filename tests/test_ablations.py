@@ -20,7 +20,7 @@ from ablations import launch as launching
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
 from ablations.run import parse
-from core import checkpoints, run_folder
+from core import checkpoints, methods, run_folder
 from core.checks import check
 from core.config import RunConfig, all_options, flat, with_values
 from core.distributed import RankLost
@@ -350,3 +350,31 @@ def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split()).replace("-", "_")
     for name in all_options(RunConfig()):
         assert f"__{name}" in text, name
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_has_its_released_recipe_as_a_preset(name: str) -> None:
+    """All that it says is what the run has."""
+    recipe = methods.released(name)
+    config = presets.get("as_released").config_for(name)
+    check(config)
+    found = all_options(config)
+    assert config.method.name == name
+    assert {option: found[option] for option in recipe} == recipe
+    assert recipe["model_dim"] >= 512 and recipe["updates"] >= 50_000
+
+
+def test_a_sweep_as_released_gives_each_arm_its_own_recipe() -> None:
+    study = presets.get("as_released").applied(studies.get("systems"), {"updates"})
+    arms = {arm.name: arm.values for arm in study.arms}
+    assert list(arms) == [arm.name for arm in studies.get("systems").arms]
+    for name, values in arms.items():
+        recipe = methods.released(name)
+        assert values == {option: v for option, v in recipe.items() if option != "updates"} | {"method": name}
+    assert presets.get("tiny").applied(study, {}) is study
+
+
+def test_a_method_without_a_released_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("core.methods.cmlm_options.AS_RELEASED")
+    with pytest.raises(UserError, match="method cmlm has no released recipe"):
+        presets.get("as_released").config_for("cmlm")

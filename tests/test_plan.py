@@ -129,5 +129,8 @@ def test_all_methods_can_be_compared() -> None:
     """Each has options of its own, at its own defaults."""
     recipe = Recipe.of(studies.get("systems"), "smoke")
     assert plan.comparable(recipe.jobs(seeds=2))
-    other = [*recipe.jobs(seeds=1), *Recipe.of(studies.get("systems"), "smoke", overrides={"updates": 13}).jobs(seeds=1)]
+    other = [
+        *recipe.jobs(seeds=1),
+        *Recipe.of(studies.get("systems"), "smoke", overrides={"updates": 13}).jobs(seeds=1),
+    ]
     assert not plan.comparable(other)

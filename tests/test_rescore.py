@@ -53,6 +53,13 @@ def none(hypotheses, references, sources):
 def nan(hypotheses, references, sources):
     return float("nan")
 
+def named(hypotheses, references, sources):
+    return {"score": 1.0}
+
+def late(hypotheses, references, sources):
+    yield 1.0
+    raise ValueError("too late")
+
 number = 3
 '''
 
@@ -138,13 +145,20 @@ def test_a_metric_of_the_users_stands_everywhere(study: Path) -> None:
         load(study, metric="exactt")
 
 
+def test_a_metric_may_be_a_generator() -> None:
+    made = Own("each", "own:each", lambda hypotheses, references, sources: (float(len(group)) for group in references))
+    assert made.score(["a", "b"], [["a"], ["b", "c", "d"]], ["", ""]) == (2.0, [1.0, 3.0])
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
         ("broken", r"failed \(ValueError: no model for this language, own_metrics\.py line 15\) on .*F1-s1"),
         ("leaves", r"failed \(SystemExit: leaving, own_metrics\.py line 18\)"),
         ("few", "gave 1 scores for 30 sentences"),
-        ("none", r"failed \(TypeError: "),
+        ("none", "gave NoneType, not a number or one for each sentence"),
+        ("named", "gave dict, not a number or one for each sentence"),
+        ("late", r"failed \(ValueError: too late, own_metrics\.py line 3\d\)"),
         ("nan", "gave a score that is no finite number"),
         ("number", "is no function"),
         ("gone", r"cannot be loaded \(AttributeError: .*no attribute 'gone'\)"),

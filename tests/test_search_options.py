@@ -99,9 +99,24 @@ def test_an_arm_is_not_searched_in_options_that_it_does_not_have() -> None:
     spaces = spaces_for(studies.get("systems"), TINY)
     ours, other, usual = spaces["difformer"], spaces["autoregressive"], space_of(studies.get("modules"))
     for ours_, usual_ in ((ours.training, usual.training), (ours.decoding, usual.decoding)):
-        assert (ours_.dimensions, ours_.shared) == (usual_.dimensions, usual_.shared), "as among arms of one method"
-    assert list(other.dimensions) == ["lr", "warmup", "dropout", "beam"] and list(other.decoding.dimensions) == ["beam"]
-    assert other.training == ours.training, "where it has the options, its points are those of the others"
+        assert {name: ours_.dimensions[name] for name in usual_.dimensions} == usual_.dimensions
+        points = [{name: point[name] for name in usual_.dimensions} for point in ours_.shared]
+        assert points == usual_.shared, "as among arms of one method"
+    assert list(other.dimensions) == ["lr", "warmup", "dropout", "label_smoothing", "beam"]
+    assert list(other.decoding.dimensions) == ["beam"]
+    for name in other.training.dimensions:
+        mine, others = ([point[name] for point in each.training.shared] for each in (other, ours))
+        assert mine == others, "where it has the options, its points are those of the others"
+
+
+def test_every_system_has_a_space_of_its_own() -> None:
+    """K in the form in which the method has it, and the choices that its released versions leave open."""
+    spaces = {arm: list(space.dimensions) for arm, space in spaces_for(studies.get("systems"), TINY).items()}
+    assert spaces.keys() == {arm.name for arm in studies.get("systems").arms}
+    assert {"steps", "decoding_noise_factor"} < set(spaces["difformer"]) and "decoding_steps" not in spaces["difformer"]
+    assert {"decoding_steps", "restart_positions"} < set(spaces["diffuseq"]) and "steps" not in spaces["diffuseq"]
+    for arm, own in (("cmlm", "form"), ("rdm", "reweighting"), ("mdlm", "weighting"), ("dinoiser", "clipping")):
+        assert own in spaces[arm] and [arm for arm in spaces if own in spaces[arm]] == [arm]
 
 
 def test_points_do_not_move_where_an_arm_lacks_a_dimension_before() -> None:
@@ -116,13 +131,15 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
     sweep, asked = prepare.prepare(SearchOptions(study="systems", preset="smoke"), "sweeps.search")
     report.show_plan(asked, sweep)
     lines = capsys.readouterr().out.splitlines()
-    first, second = lines.index("  arm difformer"), lines.index("  arm autoregressive")
+    heads = [i for i, line in enumerate(lines) if line.startswith("  arm ")]
+    assert (lines[heads[0]].split()[1], lines[heads[1]].split()[1]) == ("difformer", "autoregressive")
     names = [line.split(":")[0].strip() for line in lines]
-    assert names[first - 2 : first] == ["steps", "decoding_noise_factor"] and names[second - 1] == "beam"
+    assert {"steps", "decoding_noise_factor"} < set(names[: heads[0]]) and names[heads[1] - 1] == "beam"
     record = search_record.spaces(asked)
-    assert record["trained"] == record["own"]["autoregressive"]["trained"] == ["lr", "warmup", "dropout"]
+    assert record["own"]["autoregressive"]["trained"] == ["lr", "warmup", "dropout", "label_smoothing"]
+    assert record["trained"][:3] == ["lr", "warmup", "dropout"]
     for name in ("dimensions", "defaults"):
-        assert record[name] == record["own"]["difformer"][name] | record["own"]["autoregressive"][name]
+        assert record[name].keys() == {key for own in record["own"].values() for key in own[name]}
 
 
 # Options

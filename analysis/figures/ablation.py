@@ -103,7 +103,7 @@ def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]
     """The range of estimates and intervals with a margin, within what the score can take."""
     values = rows[["estimate", "low", "high"]].to_numpy(dtype=float)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = 0.04 * max(high - low, min(1.0, abs(high)))
+    margin = 0.04 * max(high - low, min(1.0, abs(high) or 1.0))
     return max(low - margin, least - margin), min(high + margin, most + margin)
 
 

@@ -1,7 +1,8 @@
 """Generative methods, one file each; method.py says what the harness asks of one.
 
 A method is a file NAME.py here. It holds `Options`, the method's options, and ends with `METHOD`, the method itself.
-Options may stand in NAME_options.py instead, so that commands know them without importing torch, which takes seconds.
+Options may stand in NAME_options.py instead, so that commands know them without importing torch, which takes seconds;
+beside them AS_RELEASED, the released recipe as options of a run, if there is one.
 """
 
 import pkgutil
@@ -28,13 +29,27 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache
-def options(name: str) -> MethodOptions:
-    """A method's options at their defaults. Raises UserError naming the nearest method."""
+def _options_file(name: str) -> Any:
+    """The module with a method's options. Raises UserError naming the nearest method."""
     if name not in names():
         raise UserError(f"unknown method {name!r}.{nearest(name, names())}")
     apart = f"{__name__}.{name}_options"
-    made: MethodOptions = import_module(apart if find_spec(apart) else f"{__name__}.{name}").Options()
+    return import_module(apart if find_spec(apart) else f"{__name__}.{name}")
+
+
+@lru_cache
+def options(name: str) -> MethodOptions:
+    """A method's options at their defaults. Raises UserError naming the nearest method."""
+    made: MethodOptions = _options_file(name).Options()
     return made
+
+
+def released(name: str) -> dict[str, Any]:
+    """The released recipe of a method: AS_RELEASED beside its options. Raises UserError for a method without one."""
+    found: dict[str, Any] | None = getattr(_options_file(name), "AS_RELEASED", None)
+    if found is None:
+        raise UserError(f"method {name} has no released recipe; take another preset")
+    return found
 
 
 def method_for(options: MethodOptions) -> "Method[Any]":

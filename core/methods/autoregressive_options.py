@@ -1,6 +1,7 @@
 """The options of the autoregressive Transformer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from core.errors import UserError
 from core.options import MethodOptions, added
@@ -45,3 +46,26 @@ class Options(MethodOptions):
             raise UserError(said)
         if self.decoding.length_penalty < 0:
             raise UserError(f"option length_penalty: {self.decoding.length_penalty} must not be negative")
+
+
+AS_RELEASED: dict[str, Any] = {
+    "model_dim": 512,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "ffn_dim": 1024,
+    "heads": 4,
+    "dropout": 0.3,
+    "learned_positions": False,
+    "initialization": "xavier",
+    "batch_tokens": 4096,
+    "vocab_size": 10000,
+    "updates": 50000,
+    "lr": 5e-4,
+    "warmup": 4000,
+    "weight_decay": 1e-4,
+    "clip_norm": 1e9,
+    "keep_best": 1,
+    "valid_every": 1000,
+    "valid_sentences": 1000,
+}
+"""fairseq's Transformer for IWSLT14 De-En, trained for 50,000 updates where its example names no end."""

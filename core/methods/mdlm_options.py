@@ -56,6 +56,14 @@ class Options(MethodOptions):
 
 
 AS_RELEASED: dict[str, Any] = {
+    "model_dim": 768,
+    "heads": 12,
+    "ffn_dim": 3072,
+    "encoder_layers": 12,
+    "decoder_layers": 12,
+    "updates": 1_000_000,
+    "lr_schedule": "constant",
+    "ema": 0.9999,
     "own_mask": True,
     "least_time": 1e-3,
     "weighting": "bound",
@@ -73,5 +81,4 @@ AS_RELEASED: dict[str, Any] = {
     "clip_norm": 1.0,
 }
 """MDLM's noise, bound and sampler. What this suite does not do: the released model has no source, no length (it writes
-a fixed number of tokens) and no encoder; its learning rate is constant after the warm-up, and it decodes with an
-exponential mean of the weights (decay 0.9999)."""
+a fixed number of tokens) and no encoder, whose layers here are as many as the decoder's."""

@@ -99,10 +99,10 @@ AS_RELEASED: dict[str, Any] = {
     "updates": 300000,
     "keep_best": 5,
     "averaging": "mean",
+    "ema": 0.9999,
 }
-"""RDM's absorbing form as its IWSLT14 scripts train and decode it. What this suite does not do: it decodes with an
-exponential mean of the weights (decay 0.9999) over the last five checkpoints, here the mean of the five best; the
-source has no BOS here."""
+"""RDM's absorbing form as its IWSLT14 scripts train and decode it. What this suite does not do: its mean is of the last
+five checkpoints, here of the five best on validation; the source has no BOS here."""
 
 MULTINOMIAL: dict[str, Any] = AS_RELEASED | {
     "noise": "multinomial",

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +58,16 @@ class Own:
         """
         try:
             found = self.function(list(hypotheses), [list(group) for group in references], list(sources))
-            found = found.tolist() if hasattr(found, "tolist") else found
-            each = [float(value) for value in found] if isinstance(found, Sequence) else None
-            whole = float(found) if each is None else math.fsum(each) / len(each)
+            found = list(found) if isinstance(found, Iterator) else found
         except (Exception, SystemExit) as error:
             raise UserError(f"--metric {self.spec}: failed ({_said(error)})") from error
+        found = found.tolist() if hasattr(found, "tolist") else found
+        try:
+            each = [float(value) for value in found] if isinstance(found, Sequence) else None
+            whole = float(found) if each is None else math.fsum(each) / max(len(each), 1)
+        except (TypeError, ValueError) as error:
+            kind = type(found).__name__
+            raise UserError(f"--metric {self.spec}: gave {kind}, not a number or one for each sentence") from error
         if each is not None and len(each) != len(hypotheses):
             raise UserError(f"--metric {self.spec}: gave {len(each)} scores for {len(hypotheses)} sentences")
         if not all(map(math.isfinite, [whole, *(each or [])])):

@@ -17,7 +17,11 @@ AFTER_TRAINING = 1.2
 
 @dataclass(frozen=True)
 class View:
-    """A run as it stands. done: of its training (ablations.metrics_log.progress). score: the test score when finished, else the last validation score; seconds: time spent."""
+    """A run as it stands.
+
+    done: of its training (ablations.metrics_log.progress). score: the test score when finished, else the last
+    validation score; seconds: time spent.
+    """
 
     job: Job
     state: str

@@ -80,11 +80,12 @@ class Recipe:
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
         control = next((arm for arm in study.arms if arm.name == study.control), None)
         method = {name: value for name, value in (control.values if control else {}).items() if name == "method"}
-        given = {**method, **text, "metric": study.metric, **study.fixed, **(overrides or {})}
-        config = with_values(chosen.config, given)
+        values = {**method, **text, "metric": study.metric, **study.fixed, **(overrides or {})}
+        config = with_values(chosen.config, values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        study = replace(study, metric=config.training.metric)
+        given = {*(overrides or {}), *study.fixed}
+        study = chosen.applied(replace(study, metric=config.training.metric), given)
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
