@@ -110,6 +110,11 @@ class StudyResults:
         own = next((group.control for group in self.groups if arm in group.arms), None)
         return own if own in [each.name for each in self.arms] else None
 
+    @property
+    def compared(self) -> bool:
+        """Whether there is an arm with a result that others are compared with."""
+        return any(self.control_of(arm.name) for arm in self.arms)
+
     def arm(self, name: str) -> ArmResults:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)

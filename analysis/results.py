@@ -115,7 +115,7 @@ def ablation(study: StudyResults) -> pd.DataFrame:
         row |= bootstraps(scores)
         row |= {column: _mean(study, column, arm.name) for column in other_scores(study)}
         row["outcomes"] = _outcomes(study, arm.name)
-        rows.append(row | (_difference(study, arm.name) if study.control else {}))
+        rows.append(row | (_difference(study, arm.name) if study.compared else {}))
     return pd.DataFrame(rows)
 
 

@@ -99,7 +99,7 @@ def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
     Of a study with groups each arm is compared with its own group's control. All comparisons of a seed share their
     resamples. Holm's correction is over the arms, within each seed.
     """
-    if study.control is None or study.metric not in study.scores:
+    if not study.compared or study.metric not in study.scores:
         return pd.DataFrame(), [f"there is no control arm with {metric_name(study)}"]
     tables, notes = counts(study)
     if not tables:

@@ -97,7 +97,7 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     factors = list(study.factors) if len(study.factors) > 1 else []
     names = other_scores(study)
     scores = [column for column in names if frame[column].notna().any()]
-    difference = ["difference to control"] if study.control else []
+    difference = ["difference to control"] if study.compared else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", score_head(study, frame["n_seeds"])]
     rows = []
     for _, row in frame.iterrows():

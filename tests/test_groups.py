@@ -157,8 +157,12 @@ def test_a_group_that_is_not_complete_is_named_and_the_others_stay(study: StudyR
 def test_one_group_alone_has_no_mean(study: StudyResults) -> None:
     own = {(arm.name, seed): value for arm in study.arms if arm.name.startswith("seqdiffuseq")
            for seed, value in study.values("bleu", arm.name).items()}  # fmt: skip
-    frame = effects(scored(study, own))
+    part = scored(study, own)
+    frame = effects(part)
     assert set(frame["group"]) == {"seqdiffuseq"} and len(frame) == 7
+    assert part.control is None and len(differences(part)) == 7, "the study's control is of another group"
+    assert arms_of(part)["difference"].notna().sum() == 7
+    assert "difference to control" in tables.tabulate(part).grids[0].heads
 
 
 def at_the_floor(root: Path, groups: tuple[str, ...]) -> StudyResults:
