@@ -108,7 +108,7 @@ class Execution:
         configure(place.threads, place.deterministic)
         watching.stage("preparing the text")
         materials, write = prepare(config.data), Writer(folder, ranks.lead)
-        evaluator = Evaluator(materials, config, device, ranks)
+        evaluator = Evaluator(materials, config, device, ranks, place.step)
         network = new_network(config, evaluator.method, materials, device)
         if ranks.lead:
             materials.tokenizer.save(folder / TOKENIZER)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import masked
+from core.processor import processor
 
 PACKAGES = ("torch", "numpy", "tokenizers", "sacrebleu", "rouge-score", "safetensors", "optuna", "wandb")
 
@@ -39,17 +40,6 @@ def commit() -> str | None:
         return None
     head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return head + DIRTY * bool(changes) if head else None
-
-
-@lru_cache
-def processor() -> str | None:
-    """The processor's name, as the system has it: rounding, and so the result of a seed, differs between models."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        names = [line.partition(":")[2] for line in lines if line.partition(":")[0].strip() == "model name"]
-        if names and names[0].strip():
-            return " ".join(names[0].split())
-    return platform.processor() or platform.machine() or None
 
 
 def provenance(device: Any) -> dict[str, Any]:

@@ -67,6 +67,10 @@ NORM = ("norm_imbalance", "norm_score")
 NOISE = ("noise_insufficient", "noise_degeneration", "noise_score")
 STEPS = ("few_steps",)
 METHODS = tuple(factor("method").levels)
+SYSTEMS = (
+    *("above_diffuseq", "above_seqdiffuseq", "above_diffusion_lm", "above_dinoiser"),
+    *("above_cmlm", "above_rdm", "near_autoregressive"),
+)
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -124,6 +128,7 @@ STUDIES: dict[str, Study] = {
             {"method": METHODS},
             control=methods.DEFAULT,
             nuisance={**NUISANCE, **OWN},
+            claims=SYSTEMS,
         ),
         Study(
             "systems_time",
@@ -131,6 +136,7 @@ STUDIES: dict[str, Study] = {
             {"method": METHODS},
             control=methods.DEFAULT,
             nuisance={**NUISANCE, **OWN},
+            claims=SYSTEMS,
             fixed={"training_seconds": 30.0},
         ),
         Study(

@@ -10,12 +10,12 @@ claim holds. The verdict is
 
 Both need a p of at most 0.05 after Holm's correction; p is the smallest error probability at which the interval would
 still decide. Where the scores allow no verdict at all (analysis/judging.py) there is none, whatever the interval. There
-are two families, each corrected for those of its claims that the study can test: about the score
-(what a reader acts on) and about mechanisms (why it should be so). Verdicts on scores thus do not depend on how many
-mechanisms are looked at, as in the table of effects main effects do not on interactions. The chance of a false verdict
-is at most 5% in each, 10% in both together. The claims are about the full model (the study's control arm) and
-about what happens when one thing is taken from it, as in the paper's own ablation; averages over all settings of the
-other factors stand in the table of effects.
+are three families, each corrected for those of its claims that the study can test: about the score
+(what a reader acts on), about mechanisms (why it should be so), and about other systems. Verdicts on scores thus do not
+depend on how many mechanisms are looked at, as in the table of effects main effects do not on interactions. The chance
+of a false verdict is at most 5% in each, 10% in two together. The claims are about the full model (the study's control
+arm) and about what happens when one thing is taken from it, as in the paper's own ablation, or another system stands in
+its place; averages over all settings of the other factors stand in the table of effects.
 """
 
 import math
@@ -89,6 +89,7 @@ def judge(question: Question, p: float, tested: int) -> Claim:
     clear = len(sides) == 1 and not any(interval.low <= edge <= interval.high for edge in q.edges)
     alone: Verdict = "undecided" if not clear else "reproduced" if sides == {True} else "not reproduced"
     verdict: Verdict = alone if p <= 1 - interval.level + 1e-12 and not q.open else "undecided"
+    verdict = "no verdict" if q.void else verdict
     reason = " ".join(part for part in (_why(q, interval, alone, verdict, p, tested), q.note) if part)
     contrast = f"{q.contrast} (geometric mean over seeds)" if q.log and q.contrast else q.contrast
     few = tuple(np.exp(q.values) if q.log else q.values) if 1 < interval.n < SHOWN else ()
@@ -97,8 +98,8 @@ def judge(question: Question, p: float, tested: int) -> Claim:
 
 def _why(q: Question, interval: Interval, alone: Verdict, verdict: Verdict, p: float, tested: int) -> str:
     """The reason for a verdict; alone: what the interval would say without the correction."""
-    if q.missing or q.open:
-        return q.missing or q.open
+    if q.missing or q.void or q.open:
+        return q.missing or q.void or q.open
     if not interval.defined or math.isnan(p):
         return UNDEFINED.get(interval.n, "All seeds gave the same value: there is no spread to judge by.")
     whose = "interval" if interval.n >= SHOWN else f"t interval of {interval.n} seeds, which is too wide to be shown,"

@@ -11,6 +11,8 @@ There is no verdict, and a sentence that says why, where
 
 Of a study with groups (analysis/groups.py) the last three are asked of each group with its own control; where they are
 so of some groups, there is no verdict on those alone.
+
+A claim that compares the control with one other system has none by itself where that system has not learned.
 """
 
 from collections.abc import Mapping
@@ -79,17 +81,26 @@ def _unlearned(scores: pd.DataFrame, metric: str, control: str | None, whom: str
     """That the control arm, or where it has no result no arm, has learned, if it is so. whom: " on X" of a group X."""
     own = scores[scores["arm"] == control]
     asked = own if len(own) else scores
-    known = {arm: above_floor(rows, metric) for arm, rows in asked.groupby("arm", sort=False)}
-    if any(not above.size or learned(above, metric) for above in known.values()):
+    if not all(is_unlearned(rows, metric) for _, rows in asked.groupby("arm", sort=False)):
         return ""
-    floors = pd.to_numeric(asked[f"floor/{metric}"], errors="coerce")
-    seeds = asked["seed"].nunique()
-    over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
     who = f"the control arm, {own['label'].iloc[0]}," if len(own) else "any arm"
-    whose = "its score is" if len(own) else "scores are"
+    return f"No verdict{whom}: {unlearned_text(who, 'its score is' if len(own) else 'scores are', asked, metric)}"
+
+
+def is_unlearned(rows: pd.DataFrame, metric: str) -> bool:
+    """Whether nothing shows that an arm, whose results these are, has learned; false where its floor is not known."""
+    above = above_floor(rows, metric)
+    return bool(above.size) and not learned(above, metric)
+
+
+def unlearned_text(who: str, whose: str, rows: pd.DataFrame, metric: str) -> str:
+    """The sentence that says so; whose: the subject and verb of what is said of scores."""
+    floors = pd.to_numeric(rows[f"floor/{metric}"], errors="coerce")
+    seeds = rows["seed"].nunique()
+    over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
     return (
-        f"No verdict{whom}: nothing shows that {who} has learned. With {asked[metric].mean():.3g} {over} {whose} not "
-        f"clearly above {floors.mean():.3g}, which one and the same output for every sentence gets."
+        f"nothing shows that {who} has learned. With {rows[metric].mean():.3g} {over} {whose} not clearly "
+        f"above {floors.mean():.3g}, which one and the same output for every sentence gets."
     )
 
 

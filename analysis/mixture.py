@@ -27,7 +27,7 @@ def mixed_in_probes(study: StudyResults, arms: Collection[str]) -> list[str]:
     """The runs of these arms with a probes.npz whose frequencies are of both sides."""
     runs = study.scores.loc[study.scores["arm"].isin(list(arms)), "run"]
     probes = {run: study.probes.get(run, {}) for run in runs}
-    return sorted(run for run, each in probes.items() if "frequency" in each and "source_frequency" not in each)
+    return sorted(run for run, each in probes.items() if "norm" in each and "source_frequency" not in each)
 
 
 def mixture_note(study: StudyResults) -> str:

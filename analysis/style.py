@@ -1,8 +1,8 @@
 """One look for every figure: sizes, fonts, colours of arms.
 
 Fonts, sizes and lines stand in paper.mplstyle. Widths are those of a two-column paper in inches; nothing is smaller
-than 7 points at that width. Colours are Okabe and Ito's (Color Universal Design) with a dark red in place of yellow,
-and the viridis scale; line style and marker say the same a second time.
+than 7 points at that width. Colours are Okabe and Ito's (Color Universal Design) with a dark red in place of yellow and
+a brown, and the viridis scale; line style and marker say the same a second time.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ STYLE = Path(__file__).with_name("paper.mplstyle")
 """The style file: fonts, sizes, lines. Edit it, or lay one of your own over it with --style FILE."""
 STYLES = {"serif": Path(__file__).with_name("serif.mplstyle")}
 """Styles of ours to lay over it, by name."""
-OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
+OKABE_ITO = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#8A5A2B")
 PAIRS = (("#000000", "#8C8C8C"), ("#0072B2", "#56B4E9"), ("#D55E00", "#E69F00"), ("#00684B", "#5FC4A0"))
 """Of a 2x2x2 study: one pair for each setting of the first two toggles, dark = third toggle on, light = off."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

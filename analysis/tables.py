@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.beside_grids import published_files
 from analysis.effects import group_names
 from analysis.footer import arm_rows, footer
 from analysis.groups import grouping
@@ -17,6 +18,8 @@ from analysis.judging import NO_VERDICT
 from analysis.levels import toggle_text
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
+from analysis.numbers import number as number
+from analysis.numbers import with_interval
 from analysis.paper_tables import for_paper
 from analysis.plain_text import csv_text, spell_out
 from analysis.power_note import power_curve, power_note, seeds_seen
@@ -34,7 +37,6 @@ from analysis.results import (
 )
 from analysis.sentences import compare, sentence_note
 from analysis.stats import SHOWN
-from analysis.tested import values_of
 
 DIGITS = {"brevity_penalty": 3, "length_ratio": 3, "cost/parameters": 0, "cost/train_tokens_per_s": 0}
 FACTORIAL = (
@@ -57,28 +59,6 @@ TWO_SEEDS = (
     "Of two seeds both values stand in place of an interval: Student's t with one degree of freedom reaches 12.7 "
     "standard errors either way. p and verdict are of that t test all the same. SEEDS=3 adds a seed."
 )
-
-
-def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
-    """A number with a true minus sign, or n/a."""
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    text = f"{value:+,.{digits}f}" if sign else f"{value:,.{digits}f}"
-    return text.replace("-", "−")
-
-
-def with_interval(row: pd.Series, column: str, sign: bool = False, digits: int = 1) -> str:
-    """ "71.2 [69.9, 72.5]", "71.2 (n/a)" where there is no interval, "n/a" where there is no value either.
-
-    Of two seeds both values, "71.2 (70.3; 72.1)": see `stats.SHOWN`.
-    """
-    values = values_of(row, column)
-    if 1 < len(values) < SHOWN:
-        return f"{number(row[column], digits, sign)} ({'; '.join(number(each, digits, sign) for each in values)})"
-    mean, low, high = (number(row[c], digits, sign) for c in (column, f"{column}_low", f"{column}_high"))
-    if low == "n/a":
-        return mean if mean == low else f"{mean} (n/a)"
-    return f"{mean} [{low}, {high}]"
 
 
 def p_text(p: float) -> str:
@@ -253,13 +233,15 @@ def grids(study: StudyResults) -> tuple[list[Grid], list[str], pd.DataFrame, pd.
 def write(study: StudyResults, out: Path, made: Tables | None = None) -> list[Path]:
     """Write table.md, table.tex, table.csv and, if there are any, effects.csv, sentences.csv, power.csv into out.
 
+    Of a study of methods published.md and published.csv too.
+
     The CSVs have full precision. made: what `tabulate` gave, if it is at hand.
     """
     made = made or tabulate(study)
     out.mkdir(parents=True, exist_ok=True)
     texts = {"table.md": markdown(made.grids, made.lines), "table.tex": latex(made.paper, made.lines)}
     kept = {name: frame for name, frame in made.frames.items() if len(frame)}
-    texts |= {f"{name}.csv": csv_text(frame) for name, frame in kept.items()}
+    texts |= {f"{name}.csv": csv_text(frame) for name, frame in kept.items()} | published_files(study)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]

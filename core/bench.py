@@ -55,6 +55,7 @@ def measure_core(repeats: int, path: Path | None) -> None:
     import torch
 
     from core.machine import configure
+    from core.processor import processor
     from core.rates import PRECISIONS, SIZES, decoding_rate, matrix_speed, median_of, training_rate
 
     configure(1)
@@ -74,9 +75,9 @@ def measure_core(repeats: int, path: Path | None) -> None:
                 rate = f"{median:9.1f} per CPU-second  ({low:.1f} to {high:.1f})"
                 print(f"{size.name:24} {precision:9} {what:31} {rate}", flush=True)
     products = ", ".join(f"{speed:.0f} GFLOP/s in {precision}" for precision, speed in speeds.items())
-    print(f"matrix product on one thread: {products}; torch {torch.__version__}")
+    print(f"{processor()}: matrix product on one thread: {products}; torch {torch.__version__}")
     if path:
-        found = {"torch": torch.__version__, "gflops": speeds, "rows": rows}
+        found = {"processor": processor(), "torch": torch.__version__, "gflops": speeds, "rows": rows}
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

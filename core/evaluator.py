@@ -12,8 +12,10 @@ from core.distributed import ALONE, Ranks
 from core.methods import method_for
 from core.methods.method import Method
 from core.model import Model, batch_tokens
+from core.networks.replays import replays_on
 from core.randomness import mixed
 from core.sizes import check_memory
+from core.step_modes import Mode
 from core.text.batches import Batch, decode_batches
 from core.text.materials import Materials, Split
 from core.training import held_out
@@ -22,15 +24,23 @@ PROBE_SENTENCES = 100
 
 
 class Evaluator:
-    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work.
+    """Decodes splits with one model. Batches are made once and shared by all decodings; ranks share the work. step: how
+    an update is run; on a GPU decoding uses CUDA graphs unless that is eager.
 
     Says on stderr which tokenizer BLEU has, unless it is the usual one. Raises UserError where that cannot be used, or
     the metric is n/a for the text.
     """
 
-    def __init__(self, materials: Materials, config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        materials: Materials,
+        config: RunConfig,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        step: Mode = "auto",
+    ) -> None:
         self.materials, self.config, self.device, self.ranks = materials, config, device, ranks
-        self.method = method_for(config.method)
+        self.method, self.replays = method_for(config.method), replays_on(device, step != "eager")
         self.decoding = getattr(config.method, "decoding", None)
         self.test, self.valid = materials.test, materials.valid.head(config.training.valid_sentences)
         self.test_head = materials.test.head(PROBE_SENTENCES)
@@ -58,7 +68,7 @@ class Evaluator:
 
     def model(self, network: Any) -> Model:
         """The network with what it takes to use it."""
-        return Model(self.method, network, self.config, self.materials.tokenizer, self.bleu_tokenizer)
+        return Model(self.method, network, self.config, self.materials.tokenizer, self.bleu_tokenizer, self.replays)
 
     def validate(self, network: Any) -> dict[str, float]:
         """Losses, BLEU and the metric on the validation set's first sentences."""
@@ -89,7 +99,7 @@ class Evaluator:
             def keep(t: float, now: Any, indices: list[int] = indices) -> None:
                 found.setdefault(t, {}).update(zip(indices, map(decode, now.ids()), strict=True))
 
-            with self.model(network).precision:
+            with self.model(network).at_work():
                 method.decode(network, batch.to(self.device), method.alone(decoding), self.config.seed, keep)
         return found
 

@@ -14,36 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.networks.recording import Recorder, rerun
 from core.step import Step, Update
 from core.text.batches import Batch
 from core.text.shapes import Shape, fill, fitting
-
-Recorder = Callable[[Callable[[], Update]], Callable[[], Update]]
-"""Takes an update over fixed tensors; returns how to do it again, with what the tensors hold then."""
-
-
-def recorder_of_graphs() -> Recorder:
-    """The recorder of CUDA graphs, all in one pool of memory."""
-    pool = torch.cuda.graph_pool_handle()
-
-    def record(update: Callable[[], Update]) -> Callable[[], Update]:
-        """Captures the update, which does not run it; returns how to replay it."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
-            made = update()
-
-        def replay() -> Update:
-            graph.replay()
-            return made
-
-        return replay
-
-    return record
-
-
-def rerun(update: Callable[[], Update]) -> Callable[[], Update]:
-    """The recorder where there are no graphs: the update itself."""
-    return update
 
 
 @dataclass
@@ -64,7 +38,7 @@ class Held:
 class FixedStep(Step):
     """An update over fixed shapes: the first of each is run as it is written, the following ones by the recorder."""
 
-    def __init__(self, *args: Any, shapes: Sequence[Shape], recorder: Recorder, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, shapes: Sequence[Shape], recorder: Recorder[Update], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.shapes, self.recorder = shapes, recorder
         self.held: dict[Hashable, Held] = {}

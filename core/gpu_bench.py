@@ -1,6 +1,7 @@
 """The measurements on a GPU, one after the other, each printed as it comes: `python -m core.bench --device cuda`."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from core import gpu_rates
+from core import gpu_attention, gpu_rates
 from core.gpu_rates import Row
 from core.rates import GPU_SIZES, Size
 from core.step_modes import Mode
@@ -17,21 +18,50 @@ from core.step_modes import Mode
 MODES: tuple[Mode, ...] = ("eager", "graph", "compiled")
 
 
-def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """What is measured, by its heading; what matters most comes first."""
-    tokens = (64,) if quick else (8192, 1024, 32768)
-    updates, sentences = (2, 8) if quick else (40, 8192)
+LONGEST = 450.0
+"""Seconds after which nothing more is begun: the whole stays below eight minutes."""
+
+
+Measure = tuple[str, Callable[[], Row]]
+"""A heading, and what is measured under it."""
+
+
+def plan(device: torch.device, sizes: tuple[Size, ...], quick: bool) -> Iterator[Measure]:
+    """What is measured; what matters most comes first: at the end time may be over."""
+    usual, *others = (64,) if quick else (8192, 1024, 32768)
+    updates = 2 if quick else 40
     modes = MODES[:2] if quick else MODES
-    for size in sizes:
+
+    def trained(size: Size, count: int) -> Iterator[Measure]:
+        return (("training", partial(gpu_rates.training, size, count, mode, device, updates)) for mode in modes)
+
+    def compared(size: Size) -> Iterator[Measure]:
         yield from (("equal to eager", partial(gpu_rates.equality, size, mode, device)) for mode in modes[1:])
-        for count in tokens:
-            yield from (("training", partial(gpu_rates.training, size, count, mode, device, updates)) for mode in modes)
         yield "resumed", partial(gpu_rates.resuming, size, "graph", device)
-    for count in (64,) if quick else (4096, 32768):
-        for precision in ("bfloat16", "float32"):
-            yield "decoding", partial(gpu_rates.decoding, sizes[0], count, precision, device, sentences)
+
+    first, *rest = sizes
+    yield from compared(first)
+    yield from trained(first, usual)
+    yield from written(first, device, quick)
     for workers in (1, 2) if quick else (1, 4, 8):
         yield "workers", partial(gpu_rates.together, sizes[-1], workers, device, 2 if quick else 10)
+    yield "deterministic", partial(gpu_rates.strict, first, usual, device, updates)
+    for size in rest:
+        yield from compared(size)
+        yield from trained(size, usual)
+    for count in others:
+        for size in sizes:
+            yield from trained(size, count)
+
+
+def written(size: Size, device: torch.device, quick: bool) -> Iterator[Measure]:
+    """Decoding, and forms of attention."""
+    for count in (64,) if quick else (4096, 32768):
+        for precision in ("bfloat16", "float32"):
+            yield "decoding", partial(gpu_rates.decoding, size, count, precision, device, 8 if quick else 4096)
+    for length in (12,) if quick else (12, 16, 24, 48):
+        for form in ("sdpa", "products") if quick else gpu_attention.FORMS:
+            yield "attention", partial(gpu_attention.attention, form, length, device, 96 if quick else 8192)
 
 
 def run(device: torch.device, path: Path | None, sizes: tuple[Size, ...] = GPU_SIZES, quick: bool = False) -> None:
@@ -41,10 +71,12 @@ def run(device: torch.device, path: Path | None, sizes: tuple[Size, ...] = GPU_S
     found["peak_tflops"] = limit = gpu_rates.peak(device, 256 if quick else 8192)
     print(f"{name}, torch {torch.__version__}: bfloat16 product {limit:.1f} TFLOP/s", flush=True)
     per_token: dict[str, float] = {}
+    begun, longest = time.monotonic(), math.inf if quick else LONGEST
     for what, measure in plan(device, sizes, quick):
         started = time.monotonic()
         try:
-            row = measure()
+            over: Row = {"left out": f"after {longest:.0f} s nothing is begun"}
+            row = measure() if started - begun < longest else over
         except (RuntimeError, OSError) as error:  # the others are still worth having
             row = {"failed": str(error).strip().partition("\n")[0]}
         if "mflop_per_token" in row:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config import RunConfig, with_values
 from core.fixed_step import FixedStep
+from core.machine import configure
 from core.methods import method_for
+from core.networks.recording import rerun
+from core.networks.replays import Replays, replaying, replays_on
 from core.precision import autocast
 from core.rates import Size, random_text, write_true_lengths
 from core.step_modes import Mode
@@ -117,21 +121,29 @@ class NoModules:
 
 
 def decoding(size: Size, batch_tokens: int, precision: str, device: torch.device, sentences: int) -> Row:
-    """Sentences a second: 20 steps less 5, one candidate, lengths as of the references."""
+    """Sentences a second, as written and replayed: 20 steps less 5, one candidate, lengths as of the references; and
+    the share of the tokens that are the same."""
     config = with_values(RunConfig(), {**size.options, "decoding_precision": precision})
     method = method_for(config.method)
     network = method.build(size.vocab, 128).to(device).eval()
     batches = [batch.to(device) for _, batch in decode_batches(random_text(size.vocab, sentences), batch_tokens)]
 
+    written: list[Tensor] = []
+
     def decode() -> None:
+        written.clear()
         with torch.no_grad(), autocast(config, device, decoding=True):
             for batch in batches:
                 write_true_lengths(network, batch)
-                method.decode(network, batch, method.validation, 1).score.sum().item()
+                written.append(method.decode(network, batch, method.validation, 1).tokens.flatten())
 
-    seconds = timed(decode, device, 2)
     found = {"size": size.name, "batch_tokens": batch_tokens, "precision": precision}
-    return found | {"sentences_per_s": sentences / seconds}
+    found |= {"sentences_per_s": sentences / timed(decode, device, 2)}
+    as_written = torch.cat(written)
+    with replaying(replays := replays_on(device) or Replays(rerun)):
+        found |= {"replayed_sentences_per_s": sentences / timed(decode, device, 2)}
+    same = (torch.cat(written) == as_written).double().mean()
+    return found | {"same_tokens": float(same), "recorded_shapes": len(replays.held), "batches": len(batches)}
 
 
 def together(size: Size, workers: int, device: torch.device, seconds: float) -> Row:
@@ -191,3 +203,26 @@ def resuming(size: Size, mode: Mode, device: torch.device) -> Row:
             found = advance(again, 5)[1]
     gap = max(abs(a - b) / abs(a) for a, b in zip(whole, found, strict=True))
     return {"size": size.name, "mode": mode, "same_bits": whole == found, "largest_relative_difference": gap}
+
+
+def strict(size: Size, batch_tokens: int, device: torch.device, updates: int) -> Row:
+    """What --deterministic costs, and whether a training resumed with it has the same bits: in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    rows = context.Queue()
+    arguments = (size, batch_tokens, str(device), updates, rows)
+    process = context.Process(target=measure_strictly, args=arguments, daemon=True)
+    process.start()
+    found: Row = rows.get(timeout=300)
+    process.join()
+    return found
+
+
+def measure_strictly(size: Size, batch_tokens: int, name: str, updates: int, rows: Any) -> None:
+    """Puts the row, or why there is none."""
+    device = torch.device(name)
+    try:
+        configure(1, deterministic=True)
+        rate = training(size, batch_tokens, "graph", device, updates)
+        rows.put(resuming(size, "graph", device) | {"batch_tokens": batch_tokens, "ms": rate["ms"]})
+    except RuntimeError as error:
+        rows.put({"failed": str(error).strip().partition("\n")[0]})

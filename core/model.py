@@ -2,6 +2,7 @@
 candidates, in the order of the sentences."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from core.checks import check
 from core.config import RunConfig, with_values
 from core.errors import UserError
 from core.methods.method import Method
+from core.networks.replays import Replays, replaying
 from core.options import values_of
 from core.precision import autocast
 from core.scoring.tokenizers import USUAL
@@ -36,13 +38,14 @@ class Written(NamedTuple):
 @dataclass(frozen=True)
 class Model:
     """A network in evaluation mode with what it takes to use it. decoding: as its own options say. bleu_tokenizer: for
-    the choice among candidates by BLEU-MBR, as in training."""
+    the choice among candidates by BLEU-MBR, as in training. replays: the recordings of the network's calls."""
 
     method: Method[Any]
     network: Any
     config: RunConfig
     tokenizer: Tokenizer
     bleu_tokenizer: str = USUAL
+    replays: Replays | None = None
 
     @property
     def decoding(self) -> Any:
@@ -55,10 +58,11 @@ class Model:
         found: torch.device = next(self.network.parameters()).device
         return found
 
-    @property
-    def precision(self) -> torch.autocast:
-        """The context in which the network decodes."""
-        return autocast(self.config, self.device, decoding=True)
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The context in which the network decodes: its precision, its recordings."""
+        with autocast(self.config, self.device, decoding=True), replaying(self.replays):
+            yield
 
     def translate(self, lines: Sequence[str], decoding: Any = None, seed: int = 1) -> list[str]:
         """The text of each source sentence. decoding: another one than the model's own.
@@ -108,7 +112,7 @@ class Model:
         index comes with the batch."""
         count, choose = self.method.count(decoding), self.method.choice(decoding, self.bleu_tokenizer)
         for indices, batch in batches:
-            with self.precision:
+            with self.at_work():
                 found = self.method.decode(self.network, batch.to(self.device), decoding, seed)
             scores, decoded = found.score.tolist(), [self.tokenizer.decode(ids) for ids in found.ids()]
             written: dict[int, list[Written]] = {}

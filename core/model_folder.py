@@ -15,6 +15,7 @@ from core.checks import check
 from core.config import RunConfig, all_options, flat, recorded, with_values
 from core.errors import UserError
 from core.model import Model
+from core.networks.replays import replays_on
 from core.run_folder import DELETED, RUN, TOKENIZER, WEIGHTS, try_read
 from core.scoring.tokenizers import USUAL
 from core.text.tokenizer import Tokenizer
@@ -54,7 +55,8 @@ def load(folder: Path, device: torch.device) -> Model:
     if len(tokenizer) != facts["vocab"]:
         types = f"{len(tokenizer)} types, {WEIGHTS} beside it has {facts['vocab']}"
         raise UserError(f"{folder / TOKENIZER}: {types}; the two are not of one model")
-    return Model(method, network.to(device).eval(), config, tokenizer, facts.get("bleu_tokenizer", USUAL))
+    words = facts.get("bleu_tokenizer", USUAL)
+    return Model(method, network.to(device).eval(), config, tokenizer, words, replays_on(device))
 
 
 def check_size(config: RunConfig, vocab: Any, max_positions: Any, tensors: Tensors, source: Path | str) -> None:

@@ -8,8 +8,9 @@ import torch
 from core.config import RunConfig
 from core.distributed import Ranks
 from core.errors import UserError
-from core.fixed_step import FixedStep, recorder_of_graphs
+from core.fixed_step import FixedStep
 from core.methods.method import Method
+from core.networks.recording import recorder_of_graphs
 from core.step import Step
 from core.text.batches import BatchStream
 from core.text.shapes import shapes_of
@@ -59,6 +60,5 @@ def step_for(
     compiling = mode == "compiled"
     if mode == "eager" or device.type != "cuda" or ranks.size > 1:
         return Step(network, method, optimizer, config, ranks, compiling)
-    return FixedStep(
-        network, method, optimizer, config, ranks, compiling, shapes=shapes_of(stream), recorder=recorder_of_graphs()
-    )
+    parts = network, method, optimizer, config, ranks, compiling
+    return FixedStep(*parts, shapes=shapes_of(stream), recorder=recorder_of_graphs(device))

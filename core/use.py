@@ -78,7 +78,7 @@ def train(
                 f"the loss is not a number after {outcome.steps} updates; try a lower lr, in another folder"
             )
         text.tokenizer.save(where / TOKENIZER)
-    return Model(evaluator.method, network.eval(), config, text.tokenizer, evaluator.bleu_tokenizer)
+    return evaluator.model(network.eval())
 
 
 def claim(folder: Path, config: RunConfig, corpus_digest: str) -> None:

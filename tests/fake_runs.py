@@ -37,8 +37,20 @@ def modules_arms() -> list[Spec]:
     return arms
 
 
+SYSTEMS: dict[str, tuple[float, float]] = {
+    "cmlm": (4, 0.4),
+    "rdm": (6, 0.5),
+    "mdlm": (9, 0.45),
+    "diffuseq": (14, 2.5),
+    "diffusion_lm": (20, 1.2),
+    "seqdiffuseq": (12, 1.8),
+    "dinoiser": (2, 1.1),
+}
+"""Of the study `all_systems`: by how much a method's made-up score is lower, and its time longer, than Difformer's."""
+
+
 def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
-    """The study `systems`, whose arms are two methods, or `beam`, whose arms are all of the autoregressive one."""
+    """The study `systems`, whose arms are two methods, `all_systems`, all, or `beam`, all the autoregressive one."""
     own = {"method": "autoregressive", "label_smoothing": 0.1}
     if kind == "beam":
         return (
@@ -51,6 +63,7 @@ def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
         )
     options = {"difformer": {"method": "difformer", "diffusion_steps": STEPS, "noise_factor": 4.0, "schedule": "sqrt"},
                "autoregressive": own | {"beam": 5}}  # fmt: skip
+    options |= {name: {"method": name} for name in SYSTEMS} if kind == "all_systems" else {}
     arms = [
         {"name": name, "label": name, "toggles": {"method": name}, "values": {"method": name}, "options": each}
         for name, each in options.items()
@@ -99,7 +112,7 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
         return modules_arms(), factors, "anchor+norm+F4"
     if kind == "transfer":
         return transfer_arms()
-    if kind in ("systems", "beam"):
+    if kind in ("systems", "all_systems", "beam"):
         return systems_arms(kind)
     if kind == "noise_factor":
         levels: list[Any] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0]
@@ -128,7 +141,7 @@ def true_score(toggles: Spec) -> float:
     """The made-up expected BLEU of an arm."""
     token, norm, factor = traits(toggles)
     score = {"anchor": 76.0, "rounding": 66.0, "none": 3.0, "anchor_frozen": 70.0}[token] - (0 if norm else 5)
-    score -= {"seqdiffuseq": 5.0, "diffusion_lm": 12.0}.get(toggles.get("method", ""), 0.0)
+    score -= SYSTEMS.get(str(toggles.get("method")), (0, 1))[0]
     score -= 9.0 * abs(np.log2(factor / 4.0)) ** 1.2 * (0.6 if token == "anchor" else 1.0)
     return max(score, 0.5)
 
@@ -142,7 +155,7 @@ def score_row(toggles: Spec, rng: np.random.Generator, seed: int) -> Spec:
             "calls": max(1, k - 5),
             "bleu": bleu * (1 - 0.9 * np.exp(-k / 6)),
             "sentences": 100,
-            "seconds": 0.3 + 0.11 * k,
+            "seconds": (0.3 + 0.11 * k) * SYSTEMS.get(str(toggles.get("method")), (0, 1))[1],
         }
         for k in KS
     ]
@@ -244,6 +257,8 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
     scores = score_row(arm["toggles"], rng, seed)
     config = {"seed": seed, "updates": 700, "batch_tokens": 1024, "data": None}
     config |= arm.get("options", {"diffusion_steps": STEPS}) | arm["values"]
+    if config.get("method") == "difformer":
+        del config["method"]  # as runs leave out the default one
     data = {"name": "embedded corpus (translate)", "digest": "0a1b2c3d", "train_pairs": 20000, "valid_pairs": 400}
     record = {
         "format": 1, "study": study, "arm": arm["name"], "label": arm["label"], "seed": seed, "hash": folder.name[-8:],
@@ -269,7 +284,8 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
 
 def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2, 3)) -> Path:
     """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms),
-    transfer (three methods x 2x2x2), systems (two methods), beam (none of whose arms has steps)."""
+    transfer (three methods x 2x2x2),
+    systems (two methods), all_systems (nine), beam (none of whose arms has steps)."""
     arms, factors, control = study_arms(kind)
     path = root / kind
     for index, arm in enumerate(arms):

@@ -371,7 +371,7 @@ def test_a_sweep_as_released_gives_each_arm_its_own_recipe() -> None:
     for name, values in arms.items():
         recipe = methods.released(name)
         assert values == {option: v for option, v in recipe.items() if option != "updates"} | {"method": name}
-    assert presets.get("tiny").applied(study, {}) is study
+    assert presets.get("tiny").applied(study, ()) is study
 
 
 def test_a_method_without_a_released_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

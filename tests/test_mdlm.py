@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.config import RunConfig, with_values
 from core.discrete.decoding import Chance, framed, predictor
-from core.discrete.mask_predict import Pass, unmask_by_chance, unmask_surest
+from core.discrete.mask_predict import Pass, Passes, mask_predict, unmask_by_chance
 from core.errors import UserError
 from core.methods.mdlm import MDLM, Draws, drawn
 from core.methods.mdlm_options import AS_RELEASED
@@ -101,7 +101,7 @@ def test_held_out_losses_are_the_same_again() -> None:
 # Decoding
 
 
-def passes(made: MDLM, write: Any, steps: int) -> tuple[list[Pass], Tensor]:
+def passes(made: MDLM, steps: int, by_chance: bool) -> tuple[list[Pass], Tensor]:
     """All passes of a decoding, and the tokens it ends with."""
     model, batch, seen = network(made), pairs(rows=4), list[Pass]()
     memory, chance = model.encode(batch.source, batch.source_mask), Chance.of(batch, 1)
@@ -109,13 +109,17 @@ def passes(made: MDLM, write: Any, steps: int) -> tuple[list[Pass], Tensor]:
     reader = made.reader(model, made.options.decoding, chance)
     with torch.no_grad():
         predict = predictor(model, memory, lengths)
-        tokens, _ = write(predict, reader, lengths, model.mask_type, steps, chance, seen.append)
+        parts = predict, reader, lengths, model.mask_type
+        if by_chance:
+            tokens, _ = unmask_by_chance(*parts, steps, chance, seen.append)
+        else:
+            tokens, _ = mask_predict(*parts, Passes(steps, keep=True), seen.append)
     return seen, tokens
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 40])
 def test_the_surest_words_are_written_first_and_stay(steps: int) -> None:
-    seen, tokens = passes(mdlm(), unmask_surest, steps)
+    seen, tokens = passes(mdlm(), steps, by_chance=False)
     for done in seen:
         open_ = done.given == 12
         assert done.left[~open_].equal(done.given[~open_])
@@ -127,7 +131,7 @@ def test_the_surest_words_are_written_first_and_stay(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 40])
 def test_by_chance_all_masks_become_words_that_stay(steps: int) -> None:
-    seen, tokens = passes(mdlm(temperature=1.0), unmask_by_chance, steps)
+    seen, tokens = passes(mdlm(temperature=1.0), steps, by_chance=True)
     for done in seen:
         open_ = done.given == 12
         assert done.left[~open_].equal(done.given[~open_])

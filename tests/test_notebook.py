@@ -108,6 +108,7 @@ def test_a_figure_of_ones_own_takes_a_file_and_a_name_in_the_table(
     lengths = ModuleType("lengths")
     exec(NEW_FIGURE, lengths.__dict__)
     monkeypatch.setattr(drawing, "MODULES", (lengths,))
+    monkeypatch.setattr(drawing, "METHOD_MODULES", ())
     written, said = drawing.redraw(study, tmp_path)
     assert [path.name for path in written] == [
         "lengths.pdf",

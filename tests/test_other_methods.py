@@ -40,7 +40,7 @@ def test_an_option_that_differs_within_a_method_is_told(tmp_path: Path) -> None:
 
 def test_figures_show_the_arms_that_have_what_they_show(systems: StudyResults, tmp_path: Path) -> None:
     written, said = drawing.redraw(systems, tmp_path, ["png"])
-    assert {path.stem for path in written} == {module.NAME for module in drawing.MODULES}
+    assert {path.stem for path in written} == {module.NAME for module in (*drawing.MODULES, *drawing.METHOD_MODULES)}
     assert said == [f"{', '.join(OF_DIFFUSION)} drawn without autoregressive: no data of it"]
     assert set(pd.read_csv(tmp_path / "per_step.csv")["arm"]) == {"difformer"}
     losses = pd.read_csv(tmp_path / "loss_collapse.csv")
@@ -87,3 +87,34 @@ def test_the_report_takes_them(systems: StudyResults, beam: StudyResults) -> Non
     assert 'id="decoding"' not in alone and "Samples and their decoding" not in alone
     assert alone.count(": left out, no run ") == 4
     assert '<th scope="col">K</th>' in both and '<th scope="col">K</th>' not in alone
+
+
+def test_curves_without_norms_are_no_mixture_of_source_and_target_types(tmp_path: Path) -> None:
+    """A method over tokens measures accuracy at each t, and no embedding."""
+    import numpy as np
+
+    from analysis.mixture import mixed_in_probes
+
+    path = write_study(tmp_path, "systems", seeds=(1,))
+    curves = {"t": np.arange(3), "accuracy": np.ones(3), "frequency": np.ones(5), "types": np.array(list("abcde"))}
+    for run in path.glob("autoregressive-*"):
+        np.savez(run / "probes.npz", allow_pickle=False, **curves)
+    study = load(path)
+    assert mixed_in_probes(study, [arm.name for arm in study.arms]) == []
+    np.savez(run / "probes.npz", allow_pickle=False, **curves, norm=np.ones(5))
+    assert mixed_in_probes(load(path), ["autoregressive"]) == [run.name]
+
+
+def test_methods_with_other_units_of_time_share_an_axis(tmp_path: Path) -> None:
+    """t of 0 to T - 1, and a share from 0 to 1: both from 0 to 1."""
+    import numpy as np
+
+    from analysis.figures import per_step
+
+    path = write_study(tmp_path, "systems", seeds=(1,))
+    assert per_step.tidy(load(path))["t"].max() > 1
+    curve = {"t": np.array([0.0, 0.5, 1.0]), "accuracy": np.array([0.9, 0.8, 0.1])}
+    for run in path.glob("autoregressive-*"):
+        np.savez(run / "probes.npz", allow_pickle=False, **curve)
+    study = load(path)
+    assert per_step.x_label(study) == "t / T" and set(per_step.tidy(study).groupby("arm")["t"].max()) == {1.0}

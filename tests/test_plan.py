@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from fake_sweep import ROOT
 
-from ablations import studies
+from ablations import presets, studies
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
+from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
 from sweeps.running.recipe import Recipe
 
 
@@ -123,6 +124,30 @@ def test_workers_run_on_one_thread_each_and_share_the_gpus(monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert pool.environment(0, [])["OMP_NUM_THREADS"] == "1"
     assert [pool.environment(slot, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["2", "5", "2"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "devices", "memory", "cores", "workers"),
+    [
+        ("gpu", ["0"], 140e9, 16, FEW),
+        ("gpu", ["0", "1"], 140e9, 16, 2 * FEW),
+        ("gpu", ["0"], 8e9, 16, 1),
+        ("gpu", ["0"], 140e9, 3, 3),
+        ("tiny", ["0"], 140e9, 16, MANY),
+        ("tiny", [], 0.0, 5, 5),
+    ],
+)
+def test_a_gpu_has_as_many_workers_as_its_memory_and_the_cores_carry(
+    monkeypatch: pytest.MonkeyPatch, preset: str, devices: list[str], memory: float, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(pool, "gpu_memory", lambda: memory)
+    monkeypatch.setattr(pool, "cores", lambda: cores)
+    config = presets.get(preset).config_for("difformer")
+    assert workers_for(SweepOptions(), devices, config) == workers
+    assert workers_for(SweepOptions(workers=1), devices, config) == 1
+    if devices:
+        with pytest.raises(UserError, match=r"--workers 500: a run takes about .* GB .*; at most \d+$"):
+            workers_for(SweepOptions(workers=500), devices, config)
 
 
 def test_all_methods_can_be_compared() -> None:

@@ -89,7 +89,7 @@ def decoded(method: RDM, network: Any, case: dict[str, np.ndarray], name: str) -
     reader = method.reader(network, config, chance)
     router = Router(network.process, predictor(network, memory, lengths), reader, config, chance)
     tokens, log_p = router.write(lengths, steps.append)
-    written = method.written(tokens, log_p, lengths, config)
+    written = method.written(tokens, lengths, log_p, config)
     best = written.score.view(len(batch.source), -1).argmax(1)
     rows = torch.arange(len(best)) * config.length_candidates + best
     longest = int((tokens[rows] != PAD).sum(1).max())

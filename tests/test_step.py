@@ -21,9 +21,10 @@ from core.diffusion.draws import Draws
 from core.distributed import ALONE, Ranks
 from core.errors import UserError
 from core.evaluator import new_network
-from core.fixed_step import FixedStep, recorder_of_graphs, rerun
+from core.fixed_step import FixedStep
 from core.methods import method_for
 from core.networks import compiling
+from core.networks.recording import recorder_of_graphs, rerun
 from core.optimizer import optimizer_for
 from core.rates import random_text
 from core.step import Step, Update, reduced

@@ -33,6 +33,10 @@ CAPTIONS = {
         "If the norms of frequent and rare types drift apart, one noise scale corrupts them unequally.",
     ),
     "score_steps": ("Score against decoding effort", "What more decoding steps buy, in steps and in time."),
+    "quality_time": (
+        "Quality against decoding time",
+        "A curve a method over its steps. On the front (dotted) no other is both as fast and as good.",
+    ),
     "tuned": (
         "Each arm at the default and at its own best",
         "Left: scores of the arms; right: effects. A dotted line leads from the default to the own best.",

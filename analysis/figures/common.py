@@ -98,16 +98,25 @@ def plain_numbers(axis: Axis) -> None:
 def probe_curves(study: StudyResults, x: str, names: Mapping[str, str]) -> pd.DataFrame:
     """Curves of probes.npz as tidy rows arm, label, seed, metric, x, value; names: array -> name of the metric.
 
-    Arrays that are absent or not as long as their x are left out.
+    Arrays that are absent or not as long as their x are left out. Where runs count t in different units, x is a share
+    of a run's last t.
     """
+    last = last_times(study)
+    shares = len(set(last.values())) > 1
     heads, parts = list[dict[str, Any]](), list[dict[str, np.ndarray]]()
     for record in study.scores[["run", "arm", "label", "seed"]].to_dict("records"):
-        probes = study.probes.get(record.pop("run"), {})
+        run = record.pop("run")
+        probes, unit = study.probes.get(run, {}), last.get(run, 1.0) if shares else 1.0
         for array, metric in names.items():
             if x in probes and array in probes and probes[array].shape == probes[x].shape:
                 heads.append(record | {"metric": metric})
-                parts.append({x: probes[x].astype(float), "value": probes[array].astype(float)})
+                parts.append({x: probes[x].astype(float) / unit, "value": probes[array].astype(float)})
     return under_heads(heads, parts) if parts else pd.DataFrame(columns=["arm", "label", "seed", "metric", x, "value"])
+
+
+def last_times(study: StudyResults) -> dict[str, float]:
+    """The last t that a run was probed at: T - 1, or 1 where time is a share."""
+    return {run: float(probes["t"].max()) for run, probes in study.probes.items() if probes.get("t", np.zeros(0)).size}
 
 
 def part_of(study: StudyResults, arms: Collection[str]) -> StudyResults:
@@ -146,6 +155,8 @@ def steps_total(study: StudyResults) -> int | None:
 
 def t_label(study: StudyResults) -> str:
     """Label of an axis that shows t."""
+    if len(set(last_times(study).values())) > 1:
+        return "t / T"
     total = steps_total(study)
     return f"t (of T = {total:,})" if total else "t (diffusion step)"
 

@@ -26,6 +26,7 @@ from analysis.figures import (
     one_shot,
     pareto,
     per_step,
+    quality_time,
     score_steps,
     tuned,
 )
@@ -34,6 +35,7 @@ from analysis.figures.common import Missing, TooTall, name_missing, only_drawn, 
 from analysis.figures.names import restore_names, search_names, shorten_names, shorten_search_names
 from analysis.formats import FORMATS, Width
 from analysis.load import StudyResults
+from analysis.questions.full_model import varies_method
 from analysis.saving import save
 from analysis.searches import Search
 from analysis.style import Panel, Signs, arm_handle, styled
@@ -42,6 +44,8 @@ from core.watching import stage
 
 MODULES = (ablation, embedding_norms, loss_collapse, per_step, one_shot, score_steps)
 """The figures of a study, in the order in which they are listed. Add yours here."""
+METHOD_MODULES = (quality_time,)
+"""Those that a study whose arms are of several methods has besides."""
 SEARCH_MODULES = (tuned, importance, pareto)
 """The figures of a search."""
 
@@ -147,7 +151,7 @@ def redraw(
             return figure, frame, caption(study.banner, module.NAME, figure)
 
         without: dict[str, list[str]] = {}
-        written, said = _write(MODULES, draw_one, out, formats, width)
+        written, said = _write((*MODULES, *besides(study)), draw_one, out, formats, width)
         said += [f"{', '.join(names)} drawn without {arms}: no data of it" for arms, names in without.items()]
         return written, said + signs.said()
 
@@ -171,9 +175,14 @@ def redraw_search(
         return written, said + signs.said()
 
 
+def besides(study: StudyResults) -> tuple[Any, ...]:
+    """The figures that a study has besides those that all have."""
+    return METHOD_MODULES if varies_method(study) else ()
+
+
 def _named(name: str) -> Any:
     """A study's figure module by its name."""
-    modules = {module.NAME: module for module in MODULES}
+    modules = {module.NAME: module for module in (*MODULES, *METHOD_MODULES)}
     if name not in modules:
         raise UserError(f"there is no figure {name!r}; there are {', '.join(modules)}")
     return modules[name]

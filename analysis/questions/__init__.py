@@ -1,13 +1,15 @@
 """The paper's claims as questions to a study: what is changed, what is measured of it, for which values a claim holds.
 
 In the order of the paper's argument: objective collapse and the anchor loss, imbalanced scale and the norm,
-insufficient noise and the noise factor, all together, few steps. A mechanism and its gain in score are two questions.
+insufficient noise and the noise factor, all together, few steps, and the comparison with other systems. A mechanism and
+its gain in score are two questions.
 """
 
 from analysis.load import StudyResults
 from analysis.questions.base import NOISE, NORM, TOKEN, Asked, Change, Claimed, Question, is_anchor, is_noisy
 from analysis.questions.mechanisms import ERROR, FALL, LENGTH, RECOVERY, VARIANCE
 from analysis.questions.scores import GAIN, all_three, few_steps, is_of_steps
+from analysis.questions.systems import SYSTEMS
 
 __all__ = ["QUESTIONS", "Question", "asked_of", "unknown_claims"]
 
@@ -61,6 +63,7 @@ CHANGES: tuple[Claimed | Asked, ...] = (
 QUESTIONS: tuple[Claimed | Asked, ...] = (
     *CHANGES,
     Asked("few_steps", lambda study: is_of_steps(study) or any(each.varied(study) for each in CHANGES), few_steps),
+    *SYSTEMS,
 )
 """In the order in which they are listed; Holm's correction counts those that a study can test."""
 

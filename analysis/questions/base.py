@@ -13,7 +13,7 @@ from analysis.questions.measures import Seeds
 from analysis.results import metric_name
 from analysis.stats import Interval, mean_interval_t, t_pvalue
 
-Family = Literal["mechanism", "score"]
+Family = Literal["mechanism", "score", "system"]
 TOKEN, NORM, NOISE = "token_loss", "embedding_norm", "noise_factor"
 NOT_VARIED = "This study has no arm that differs from the full model in this alone: {}."
 
@@ -52,7 +52,8 @@ class Question:
     family: the claims that Holm's correction counts together. x: one value per seed [n]. edges: where the effect passes
     from supporting the claim to contradicting it; holds: whether an effect supports it; criterion: the same in words.
     log: x are logarithms of ratios. p: instead of the t test against the edges. missing: why nothing can be tested.
-    open: why nothing can be decided although there are values. note: what a reader must know besides.
+    open: why nothing can be decided although there are values. void: why these values allow no verdict at all.
+    note: what a reader must know besides.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Question:
     p: float | None = None
     missing: str = ""
     open: str = ""
+    void: str = ""
     note: str = ""
 
     @property
@@ -84,8 +86,8 @@ class Question:
     @property
     def pvalue(self) -> float:
         """The smallest error probability at which the interval still lies on one side of every edge; NaN untested."""
-        if self.p is not None or self.open:
-            return math.nan if self.p is None or self.open else self.p
+        if self.p is not None or self.open or self.void:
+            return math.nan if self.p is None or self.open or self.void else self.p
         shifts = [math.log(edge) if self.log else edge for edge in self.edges]
         return float(np.max([t_pvalue(self.values - shift) for shift in shifts]))  # NaN if one of them is
 
@@ -139,7 +141,8 @@ class Measurement:
     """What is measured of a change: its unit (the study's metric if empty), what is compared, and a value per seed [n].
 
     contrast: with the labels at {full} and {arm}. measure: of a study and the names of the arms. log: it gives
-    logarithms of ratios. region: where a claim about it holds. notes: what else is said. doubt: see `Doubt`.
+    logarithms of ratios. region: where a claim about it holds. notes: what else is said. doubt: see `Doubt`; void: the
+    same of what allows no verdict.
     """
 
     unit: str
@@ -150,6 +153,7 @@ class Measurement:
     family: Family = "mechanism"
     notes: tuple[Note, ...] = (seeds_note,)
     doubt: Doubt = lambda study, arms: ""
+    void: Doubt = lambda study, arms: ""
 
 
 class Claimed(NamedTuple):
@@ -177,6 +181,7 @@ class Claimed(NamedTuple):
         contrast = effect.contrast.format(full=arms[0].label, arm=arms[-1].label)
         note = " ".join(filter(None, (tell(study, arms, x) for tell in effect.notes)))
         question = replace(question, contrast=contrast, note=note, open=effect.doubt(study, arms))
+        question = replace(question, void=effect.void(study, arms))
         return replace(question, x=x, log=effect.log, **effect.region._asdict())
 
 

@@ -28,6 +28,20 @@ def levels_of(study: StudyResults, option: str) -> list[object]:
     return [level for i, level in enumerate(found) if level not in found[:i]]
 
 
+DEFAULT = "difformer"
+"""The method of a run that records none."""
+
+
+def method_of(study: StudyResults, arm: ArmResults) -> str:
+    """The method of an arm."""
+    return str(option_of(study, arm, "method") or DEFAULT)
+
+
+def varies_method(study: StudyResults) -> bool:
+    """Whether a study's arms are of several methods."""
+    return len(levels_of(study, "method")) > 1
+
+
 def full_model(study: StudyResults) -> ArmResults | None:
     """The full model: the study's control arm; in a study without study.json the arm with the most modules on."""
     if study.control:

@@ -79,11 +79,25 @@ def norms(frame: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
+def front(frame: pd.DataFrame) -> str:
+    """What is on the front, from the fastest, and each method's best."""
+    rows = frame[frame["front"]].sort_values("ms")
+    on = [f"{_with_steps(row)} at {value_text(row['ms'])} ms" for _, row in rows.iterrows()]
+    best = [_with_steps(frame.loc[own.index[own["mean"].argmax()]]) for _, own in frame.groupby("label", sort=False)]
+    return f"BLEU on the front, from the fastest: {listed(on)}. Each method's best: {listed(best)}."
+
+
+def _with_steps(row: pd.Series) -> str:
+    steps = f" ({row['steps']:g} steps)" if math.isfinite(row["steps"]) else ""
+    return f"{row['label']}{steps} {value_text(row['mean'])}"
+
+
 WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
     "ablation": scores,
     "embedding_norms": norms,
     "loss_collapse": lambda frame: ends(frame, "train/step", ["metric"], ""),
     "per_step": lambda frame: ends(frame, "t", ["metric"], ""),
     "one_shot": lambda frame: ends(frame, "t", ["metric", "mode"], ""),
+    "quality_time": front,
     "score_steps": lambda frame: ends(frame, "steps", [], "BLEU"),
 }

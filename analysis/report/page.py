@@ -16,6 +16,7 @@ from analysis.report.sections.failures import failures_section
 from analysis.report.sections.figures import figures_section
 from analysis.report.sections.header import header, headline
 from analysis.report.sections.provenance import provenance_section
+from analysis.report.sections.published import published_section
 from analysis.report.sections.reading import reading_section
 from analysis.report.sections.samples import samples_section
 from analysis.report.sections.tuned import tuned_section
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[..., Section | None], ...] = (
     arms_section,
     effects_section,
     tuned_section,
+    published_section,
     figures_section,
     curves_section,
     samples_section,

@@ -1,6 +1,6 @@
 """Decoding by an embedding diffusion: lengths of the candidates, the network as a sampler sees it, reading out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,7 @@ from core.diffusion.denoiser import Denoiser, Memory
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, OnCall, sample, seeded_noise, silent
 from core.networks.kernels import most_likely
+from core.networks.replays import ROWS, Replays, current, enlarged, rounded
 from core.networks.token_loss import Embeds
 from core.networks.transformer import EncoderDecoder
 from core.randomness import generator
@@ -43,7 +44,10 @@ def denoiser(model: Denoiser, memory: Memory, mask: Tensor, config: DecodingConf
     def clamped(found: Tensor) -> Tensor:
         return model.embedding(model.embedding.logits(found).argmax(-1)) if config.clamping else found
 
-    return in_parts(model, memory, mask, lambda z, t, *of_part: clamped(model.denoise(z, time(told(t), z), *of_part)))
+    def predict(z_t: Tensor, t: Tensor, mask: Tensor, memory: Memory, z_0_prev: Tensor | None) -> Tensor:
+        return clamped(model.denoise(z_t, t, mask, memory, z_0_prev))
+
+    return in_parts(model, memory, mask, predict, config.clamping, told)
 
 
 def time(t: float, like: Tensor) -> Tensor:
@@ -51,26 +55,65 @@ def time(t: float, like: Tensor) -> Tensor:
     return torch.full((1,), t, device=like.device, dtype=torch.float32)
 
 
+Predict = Callable[[Tensor, Tensor, Tensor, Memory, Tensor | None], Tensor]
+"""(z_t, what is told of t [1], mask, memory, z_0_prev) -> z_0_hat."""
+
+
+def itself(t: float) -> float:
+    """What the network is told of t where that is t."""
+    return t
+
+
 def in_parts(
     model: EncoderDecoder,
     memory: Memory,
     mask: Tensor,
-    predict: Callable[[Tensor, float, Tensor, Memory, Tensor | None], Tensor],
+    predict: Predict,
+    key: Hashable,
+    told: Callable[[float], float] = itself,
 ) -> Denoise:
-    """predict(z_t, t, mask, memory, z_0_prev), called for sentences of about one length. z_0_hat is 0 at padding."""
+    """predict, called for sentences of about one length, or within `replaying` over fixed shapes.
+
+    z_0_hat is 0 at padding. key: what predict depends on beside its arguments and the model.
+    """
+    if (replays := current()) is not None:
+        return replayed(replays, model, memory, mask, predict, key, told)
     parts = alike(memory, mask)
     if mask.device.type == "cpu":
         parts = [replace(part, memory=folded(model, part.memory)) for part in parts]
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
-        z_0_hat = torch.zeros_like(z_t)
+        z_0_hat, now = torch.zeros_like(z_t), time(told(t), z_t)
         for part in parts:
             at = part.rows, slice(part.mask.shape[1])
             previous = None if z_0_prev is None else z_0_prev[at]
-            z_0_hat[at] = predict(z_t[at], t, part.mask, part.memory, previous).to(z_0_hat.dtype)
+            z_0_hat[at] = predict(z_t[at], now, part.mask, part.memory, previous).to(z_0_hat.dtype)
         return z_0_hat
 
     return denoise
+
+
+def replayed(
+    replays: Replays,
+    model: EncoderDecoder,
+    memory: Memory,
+    mask: Tensor,
+    predict: Predict,
+    key: Hashable,
+    told: Callable[[float], float],
+) -> Denoise:
+    """predict over fixed shapes."""
+    B, most, (BC, L) = len(memory.lengths), model.max_positions, mask.shape
+    rows, length = rounded(B, ROWS), rounded(L, most=most)
+    filled = memory.filled(rows, rounded(memory.mask.shape[-1], most=most))
+    known = enlarged(mask, rows * BC // B, length), filled
+
+    def call(known: tuple[Tensor, Memory], z_t: Tensor, t: Tensor, z_0_prev: Tensor | None) -> Tensor:
+        mask, memory = known
+        return predict(z_t, t, mask, memory, z_0_prev)
+
+    again = replays.of(call, (model, key), known, (len(known[0]), length), (0.0, 0.0, 0.0))
+    return lambda z_t, t, z_0_prev: again(z_t, time(told(t), z_t), z_0_prev).to(z_t.dtype)
 
 
 def folded(model: EncoderDecoder, memory: Memory) -> Memory:

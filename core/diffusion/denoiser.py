@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from core.diffusion.process import ForwardProcess
 from core.networks.embedding import EmbeddingSpace, placed_norm
-from core.networks.transformer import EncoderDecoder, Folded, KeysValues, Memories, feed_forward
+from core.networks.replays import enlarged
+from core.networks.transformer import EncoderDecoder, Folded, KeysValues, Memories, feed_forward, filled_keys
 from core.sections import LatentConfig, NetworkConfig
 
 LENGTH_CLASSES = 256
@@ -41,6 +42,12 @@ class Memory:
         layers = tuple((k[rows, :, :longest], v[rows, :, :longest]) for k, v in self.unfolded())
         mask, encoded = self.mask[rows, :, :, :longest], self.encoded[rows, :longest]
         return type(self)(layers, mask, self.lengths[rows], self.length_logits[rows], encoded)
+
+    def filled(self, rows: int, length: int) -> Self:
+        """That of so many sentences of so many positions: those beyond the ones here are the last of these again."""
+        layers, mask = filled_keys(self.unfolded(), rows, length), enlarged(self.mask, rows, 1, 1, length)
+        lengths, logits = enlarged(self.lengths, rows), enlarged(self.length_logits, rows)
+        return type(self)(layers, mask, lengths, logits, enlarged(self.encoded, rows, length))
 
     def detach(self) -> Self:
         """The same, cut off from the graph."""

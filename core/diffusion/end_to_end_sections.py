@@ -4,10 +4,11 @@ Names are those of core/sections.py where the meaning is; the defaults are the r
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from core.checks import check_decoding
 from core.errors import UserError
+from core.options import MethodOptions
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, Schedule
 
 MOST = 1_000_000
@@ -125,20 +126,45 @@ class WalkConfig:
         )
 
 
-def check_sections(network: NetworkConfig, space: SpaceConfig, process: ProcessConfig, walk: WalkConfig) -> None:
-    """Raises UserError on values that do not go together, or that no run can have."""
-    network.check()
-    check_decoding(walk.sampling(), process.diffusion_steps)
-    for name, value, least in (
-        ("target_length", space.target_length, 2),
-        ("time_dim", space.time_dim, 2),
-        ("clamp_step", walk.clamp_step, 0),
-    ):
-        check_whole(name, value, least)
-    if walk.top_p is not None and not walk.top_p > 0:
-        raise UserError(f"option top_p: {walk.top_p} must be above 0")
-    if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
-        raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
+@dataclass(frozen=True)
+class EndToEndOptions(MethodOptions):
+    """What the methods share; one with more options of a section has a section of its own in its place."""
+
+    network: NetworkConfig = NetworkConfig(activation="gelu")
+    latent: SpaceConfig = SpaceConfig()
+    diffusion: ProcessConfig = ProcessConfig()
+    objective: EndToEndConfig = EndToEndConfig()
+    decoding: WalkConfig = WalkConfig()
+
+    def check(self) -> None:
+        """Raises UserError on values that do not go together, or that no run can have."""
+        walk = self.decoding
+        self.network.check()
+        check_decoding(walk.sampling(), self.diffusion.diffusion_steps)
+        for name, value, least in (
+            ("target_length", self.latent.target_length, 2),
+            ("time_dim", self.latent.time_dim, 2),
+            ("clamp_step", walk.clamp_step, 0),
+        ):
+            check_whole(name, value, least)
+        if walk.top_p is not None and not walk.top_p > 0:
+            raise UserError(f"option top_p: {walk.top_p} must be above 0")
+        if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
+            raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
+
+
+RELEASED: dict[str, Any] = {
+    "latent_dim": 128,
+    "lr": 1e-4,
+    "lr_schedule": "linear",
+    "weight_decay": 0.0,
+    "beta2": 0.999,
+    "clip_norm": 1e9,
+    "ema": 0.9999,
+    "averaging": "best",
+    "keep_best": 1,
+}
+"""What the released recipes share."""
 
 
 def check_whole(name: str, value: int | None, least: int) -> None:

@@ -5,6 +5,7 @@ Neither predicts a length: what is written has `window` positions, and ends wher
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,15 @@ from core.diffusion.process import ForwardProcess
 from core.diffusion.time_samplers import LossSecondMoments
 from core.networks.embedding import EmbeddingSpace
 from core.networks.kernels import Dropout
-from core.networks.transformer import EncoderDecoder, EncoderLayer, KeysValues, Positions, feed_forward
+from core.networks.replays import enlarged, rounded
+from core.networks.transformer import (
+    EncoderDecoder,
+    EncoderLayer,
+    KeysValues,
+    Positions,
+    feed_forward,
+    filled_keys,
+)
 from core.sections import NetworkConfig
 from core.text.batches import Encoded
 from core.text.tokenizer import BOS, EOS, PAD
@@ -34,9 +43,22 @@ class Layout:
     written: Tensor
     seen: Tensor
 
+    def filled(self, rows: int, width: int) -> Self:
+        """Of so many rows and positions: rows beyond those here are the last of these again."""
+        return type(self)(*(enlarged(part, rows, width) for part in (self.ids, self.written, self.seen)))
+
 
 Memory = tuple[tuple[KeysValues, ...], Tensor]
 """Keys and values of each decoder layer for a source encoder's output, and its mask [B, 1, 1, S]."""
+
+
+def filled_memory(memory: Memory | None, rows: int, most: int) -> Memory | None:
+    """That of so many sentences, of one of few numbers of positions up to `most`."""
+    if memory is None:
+        return None
+    layers, mask = memory
+    length = rounded(mask.shape[-1], most=most)
+    return filled_keys(layers, rows, length), enlarged(mask, rows, 1, 1, length)
 
 
 class LatentDenoiser(EncoderDecoder):

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from core.candidates import Candidates
 from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
-from core.diffusion.latent_denoiser import LatentDenoiser, Layout, Memory
+from core.diffusion.latent_denoiser import LatentDenoiser, Layout, Memory, filled_memory
 from core.diffusion.probes import nearest_types
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Noise, Step, around_posterior, shifted
 from core.diffusion.schedules import alpha_bars
 from core.networks.kernels import most_likely
+from core.networks.replays import ROWS, current, rounded
 from core.text.tokenizer import EOS, PAD
 
 OnWalk = Callable[[float, Tensor, Tensor], None]
@@ -104,9 +105,10 @@ class Walker:
         given, written = self.network.embedding(self.layout.ids), self.layout.written[..., None]
         m = 0.0 if self.network.absorbing is None else self.network.absorbing
         x, noise, out = torch.where(written, x, given), truncated(noise, walk.top_p), None
+        denoise = self.denoise()
         for k in range(len(plan.t) - 1, walk.early_stop - 1, -1):
             time = torch.full((1,), plan.told[k], device=x.device, dtype=torch.float32) * self.network.time_scale
-            out = self.network.denoise(x, time, self.layout, self.memory, out).float()
+            out = denoise(x, time, out).float()
             x_0 = self.clamped(out) if walk.clamping and k >= walk.clamp_step else out
             last = k == walk.early_stop and not plan.slipping
             moved = x_0 if last else plan.step(k, x - m, x_0 - m, noise) + m
@@ -114,6 +116,24 @@ class Walker:
             if on_walk is not None:
                 on_walk(plan.t[k], out, x)
         return x
+
+    def denoise(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """The network over this canvas: (x, what is told of t [1], its last output) -> its output."""
+        if (replays := current()) is None:
+            return lambda x, time, last: self.network.denoise(x, time, self.layout, self.memory, last)
+        network, memory, (N, J) = self.network, self.memory, self.layout.ids.shape
+        most, beside = network.max_positions, network.beside
+        width = J if beside is None else network.width(rounded(J - beside, most=most))
+        B = N if memory is None else len(memory[1])
+        sentences = rounded(B, ROWS)
+        rows = sentences * N // B
+        known = self.layout.filled(rows, width), filled_memory(memory, sentences, most)
+
+        def call(known: tuple[Layout, Memory | None], x: Tensor, time: Tensor, last: Tensor | None) -> Tensor:
+            layout, memory = known
+            return network.denoise(x, time, layout, memory, last)
+
+        return replays.of(call, network, known, (rows, width), (0.0, 0.0, 0.0))
 
     def clamped(self, out: Tensor) -> Tensor:
         """The embedding of the type nearest to each output."""

@@ -11,6 +11,7 @@ from core.diffusion.decoding import alike, length_mask
 from core.diffusion.denoiser import LENGTH_CLASSES, Memory
 from core.discrete.network import TokenNetwork
 from core.networks.kernels import PIECE
+from core.networks.replays import ROWS, Replays, current, rounded
 from core.randomness import generator
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD
@@ -45,7 +46,9 @@ Predict = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def predictor(network: TokenNetwork, memory: Memory, lengths: Tensor) -> Predict:
-    """The network for hypotheses of these lengths [N], in parts of about one length."""
+    """The network for hypotheses of these lengths [N]: in parts of about one length, or over fixed shapes."""
+    if (replays := current()) is not None:
+        return replayed(replays, network, memory, lengths)
     parts = alike(memory, length_mask(lengths, int(lengths.max())))
 
     def predict(tokens: Tensor, t: Tensor | None) -> Tensor:
@@ -58,6 +61,19 @@ def predictor(network: TokenNetwork, memory: Memory, lengths: Tensor) -> Predict
         return states
 
     return predict
+
+
+def replayed(replays: Replays, network: TokenNetwork, memory: Memory, lengths: Tensor) -> Predict:
+    """The network over fixed shapes."""
+    B, most = len(memory.lengths), network.max_positions
+    rows, length = rounded(B, ROWS), rounded(int(lengths.max()), most=most)
+    known = memory.filled(rows, rounded(memory.mask.shape[-1], most=most))
+
+    def call(known: Memory, tokens: Tensor, t: Tensor | None) -> Tensor:
+        return network.states(tokens, known, t)
+
+    again = replays.of(call, network, known, (rows * len(lengths) // B, length), (PAD, 0))
+    return lambda tokens, t: again(tokens, t).float()
 
 
 class Chance:

@@ -79,19 +79,6 @@ def mask_predict(
     return tokens, log_p
 
 
-def unmask_surest(
-    predict: Predict,
-    reader: Reader,
-    lengths: Tensor,
-    mask_type: int,
-    steps: int,
-    chance: Chance,
-    on_pass: Callable[[Pass], None] = silent,
-) -> tuple[Tensor, Tensor]:
-    """As mask_predict, but what is written stays (Chang et al. 2022, MaskGIT)."""
-    return mask_predict(predict, reader, lengths, mask_type, Passes(steps, keep=True), on_pass)
-
-
 def unmask_by_chance(
     predict: Predict,
     reader: Reader,

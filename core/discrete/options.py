@@ -1,7 +1,7 @@
 """Options that the methods over tokens share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from core.checks import MOST_CANDIDATES
 from core.errors import UserError
@@ -25,7 +25,8 @@ class TokensConfig:
 
 @dataclass(frozen=True)
 class Lengths:
-    """The hypotheses of a sentence, which differ in their length, and the choice among them."""
+    """The hypotheses of a sentence, which differ in their length, the choice among them, and how often the network is
+    asked."""
 
     length_candidates: int = 1
     """Lengths tried for each sentence, around the predicted one (CMLM and RDM as released: 5)."""
@@ -41,6 +42,9 @@ class Lengths:
     chosen_by: Literal["model", "mbr"] = "model"
     """Choice among the hypotheses: the model's mean log-probability (released), or mean sentence BLEU against the
     others."""
+    passes: int = 10
+    """S: network calls; MDLM: at most (Mask-Predict and RDM as released: 10; CMLM: 11, as the --iter-decode-max-iter 10
+    of fairseq's script means one more; MDLM: 128)."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,6 @@ class TokenObjective:
 class Routing(Lengths):
     """How text is written."""
 
-    passes: int = 10
-    """S: network calls (released: 10)."""
     routing: Literal["cond", "uncond", "vanilla"] = "cond"
     """Which tokens are noise after a step. uncond: those that the network is least sure of; cond: of those written
     before, only such as it writes again with less certainty; vanilla: by chance, as in the noise process (released:
@@ -94,18 +96,41 @@ class Routing(Lengths):
     tokens than there are types)."""
 
 
-def check_lengths(lengths: Lengths) -> None:
-    """Raises UserError on lengths that no decoding can have."""
+def check_writing(lengths: Lengths, most: int | None = None) -> None:
+    """Raises UserError on lengths, or a number of network calls (at most `most`), that no decoding can have."""
     if lengths.least_length < 2:
         raise UserError(f"option least_length: {lengths.least_length} must be at least 2 (BOS and EOS)")
     if lengths.length_candidates > MOST_CANDIDATES:
         said = f"option length_candidates: {lengths.length_candidates:,} lengths for a sentence"
         raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
-
-
-def check_steps(steps: int, most: int | None = None) -> None:
-    """Raises UserError unless a decoding has at least one step, and at most so many."""
+    steps = lengths.passes
     if not 1 <= steps <= MOST_STEPS:
         raise UserError(f"option passes: {steps:,} must lie between 1 and {MOST_STEPS:,}")
     if most is not None and steps > most:
         raise UserError(f"option passes: {steps} must be at most noise_steps = {most}")
+
+
+RELEASED: dict[str, Any] = {
+    "model_dim": 512,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "dropout": 0.3,
+    "initialization": "bert",
+    "embedding_std": 0.02,
+    "own_mask": False,
+    "length_offset": False,
+    "label_smoothing": 0.1,
+    "length_loss_factor": 0.1,
+    "length_candidates": 5,
+    "count_ends": True,
+    "predict_special": True,
+    "chosen_by": "model",
+    "warmup_init_lr": 1e-7,
+    "beta1": 0.9,
+    "beta2": 0.98,
+    "weight_decay": 0.01,
+    "clip_norm": 1e9,
+    "keep_best": 5,
+    "averaging": "mean",
+}
+"""What the recipes of CMLM and RDM share."""

@@ -22,14 +22,13 @@ from core.candidates import Candidates
 from core.diffusion.denoiser import Memory
 from core.discrete.decoding import (
     Reader,
-    hypotheses,
     lengths_around,
     lowest,
     most_likely_lengths,
     predictor,
     special,
 )
-from core.discrete.mask_predict import Pass, Passes, mask_predict, may_be_masked
+from core.discrete.mask_predict import Pass, Passes, mask_predict
 from core.discrete.network import TokenNetwork
 from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.writing import ByLengths
@@ -147,12 +146,6 @@ class CMLM(ByLengths, Method[TokenNetwork]):
         predict, reader = predictor(network, memory, lengths), self.reader(network, decoding)
         tokens, log_p = mask_predict(predict, reader, lengths, network.mask_type, self.passes(decoding), look)
         return self.written(tokens, lengths, log_p, decoding)
-
-    def written(self, tokens: Tensor, lengths: Tensor, log_p: Tensor, decoding: MaskPredict) -> Candidates:
-        """Candidates of tokens and their log p [B C, L], compared by the mean over words (and EOS where written)."""
-        real = tokens != PAD
-        counted = real if decoding.count_ends else real & may_be_masked(lengths, self.with_end)
-        return hypotheses(tokens, lengths, log_p, counted)
 
     # Diagnostics
 

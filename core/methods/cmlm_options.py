@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.discrete.options import Lengths, TokensConfig, check_lengths, check_steps
+from core.discrete.options import RELEASED, Lengths, TokensConfig, check_writing
 from core.options import MethodOptions
 from core.sections import NetworkConfig
 
@@ -27,8 +27,6 @@ class Masking:
 class MaskPredict(Lengths):
     """How text is written."""
 
-    passes: int = 10
-    """S: network calls (Mask-Predict: 10; fairseq's script: 11, as its --iter-decode-max-iter 10 means one more)."""
     stop_when_same: bool = False
     """End a hypothesis when a pass leaves it as it was (fairseq's script: yes). What is compared holds masks, so it may
     end with some in it, which are written as UNK, and score better than words."""
@@ -46,42 +44,20 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together."""
         self.network.check()
-        check_lengths(self.decoding)
-        check_steps(self.decoding.passes)
+        check_writing(self.decoding)
 
 
-AS_RELEASED: dict[str, Any] = {
-    "model_dim": 512,
+AS_RELEASED: dict[str, Any] = RELEASED | {
     "ffn_dim": 2048,
     "heads": 8,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "dropout": 0.3,
-    "initialization": "bert",
-    "embedding_std": 0.02,
-    "own_mask": False,
-    "length_offset": False,
     "form": "fairseq",
-    "label_smoothing": 0.1,
-    "length_loss_factor": 0.1,
     "passes": 11,
     "stop_when_same": True,
-    "length_candidates": 5,
     "least_length": 2,
-    "count_ends": True,
-    "predict_special": True,
-    "chosen_by": "model",
     "lr": 3e-4,
     "warmup": 10000,
-    "warmup_init_lr": 1e-7,
-    "beta1": 0.9,
-    "beta2": 0.98,
-    "weight_decay": 0.01,
-    "clip_norm": 1e9,
     "batch_tokens": 2048,
     "updates": 250000,
-    "keep_best": 5,
-    "averaging": "mean",
 }
 """fairseq's CMLM as its IWSLT14 script trains and decodes it. What this suite does not do: it averages the last five
 checkpoints of the training, here the five best on validation; the source has no BOS here."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.candidates import Candidates, Choice, chooser
+from core.candidates import Candidates
 from core.diffusion import decoding as denoising
 from core.diffusion import probes
 from core.diffusion.denoiser import Denoiser
@@ -21,16 +21,18 @@ from core.diffusion.objectives import errors, predict, terms
 from core.diffusion.process import ForwardProcess, Visited
 from core.diffusion.samplers import OnCall
 from core.diffusion.time_samplers import TIME_SAMPLERS
+from core.diffusion.writing import ByNoises
 from core.methods.difformer_options import Options
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.sections import DecodingConfig
 from core.text.batches import Batch
 
 
-class Difformer(Method[Denoiser]):
+class Difformer(ByNoises, Method[Denoiser]):
     """Difformer with its options."""
 
     options: Options
+    TOLD = ("selection", "decoding_steps", "early_stop")
 
     def build(self, vocab: int, max_positions: int) -> Denoiser:
         """A new network."""
@@ -98,14 +100,6 @@ class Difformer(Method[Denoiser]):
 
         return denoising.candidates(network, visited, batch, decoding, seed, with_mask if on_step else None)
 
-    def count(self, decoding: DecodingConfig) -> int:
-        """Lengths x noises."""
-        return decoding.length_candidates * decoding.noise_candidates
-
-    def choice(self, decoding: DecodingConfig, bleu_tokenizer: str) -> Choice:
-        """By BLEU against the others, or by the model's mean log-probability."""
-        return chooser(decoding.selection, bleu_tokenizer)
-
     def with_steps(self, decoding: DecodingConfig, steps: int) -> DecodingConfig | None:
         """K steps, of which a quarter is left out, as in the released 5 of 20; None for more than T."""
         if steps > self.options.diffusion.diffusion_steps:
@@ -115,19 +109,6 @@ class Difformer(Method[Denoiser]):
     def calls(self, decoding: DecodingConfig) -> int:
         """K - early_stop."""
         return decoding.decoding_steps - decoding.early_stop
-
-    def alone(self, decoding: DecodingConfig) -> DecodingConfig:
-        """One length, one noise."""
-        return replace(decoding, length_candidates=1, noise_candidates=1)
-
-    def facts(self, decoding: DecodingConfig) -> dict[str, Any]:
-        """Candidates, their choice, K and early stop."""
-        return {
-            "candidates": f"{decoding.length_candidates}x{decoding.noise_candidates}",
-            "selection": decoding.selection,
-            "decoding_steps": decoding.decoding_steps,
-            "early_stop": decoding.early_stop,
-        }
 
     # Diagnostics
 

@@ -3,17 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.diffusion.end_to_end_sections import (
-    EndToEndConfig,
-    ProcessConfig,
-    SpaceConfig,
-    WalkConfig,
-    check_sections,
-    check_whole,
-)
+from core.diffusion.end_to_end_sections import RELEASED, EndToEndOptions, ProcessConfig, WalkConfig, check_whole
 from core.errors import UserError
-from core.options import MethodOptions
-from core.sections import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -45,14 +36,11 @@ class CanvasWalk(WalkConfig):
 
 
 @dataclass(frozen=True)
-class Options(MethodOptions):
+class Options(EndToEndOptions):
     """Diffusion over embeddings of source and target joined, by one stack of layers (Gong et al. 2023)."""
 
-    network: NetworkConfig = NetworkConfig(activation="gelu")
-    latent: SpaceConfig = SpaceConfig()
     canvas: CanvasConfig = CanvasConfig()
     diffusion: ProcessConfig = ProcessConfig(time_sampler="lossaware")
-    objective: EndToEndConfig = EndToEndConfig()
     decoding: CanvasWalk = CanvasWalk(variance="large")
 
     @property
@@ -62,7 +50,7 @@ class Options(MethodOptions):
 
     def check(self) -> None:
         """Raises UserError on values that do not go together, or that no run can have."""
-        check_sections(self.network, self.latent, self.diffusion, self.decoding)
+        super().check()
         check_whole("sequence_length", self.canvas.sequence_length, 8)
         if self.canvas.restart_positions and self.canvas.sequence_length is not None:
             raise UserError("option restart_positions: needs windows of one length; leave out sequence_length")
@@ -74,28 +62,19 @@ class Options(MethodOptions):
                 raise UserError(f"option {name}: {getattr(self.canvas, name)} must not be negative")
 
 
-AS_RELEASED: dict[str, Any] = {
+AS_RELEASED: dict[str, Any] = RELEASED | {
     "model_dim": 768,
     "heads": 12,
     "ffn_dim": 3072,
     "encoder_layers": 6,
     "decoder_layers": 6,
     "dropout": 0.1,
-    "latent_dim": 128,
     "sequence_length": 128,
     "count_source": True,
     "decoding_steps": 2000,
     "noise_candidates": 10,
     "updates": 50_000,
-    "lr": 1e-4,
-    "lr_schedule": "linear",
     "warmup": 0,
-    "weight_decay": 0.0,
-    "beta2": 0.999,
-    "clip_norm": 1e9,
-    "ema": 0.9999,
-    "averaging": "best",
-    "keep_best": 1,
 }
 """The released recipe (QQP; question generation 40,000, dialogue 140,000, simplification 80,000 updates).
 

@@ -19,23 +19,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.candidates import Candidates, Choice, chooser
+from core.candidates import Candidates
 from core.diffusion import end_to_end, probes
 from core.diffusion.end_to_end import Draws, training_draws
 from core.diffusion.end_to_end_sections import WalkConfig
 from core.diffusion.latent_denoiser import ConditionalDenoiser, LatentDenoiser, Layout
 from core.diffusion.samplers import seeded_noise
 from core.diffusion.walks import Plan, Walker
+from core.diffusion.writing import ByNoises
 from core.methods.diffusion_lm_options import Options
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.randomness import generator
 from core.text.batches import Batch, Encoded
 
 
-class DiffusionLM(Method[LatentDenoiser]):
+class DiffusionLM(ByNoises, Method[LatentDenoiser]):
     """Diffusion-LM with its options."""
 
     options: Options
+    TOLD = ("selection", "sampler", "decoding_steps", "early_stop", "clamping")
     absorb_rate = 0.0
 
     def build(self, vocab: int, max_positions: int) -> LatentDenoiser:
@@ -132,14 +134,6 @@ class DiffusionLM(Method[LatentDenoiser]):
         """What the noise that decoding starts from lies around."""
         return 0.0
 
-    def count(self, decoding: WalkConfig) -> int:
-        """One for each noise."""
-        return decoding.noise_candidates
-
-    def choice(self, decoding: WalkConfig, bleu_tokenizer: str) -> Choice:
-        """By BLEU against the others, or by the model's mean log-probability."""
-        return chooser(decoding.selection, bleu_tokenizer)
-
     def with_steps(self, decoding: WalkConfig, steps: int) -> WalkConfig | None:
         """K steps, all of them taken; None for more than T."""
         if steps > self.options.diffusion.diffusion_steps:
@@ -149,15 +143,6 @@ class DiffusionLM(Method[LatentDenoiser]):
     def calls(self, decoding: WalkConfig) -> int:
         """K - early_stop."""
         return len(Plan.build(self.options.diffusion, decoding).t) - decoding.early_stop
-
-    def alone(self, decoding: WalkConfig) -> WalkConfig:
-        """One noise."""
-        return replace(decoding, noise_candidates=1)
-
-    def facts(self, decoding: WalkConfig) -> dict[str, Any]:
-        """Candidates, their choice, the sampler, K and early stop."""
-        names = ("selection", "sampler", "decoding_steps", "early_stop", "clamping")
-        return {"candidates": f"1x{decoding.noise_candidates}"} | {name: getattr(decoding, name) for name in names}
 
     # Diagnostics
 

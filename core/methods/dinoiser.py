@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.candidates import Candidates, Choice, chooser
+from core.candidates import Candidates, Choice
 from core.diffusion import decoding as denoising
 from core.diffusion import probes
 from core.diffusion.dinoiser_network import SphereDenoiser
@@ -30,6 +30,7 @@ from core.diffusion.draws import Draws
 from core.diffusion.noise_clipping import least_time, signal_at
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, sample, seeded_noise
+from core.diffusion.writing import ByNoises
 from core.methods.dinoiser_options import Decoding, Options
 from core.methods.method import Loss, Method, OnStep, Term
 from core.networks.token_loss import token_terms
@@ -38,7 +39,7 @@ from core.scoring.bleu import mbr_choice
 from core.text.batches import Batch
 
 
-class Dinoiser(Method[SphereDenoiser]):
+class Dinoiser(ByNoises, Method[SphereDenoiser]):
     """DINOISER with its options."""
 
     options: Options
@@ -110,25 +111,21 @@ class Dinoiser(Method[SphereDenoiser]):
         noise = seeded_noise(generator(mask.device, seed, "decode", *batch.source.shape, int(batch.source[0].sum())))
         z_T = noise(torch.empty(*mask.shape, network.latent_dim, device=mask.device))
 
-        def predict(z_t: Tensor, t: float, *of_part: Any) -> Tensor:
-            return clamped(network, network.denoise(z_t, denoising.time(t, z_t), *of_part), decoding)
+        def predict(z_t: Tensor, t: Tensor, *of_part: Any) -> Tensor:
+            return clamped(network, network.denoise(z_t, t, *of_part), decoding)
 
         def read(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
             if on_step is not None:
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
-        denoise, steps = denoising.in_parts(network, memory, mask, predict), visited(decoding)
+        denoise, steps = denoising.in_parts(network, memory, mask, predict, decoding.clamping), visited(decoding)
         z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
         return denoising.read_out(network, z_0_hat, mask)
-
-    def count(self, decoding: Decoding) -> int:
-        """Lengths x noises."""
-        return decoding.length_candidates * decoding.noise_candidates
 
     def choice(self, decoding: Decoding, bleu_tokenizer: str) -> Choice:
         """By BLEU against the others, within each length and then among lengths; or by the mean log-probability."""
         if decoding.selection == "model":
-            return chooser("model", bleu_tokenizer)
+            return super().choice(decoding, bleu_tokenizer)
         return lambda texts, scores: in_two_stages(texts, decoding.noise_candidates, bleu_tokenizer)
 
     def with_steps(self, decoding: Decoding, steps: int) -> Decoding | None:
@@ -138,19 +135,6 @@ class Dinoiser(Method[SphereDenoiser]):
     def calls(self, decoding: Decoding) -> int:
         """K."""
         return decoding.decoding_steps
-
-    def alone(self, decoding: Decoding) -> Decoding:
-        """One length, one noise."""
-        return replace(decoding, length_candidates=1, noise_candidates=1)
-
-    def facts(self, decoding: Decoding) -> dict[str, Any]:
-        """Candidates, their choice, the sampler and K."""
-        return {
-            "candidates": f"{decoding.length_candidates}x{decoding.noise_candidates}",
-            "selection": decoding.selection,
-            "sampler": decoding.sampler,
-            "decoding_steps": decoding.decoding_steps,
-        }
 
 
 def times(u: Tensor, least: Tensor) -> Tensor:

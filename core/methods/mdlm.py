@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from core.candidates import Candidates
-from core.discrete.decoding import Chance, Reader, hypotheses, lengths_around, predictor, special
-from core.discrete.mask_predict import Pass, may_be_masked, unmask_by_chance, unmask_surest
+from core.discrete.decoding import Chance, Reader, special
+from core.discrete.mask_predict import Pass, Passes, mask_predict, unmask_by_chance
 from core.discrete.network import TokenNetwork
 from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.rows import spread
-from core.discrete.writing import ByLengths
+from core.discrete.writing import Begun, ByLengths
 from core.methods.mdlm_options import Options, Unmasking
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.networks.token_loss import token_terms
@@ -113,21 +113,18 @@ class MDLM(ByLengths, Method[TokenNetwork]):
         self, network: TokenNetwork, batch: Batch, decoding: Unmasking, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
         """Candidates, one a length."""
-        memory, chance = network.encode(batch.source, batch.source_mask), Chance.of(batch, seed)
-        lengths = lengths_around(network, memory, decoding.length_candidates, decoding.least_length)
-
-        def made(tokens: Tensor, log_p: Tensor) -> Candidates:
-            real = tokens != PAD
-            counted = real if decoding.count_ends else real & may_be_masked(lengths, with_end=False)
-            return hypotheses(tokens, lengths, log_p, counted)
+        begun, mask, S = Begun.of(network, batch, decoding, seed), network.mask_type, decoding.passes
 
         def look(done: Pass) -> None:
             if on_step is not None:
-                on_step(1 - done.index / decoding.passes, made(done.filled, done.log_p))
+                on_step(1 - done.index / S, self.written(done.filled, begun.lengths, done.log_p, decoding))
 
-        write = unmask_by_chance if decoding.unmasking == "ancestral" else unmask_surest
-        predict, reader = predictor(network, memory, lengths), self.reader(network, decoding, chance)
-        return made(*write(predict, reader, lengths, network.mask_type, decoding.passes, chance, look))
+        parts = begun.predict, self.reader(network, decoding, begun.chance), begun.lengths, mask
+        if decoding.unmasking == "ancestral":
+            tokens, log_p = unmask_by_chance(*parts, S, begun.chance, look)
+        else:  # the surest words are written, and stay (Chang et al. 2022, MaskGIT)
+            tokens, log_p = mask_predict(*parts, Passes(S, keep=True), look)
+        return self.written(tokens, begun.lengths, log_p, decoding)
 
     # Diagnostics
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.discrete.options import Lengths, TokensConfig, check_lengths, check_steps
+from core.discrete.options import Lengths, TokensConfig, check_writing
 from core.errors import UserError
 from core.options import MethodOptions
 from core.sections import NetworkConfig
@@ -25,8 +25,6 @@ class MaskedDiffusion:
 class Unmasking(Lengths):
     """How text is written."""
 
-    passes: int = 10
-    """S: network calls at most (released: 128)."""
     unmasking: Literal["confidence", "ancestral"] = "confidence"
     """Which masks become words: those that the network is surest of (as MaskGIT and LLaDA), or by chance, each alike,
     as in the noise process (released)."""
@@ -47,8 +45,7 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together."""
         self.network.check()
-        check_lengths(self.decoding)
-        check_steps(self.decoding.passes)
+        check_writing(self.decoding)
         if not 0 < self.diffusion.least_time < 1:
             raise UserError(f"option least_time: {self.diffusion.least_time} must lie between 0 and 1")
         if self.decoding.temperature < 0:

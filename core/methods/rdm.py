@@ -23,19 +23,17 @@ import torch
 from torch import Tensor
 
 from core.candidates import Candidates
-from core.discrete.decoding import Chance, Reader, hypotheses, lengths_around, predictor, special
-from core.discrete.mask_predict import may_be_masked
+from core.discrete.decoding import Chance, Reader, special
 from core.discrete.noise import BARRED, SPECIAL, Absorbing, Multinomial, NoisedTokens
 from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.routing import Router, Written
 from core.discrete.weighted import NoisyNetwork, Seen, see, token_losses
-from core.discrete.writing import ByLengths
+from core.discrete.writing import Begun, ByLengths
 from core.methods.method import Loss, Method, OnStep, ProbeText, Term
 from core.methods.rdm_options import Options, Routing
 from core.randomness import generator
 from core.text.batches import Batch
 from core.text.shapes import filled
-from core.text.tokenizer import PAD
 
 
 @dataclass(frozen=True)
@@ -134,23 +132,17 @@ class RDM(ByLengths, Method[NoisyNetwork]):
         self, network: NoisyNetwork, batch: Batch, decoding: Routing, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
         """Candidates, one a length."""
-        memory, chance = network.encode(batch.source, batch.source_mask), Chance.of(batch, seed)
-        lengths = lengths_around(network, memory, decoding.length_candidates, decoding.least_length)
+        begun = Begun.of(network, batch, decoding, seed)
 
         def look(done: Written) -> None:
             if on_step is not None:
                 now = torch.where(done.noise, done.found, done.tokens)
-                on_step(done.t, self.written(now, done.log_p, lengths, decoding))
+                on_step(done.t, self.written(now, begun.lengths, done.log_p, decoding))
 
-        predict, reader = predictor(network, memory, lengths), self.reader(network, decoding, chance)
-        router = Router(network.process, predict, reader, decoding, chance)
-        return self.written(*router.write(lengths, look), lengths, decoding)
-
-    def written(self, tokens: Tensor, log_p: Tensor, lengths: Tensor, decoding: Routing) -> Candidates:
-        """Candidates of tokens and their log p [B C, L], compared by the mean over words."""
-        real = tokens != PAD
-        counted = real if decoding.count_ends else real & may_be_masked(lengths, with_end=False)
-        return hypotheses(tokens, lengths, log_p, counted)
+        reader = self.reader(network, decoding, begun.chance)
+        router = Router(network.process, begun.predict, reader, decoding, begun.chance)
+        tokens, log_p = router.write(begun.lengths, look)
+        return self.written(tokens, begun.lengths, log_p, decoding)
 
     # Diagnostics
 

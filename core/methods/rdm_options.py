@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.discrete.options import MOST_STEPS, Routing, TokenObjective, TokensConfig, check_lengths, check_steps
+from core.discrete.options import MOST_STEPS, RELEASED, Routing, TokenObjective, TokensConfig, check_writing
 from core.errors import UserError
 from core.options import MethodOptions
 from core.sections import NetworkConfig
@@ -38,10 +38,9 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together."""
         self.network.check()
-        check_lengths(self.decoding)
         if not 2 <= self.process.noise_steps <= MOST_STEPS:
             raise UserError(f"option noise_steps: {self.process.noise_steps:,} must lie between 2 and {MOST_STEPS:,}")
-        check_steps(self.decoding.passes, self.process.noise_steps)
+        check_writing(self.decoding, self.process.noise_steps)
         if self.process.noise == "multinomial" and self.process.noise_special:
             raise UserError("option noise_special: True needs noise = absorbing: other words stand for words alone")
         if self.process.noise == "multinomial" and self.tokens.own_mask:
@@ -53,17 +52,9 @@ class Options(MethodOptions):
                 raise UserError(f"option {name}: {getattr(self.decoding, name)} must not be negative")
 
 
-AS_RELEASED: dict[str, Any] = {
-    "model_dim": 512,
+AS_RELEASED: dict[str, Any] = RELEASED | {
     "ffn_dim": 1024,
     "heads": 4,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "dropout": 0.3,
-    "initialization": "bert",
-    "embedding_std": 0.02,
-    "own_mask": False,
-    "length_offset": False,
     "noise": "absorbing",
     "noise_steps": 50,
     "coupled": True,
@@ -71,8 +62,6 @@ AS_RELEASED: dict[str, Any] = {
     "joined_positions": True,
     "loss_form": "reparameterised",
     "reweighting": "linear",
-    "label_smoothing": 0.1,
-    "length_loss_factor": 0.1,
     "times_T": True,
     "smoothing_reweighted": False,
     "mean_over_padding": True,
@@ -83,22 +72,11 @@ AS_RELEASED: dict[str, Any] = {
     "temperature": 0.0,
     "late_time": True,
     "loose_cut": True,
-    "length_candidates": 5,
     "least_length": 3,
-    "count_ends": True,
-    "predict_special": True,
-    "chosen_by": "model",
     "lr": 5e-4,
     "warmup": 30000,
-    "warmup_init_lr": 1e-7,
-    "beta1": 0.9,
-    "beta2": 0.98,
-    "weight_decay": 0.01,
-    "clip_norm": 1e9,
     "batch_tokens": 4096,
     "updates": 300000,
-    "keep_best": 5,
-    "averaging": "mean",
     "ema": 0.9999,
 }
 """RDM's absorbing form as its IWSLT14 scripts train and decode it. What this suite does not do: its mean is of the last

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.diffusion.end_to_end_sections import (
+    RELEASED,
     EndToEndConfig,
+    EndToEndOptions,
     ProcessConfig,
     SpaceConfig,
     WalkConfig,
-    check_sections,
     check_whole,
 )
 from core.errors import UserError
-from core.options import MethodOptions
-from core.sections import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,9 @@ class Walk(WalkConfig):
 
 
 @dataclass(frozen=True)
-class Options(MethodOptions):
+class Options(EndToEndOptions):
     """An encoder-decoder diffusion with a noise schedule for each position, which adapts (Yuan et al. 2024)."""
 
-    network: NetworkConfig = NetworkConfig(activation="gelu")
     latent: Space = Space()
     diffusion: Adapting = Adapting()
     objective: Counting = Counting()
@@ -66,7 +64,7 @@ class Options(MethodOptions):
 
     def check(self) -> None:
         """Raises UserError on values that do not go together, or that no run can have."""
-        check_sections(self.network, self.latent, self.diffusion, self.decoding)
+        super().check()
         check_whole("stride", self.diffusion.stride, 1)
         most = self.diffusion.diffusion_steps // 2
         if not 1 <= self.diffusion.granularity <= most:
@@ -81,29 +79,20 @@ class Options(MethodOptions):
             raise UserError("option released_variance: is a slip of sampler=ancestral")
 
 
-AS_RELEASED: dict[str, Any] = {
+AS_RELEASED: dict[str, Any] = RELEASED | {
     "model_dim": 512,
     "heads": 8,
     "ffn_dim": 2048,
     "encoder_layers": 6,
     "decoder_layers": 6,
     "dropout": 0.0,
-    "latent_dim": 128,
     "target_length": 64,
     "stride": 20_000,
     "count_padding": True,
     "decoding_steps": 2000,
     "released_variance": True,
     "updates": 300_000,
-    "lr": 1e-4,
-    "lr_schedule": "linear",
     "warmup": 10_000,
-    "weight_decay": 0.0,
-    "beta2": 0.999,
-    "clip_norm": 1e9,
-    "ema": 0.9999,
-    "averaging": "best",
-    "keep_best": 1,
 }
 """IWSLT14 De-En; dropout is 0 because its scripts set 0.3 and never pass it. The learning rate falls to 0 at the end,
 where the released one would at 1,000,000 updates. It takes 128 sentences a batch, where ours go by tokens

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from core.networks.compiling import compilable
 from core.networks.kernels import VECTOR, Dropout, attention
+from core.networks.replays import enlarged
 from core.sections import NetworkConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -54,6 +55,11 @@ def folds(memory: KeysValues) -> bool:
     """Whether a folded memory takes fewer products: heads S columns, in place of d and S."""
     _, heads, S, width = memory[0].shape
     return heads * (S + -S % VECTOR) < heads * width + S
+
+
+def filled_keys(layers: tuple[KeysValues, ...], rows: int, length: int) -> tuple[KeysValues, ...]:
+    """Keys and values of so many sentences of so many positions."""
+    return tuple((enlarged(k, rows, k.shape[1], length), enlarged(v, rows, v.shape[1], length)) for k, v in layers)
 
 
 class SelfAttention(nn.Module):

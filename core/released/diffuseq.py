@@ -97,8 +97,8 @@ def configuration(options: dict[str, Any], case: Arrays) -> Options:
             time_dim=options["hidden_t_dim"],
             rescale_timesteps=options["rescale_timesteps"],
         ),
-        CanvasConfig(sequence_length=options["seq_len"], count_source=True),
-        ProcessConfig(
+        canvas=CanvasConfig(sequence_length=options["seq_len"], count_source=True),
+        diffusion=ProcessConfig(
             diffusion_steps=options["diffusion_steps"],
             schedule=options["noise_schedule"],
             time_sampler="lossaware" if lossaware else "uniform",

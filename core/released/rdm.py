@@ -242,7 +242,7 @@ def replay_decoding(
     predict, reader = predictor(network, memory, lengths), method.reader(network, config, chance)
     tokens, log_p = Router(network.process, predict, reader, config, chance).write(lengths, steps.append)
     compare_steps(found, network, steps, case, name)
-    compare_winners(found, method.written(tokens, log_p, lengths, config), log_p, case, name)
+    compare_winners(found, method.written(tokens, lengths, log_p, config), log_p, case, name)
 
 
 def compare_steps(found: Comparison, network: NoisyNetwork, steps: list[Written], case: Arrays, name: str) -> None:

@@ -57,7 +57,7 @@ class Own:
         Raises UserError for whatever the function raises, and for what it returns that are no such numbers.
         """
         try:
-            found = self.function(list(hypotheses), [list(group) for group in references], list(sources))
+            found: Any = self.function(list(hypotheses), [list(group) for group in references], list(sources))
             found = list(found) if isinstance(found, Iterator) else found
         except (Exception, SystemExit) as error:
             raise UserError(f"--metric {self.spec}: failed ({_said(error)})") from error

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.captions import CAPTIONS, ended
 from analysis.figures.common import Missing, any_height, name_missing
-from analysis.figures.drawing import MODULES, draw_module
+from analysis.figures.drawing import MODULES, besides, draw_module
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
 from analysis.report.alt_text import describe
@@ -24,7 +24,7 @@ def figures_section(study: StudyResults) -> Section:
     """All figures that the study has data for, and a line for each that it has not."""
     parts: list[Html] = []
     with styled(), Signs() as signs, any_height():
-        for module in MODULES:
+        for module in (*MODULES, *besides(study)):
             stage(f"drawing {module.NAME}")
             title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
             try:

@@ -31,7 +31,7 @@ EFFECTS = {
 }
 
 
-FAMILIES = "the claims about scores, the claims about mechanisms, "
+FAMILIES = "the claims about scores, those about mechanisms, those about other systems, "
 
 
 def reading_section(study: StudyResults) -> Section:
