@@ -145,6 +145,18 @@ STUDIES: dict[str, Study] = {
             claims=SYSTEMS,
             fixed={"training_seconds": 30.0},
         ),
+        Study(
+            "transfer",
+            "Do the three ingredients help systems that were published without them?",
+            {
+                "method": ("diffuseq", "seqdiffuseq", "diffusion_lm"),
+                "anchor_loss": (False, True),
+                "embedding_norm": (False, True),
+                "noise_factor": (1.0, 4.0),
+            },
+            control="diffuseq+rounding+nonorm+F1",
+            fixed={"updates": 1000, "restart_positions": True},
+        ),
     )
 }
 

@@ -10,8 +10,9 @@ from analysis.footer import arm_rows
 from analysis.load import StudyResults
 from analysis.published import TRAIN_PAIRS, Text, published, published_of, titled
 from analysis.questions.full_model import method_of
-from analysis.results import mean_columns, metric_name
+from analysis.results import metric_name
 from analysis.sentence_counts import tokenizer_in
+from analysis.tested import mean_columns
 
 MEASURED = {"BLEU": "bleu", "ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL"}
 """Published metrics that runs have too: their columns in scores."""

@@ -70,8 +70,8 @@ def claims(study: StudyResults) -> list[Claim]:
     families = {family: [q for q in asked if q.family == family] for family in get_args(Family)}
     judged = {claim.key: claim for family in families.values() for claim in judge_family(family)}
     found = [judged[question.key] for question in asked]
-    if study.no_verdict:
-        return [replace(claim, verdict="no verdict", reason=study.no_verdict) for claim in found]
+    if why := study.no_verdict or study.no_verdicts.get(str(study.control), ""):
+        return [replace(claim, verdict="no verdict", reason=why) for claim in found]
     return found
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.effects import complete_seeds, is_factorial
 from analysis.load import StudyResults
 from analysis.mixture import mixture_note
 from analysis.questions import unknown_claims
-from analysis.results import OWN_SIGNATURE, factorial_cells, is_factorial, metric_name
+from analysis.results import OWN_SIGNATURE, metric_name
 
 INTERVALS = (
     "Intervals: 95%, Student's t over seeds (n/a with one seed, or where all are equal): right if seeds scatter "
@@ -209,8 +210,8 @@ def _seeds(study: StudyResults) -> str:
     said = []
     if len({frozenset(study.values(study.metric, arm.name)) for arm in study.arms}) > 1:
         said.append("not the same in every arm: a difference is over those that both arms have")
-    if is_factorial(study):
-        complete = " ".join(str(seed) for seed in factorial_cells(study)[1]) or "none"
+    if is_factorial(study) or study.groups:
+        complete = " ".join(str(seed) for seed in complete_seeds(study)) or "none"
         said += [] if complete == text else [f"with a result in all arms, as effects need: {complete}"]
     return f"{text} ({'; '.join(said)})" if said else text
 

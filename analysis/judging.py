@@ -9,6 +9,9 @@ There is no verdict, and a sentence that says why, where
 - no arm has learned (of a study whose control has no result);
 - every run of every arm is at the ceiling: `CEILING` or more of 100.
 
+Of a study with groups (analysis/groups.py) the last three are asked of each group with its own control; where they are
+so of some groups, there is no verdict on those alone.
+
 A claim that compares the control with one other system has none by itself where that system has not learned.
 """
 
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.groups import Group, described
 from analysis.stats import mean_interval_t
 
 NO_VERDICT = "no verdict"
@@ -43,17 +47,44 @@ def why_no_verdict(info: Mapping[str, Any], scores: pd.DataFrame, metric: str) -
     values = pd.to_numeric(scores[metric], errors="coerce")
     if metric in HUNDRED and bool((values >= CEILING).all()):
         return f"No verdict: all arms are at the ceiling, with scores of {CEILING:g} or more in every run."
-    return _unlearned(info, scores.assign(**{metric: values}), metric)
+    scores = scores.assign(**{metric: values})
+    groups = _with_results(info, scores)
+    if not groups:
+        return _unlearned(scores, metric, info.get("control"))
+    found = [why_none_of_group(group, scores, metric) for group in groups]
+    return " ".join(found) if all(found) else ""
 
 
-def _unlearned(info: Mapping[str, Any], scores: pd.DataFrame, metric: str) -> str:
-    """That the control arm, or where it has no result no arm, has learned, if it is so."""
-    own = scores[scores["arm"] == info.get("control")]
+def why_none_of_arms(info: Mapping[str, Any], scores: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Why there is no verdict on some groups of arms: a sentence by the name of each of their arms."""
+    if metric not in scores or scores.empty:
+        return {}
+    scores = scores.assign(**{metric: pd.to_numeric(scores[metric], errors="coerce")})
+    said = {group.arms: why_none_of_group(group, scores, metric) for group in _with_results(info, scores)}
+    return {arm: why for arms, why in said.items() if why for arm in arms}
+
+
+def why_none_of_group(group: Group, scores: pd.DataFrame, metric: str) -> str:
+    """A sentence that says why there is no verdict on a group, or nothing."""
+    own = scores[scores["arm"].isin(group.arms)]
+    if metric in HUNDRED and bool((own[metric] >= CEILING).all()):
+        return f"No verdict on {group.level}: all its arms are at the ceiling, {CEILING:g} or more in every run."
+    return _unlearned(own, metric, group.control, f" on {group.level}")
+
+
+def _with_results(info: Mapping[str, Any], scores: pd.DataFrame) -> list[Group]:
+    """The groups of a study of which an arm has a result."""
+    return [group for group in described(info) if scores["arm"].isin(group.arms).any()]
+
+
+def _unlearned(scores: pd.DataFrame, metric: str, control: str | None, whom: str = "") -> str:
+    """That the control arm, or where it has no result no arm, has learned, if it is so. whom: " on X" of a group X."""
+    own = scores[scores["arm"] == control]
     asked = own if len(own) else scores
     if not all(is_unlearned(rows, metric) for _, rows in asked.groupby("arm", sort=False)):
         return ""
     who = f"the control arm, {own['label'].iloc[0]}," if len(own) else "any arm"
-    return f"No verdict: {unlearned_text(who, 'its score is' if len(own) else 'scores are', asked, metric)}"
+    return f"No verdict{whom}: {unlearned_text(who, 'its score is' if len(own) else 'scores are', asked, metric)}"
 
 
 def is_unlearned(rows: pd.DataFrame, metric: str) -> bool:

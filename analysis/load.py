@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.files import failure, read_each, read_records, read_study
-from analysis.judging import why_no_verdict
+from analysis.groups import Group, groups_of
+from analysis.judging import why_no_verdict, why_none_of_arms
 from analysis.missing_study import no_folder, no_runs
 from analysis.training_rows import EXTREME as EXTREME
 from analysis.training_rows import STEP as STEP
@@ -74,10 +75,26 @@ class StudyResults:
         kept = self.info.get("no_verdict")  # of a part of a study it is what it is of the whole
         return why_no_verdict(self.info, self.scores, self.metric) if kept is None else str(kept)
 
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of arms (analysis/groups.py), those without a result too; none in most studies."""
+        toggles = {arm["name"]: arm.get("toggles") or {} for arm in self.info.get("arms") or []}
+        toggles |= {arm.name: arm.toggles for arm in self.arms}
+        return groups_of(self.factors, toggles, self.info.get("control"))
+
+    @cached_property
+    def no_verdicts(self) -> dict[str, str]:
+        """Of arms whose group alone allows no verdict: why, by the arm's name."""
+        kept = self.info.get("no_verdicts")
+        if self.no_verdict or kept is not None:
+            return dict(kept or {})
+        return why_none_of_arms(self.info, self.scores, self.metric)
+
     @property
     def banner(self) -> str:
         """What must stand wherever numbers are shown; may be empty."""
-        return " ".join(part for part in (self.no_verdict, str(self.info.get("banner") or "")) if part)
+        said = dict.fromkeys((self.no_verdict, *self.no_verdicts.values(), str(self.info.get("banner") or "")))
+        return " ".join(part for part in said if part)
 
     @property
     def control(self) -> str | None:
@@ -85,6 +102,18 @@ class StudyResults:
         names = [arm.name for arm in self.arms]
         wanted = self.info.get("control")
         return wanted if wanted in names else None
+
+    def control_of(self, arm: str) -> str | None:
+        """Name of the arm that one is compared with, if it has a result: of groups the control of its own."""
+        if not self.groups:
+            return self.control
+        own = next((group.control for group in self.groups if arm in group.arms), None)
+        return own if own in [each.name for each in self.arms] else None
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is an arm with a result that others are compared with."""
+        return any(self.control_of(arm.name) for arm in self.arms)
 
     def arm(self, name: str) -> ArmResults:
         """The arm of that name."""
@@ -167,19 +196,25 @@ def mixed_scoring(scores: Iterable[Mapping[str, Any]]) -> list[str]:
 def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
     """Say which options differ among results although no arm of the study sets them.
 
-    Where arms are of several methods, an option counts for those methods that read it.
+    Where arms are of several methods, an option counts for those methods that read it; what differs from one method to
+    the next alone is said in one sentence, since most of it makes up the methods.
     """
     varied = {"seed", "data"}.union(*[arm.get("values") or {} for arm in info.get("arms") or []])
     if not any(arm.get("values") for arm in info.get("arms") or []):
         return []
-    notes = []
+    notes, between = [], []
     configs = [record.get("config") or {} for record in records]
     for option in sorted(set().union(*configs) - varied):
         readers = {config.get("method") for config in configs if option in config}
         own = [config for config in configs if "method" not in varied or config.get("method") in readers]
         levels = sorted({json.dumps(config.get(option)) for config in own})
-        if len(levels) > 1:
+        pairs = {(config.get("method"), json.dumps(config.get(option))) for config in own}
+        if len(levels) > 1 and "method" in varied and len(pairs) == len(readers):
+            between.append(option)
+        elif len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
+    if between:
+        notes.append(f"methods differ in more than their arms say, each with its own {', '.join(between)}")
     return notes
 
 

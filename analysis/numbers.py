@@ -4,8 +4,8 @@ import math
 
 import pandas as pd
 
-from analysis.results import values_of
 from analysis.stats import SHOWN
+from analysis.tested import values_of
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:

@@ -8,18 +8,25 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
 from analysis.power import LEVEL, POWER, detectable, power, spread_factors
-from analysis.results import comparison_name, comparisons, metric_name
+from analysis.results import MAIN, comparison_name, comparisons, metric_name
 
 SEEDS = (2, 3, 4, 5, 7, 10, 15, 20)
 """Numbers of seeds of the power curve."""
 
 
 def main_comparisons(study: StudyResults) -> pd.DataFrame:
-    """Main effects or differences, the family that is corrected together, with `name`; empty if there are none."""
+    """Main effects or differences on which there can be a verdict, with `name`; empty if there are none.
+
+    Of a study with groups those in the groups and their means together: one question more for each mean.
+    """
     frame = comparisons(study)
-    frame = frame[frame["kind"] != "interaction"] if len(frame) else frame
+    if len(frame):
+        frame = frame[frame["kind"].isin(MAIN)]
+    if study.no_verdicts and len(frame):
+        frame = frame[frame["verdict"] != NO_VERDICT]
     return frame.assign(name=[comparison_name(study, row) for _, row in frame.iterrows()])
 
 

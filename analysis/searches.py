@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.effects import effects_of, factorial_cells
 from analysis.load import StudyResults, load
-from analysis.results import effects_of, factorial_cells, judged, mean_columns
 from analysis.stats import holm, mean_interval_t, paired, t_pvalue, verdict
+from analysis.tested import judged, mean_columns
 from core.errors import UserError
 from core.run_folder import SEARCH, try_read
 

@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.judging import NO_VERDICT
 from analysis.load import StudyResults
-from analysis.results import interval_columns, metric_name
+from analysis.results import metric_name
 from analysis.sentence_counts import Measure, measure_of, references, tokenizer_in
 from analysis.sentence_counts import bleu as bleu
 from analysis.sentence_counts import statistics as statistics
 from analysis.stats import from_resamples, holm, resampling, verdict
+from analysis.tested import interval_columns
 from core.run_folder import SAMPLES, SCORES, try_read
 
 SAME = 1e-6
@@ -92,11 +94,12 @@ class Scored(NamedTuple):
 
 
 def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
-    """A row per arm but the control and seed: score of both, difference, interval, p, Holm's p, verdict; and notes.
+    """A row per arm but controls and seed: score of both, difference, interval, p, Holm's p, verdict; and notes.
 
-    All comparisons of a seed share their resamples. Holm's correction is over the arms, within each seed.
+    Of a study with groups each arm is compared with its own group's control. All comparisons of a seed share their
+    resamples. Holm's correction is over the arms, within each seed.
     """
-    if study.control is None or study.metric not in study.scores:
+    if not study.compared or study.metric not in study.scores:
         return pd.DataFrame(), [f"there is no control arm with {metric_name(study)}"]
     tables, notes = counts(study)
     if not tables:
@@ -115,22 +118,19 @@ def compare(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
 def _seed(
     study: StudyResults, seed: int, rows: pd.DataFrame, scores: dict[str, Scored], sentences: int
 ) -> pd.DataFrame:
-    """The comparisons of one seed with its own control run."""
+    """The comparisons of one seed with its own control runs."""
     runs = {arm: run for arm, run in zip(rows["arm"], rows["run"], strict=True) if run in scores}
-    control = runs.get(str(study.control))
-    if control is None:
-        return pd.DataFrame()
-    base = scores[control]
-    others = [arm for arm in study.arms if arm.name in runs and arm.name != study.control]
-    own = [scores[runs[arm.name]] for arm in others]
-    found = [from_resamples(float(s.score - base.score), s.resampled - base.resampled, sentences) for s in own]
+    others = [arm for arm in study.arms if arm.name in runs and study.control_of(arm.name) in runs.keys() - {arm.name}]
+    pairs = [(scores[runs[arm.name]], scores[runs[str(study.control_of(arm.name))]]) for arm in others]
+    found = [from_resamples(float(s.score - base.score), s.resampled - base.resampled, sentences) for s, base in pairs]
     adjusted = holm([comparison.p for comparison in found])
     table = []
-    for arm, scored, comparison, p in zip(others, own, found, adjusted, strict=True):
+    for arm, (scored, base), comparison, p in zip(others, pairs, found, adjusted, strict=True):
         row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences}
         row |= {study.metric: float(scored.score), f"control_{study.metric}": float(base.score)}
         row |= interval_columns("difference", comparison.interval)
-        said = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
+        said: str = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
+        said = NO_VERDICT if arm.name in study.no_verdicts else said
         table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
     return pd.DataFrame(table)
 
@@ -151,6 +151,8 @@ def sentence_note(frame: pd.DataFrame, notes: list[str], name: str = "BLEU") -> 
         "; ".join(f"{head}: {', '.join(labels)}" for head, labels in groups.items())
         or "undecided in every arm and seed"
     )
+    without = frame.loc[frame["verdict"] == NO_VERDICT, "label"].unique()
+    said += f"; no verdict: {', '.join(without)}" if len(without) else ""
     sentences = int(frame["sentences"].iloc[0])
     if sentences < ENOUGH:
         said = f"undecided, for with fewer than {ENOUGH} sentences the intervals are too narrow to decide"

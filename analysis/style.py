@@ -27,9 +27,10 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
 from analysis.choices import Choices, choosing, chosen
+from analysis.groups import grouping
+from analysis.levels import level_text, on_levels
 from analysis.load import StudyResults
 from analysis.plain_text import spell_out
-from analysis.results import level_text, on_levels
 from analysis.results import seeds_text as seeds_text
 from core.errors import UserError
 
@@ -145,30 +146,37 @@ def arm_style(study: StudyResults) -> dict[str, Look]:
     """Arm -> look, the same in every figure of a study and whichever arms have results.
 
     2x2x2: hue and marker by the first two toggles, lightness, line style and filling by the third. One numeric
-    factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours, so too.
+    factor, or more arms than colours: a viridis scale in display order. Otherwise Okabe and Ito's colours, so too. Of a
+    study with groups, arms that differ by their group alone look alike.
     """
     described = study.info.get("arms") or [{"name": a.name, "toggles": a.toggles} for a in study.arms]
     toggles = {arm["name"]: arm.get("toggles") or {} for arm in described}
     toggles |= {arm.name: arm.toggles for arm in study.arms if arm.name not in toggles}
-    levels = list(study.factors.values())
+    by = grouping(study.factors)
+    if by:
+        toggles = {name: {key: each[key] for key in each if key != by} for name, each in toggles.items()}
+    levels = [each for name, each in study.factors.items() if name != by]
     if len(levels) == 3 and all(len(each) == 2 for each in levels):
         return {name: _cube_look(study, each) for name, each in toggles.items()}
     numeric = len(levels) == 1 and all(isinstance(x, int | float) and not isinstance(x, bool) for x in levels[0])
-    names = list(toggles)
-    if numeric or len(names) > len(OKABE_ITO):
+    kinds: list[object] = []
+    for name, each in toggles.items():
+        kinds += [kind] if (kind := each if by else name) not in kinds else []
+    if numeric or len(kinds) > len(OKABE_ITO):
         scale = matplotlib.colormaps["viridis"]
-        colors = [to_hex(scale(0.85 * i / max(1, len(names) - 1))) for i in range(len(names))]
+        colors = [to_hex(scale(0.85 * i / max(1, len(kinds) - 1))) for i in range(len(kinds))]
     else:
-        colors = list(OKABE_ITO[: len(names)])
+        colors = list(OKABE_ITO[: len(kinds)])
+    places = {name: kinds.index(each if by else name) for name, each in toggles.items()}
     return {
         name: Look(colors[i], LINES[i % len(LINES)], MARKERS[i % len(MARKERS)], i % 16 < 8)
-        for i, name in enumerate(names)
+        for name, i in places.items()
     }
 
 
 def _cube_look(study: StudyResults, toggles: Mapping[str, Any]) -> Look:
     """The look of an arm of a 2x2x2 study, by its toggles."""
-    on = [toggles.get(name) == level for name, level in on_levels(study).items()]
+    on = [toggles.get(name) == level for name, level in on_levels(study).items() if name != grouping(study.factors)]
     pair = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}[on[0], on[1]]
     return Look(PAIRS[pair][0 if on[2] else 1], "-" if on[2] else LINES[1], MARKERS[pair], on[2])
 
@@ -199,6 +207,14 @@ def panels(study: StudyResults, within: str, most: int = 6) -> list[Panel]:
     return [Panel("", tuple(names[i : i + size])) for i in range(0, len(names), size)]
 
 
+def group_panels(study: StudyResults) -> list[Panel]:
+    """A panel for each group that has arms; none in a study without groups."""
+    by = grouping(study.factors)
+    names = [arm.name for arm in study.arms]
+    found = [(group, tuple(name for name in names if name in group.arms)) for group in study.groups]
+    return [Panel(level_text(study, by, group.level), arms) for group, arms in found if arms]
+
+
 def panel_grid(
     rows: int, columns: int, width: float, row_height: float, extra: float = 0.0
 ) -> tuple[Page, list[list[Axes]]]:
@@ -211,9 +227,21 @@ def panel_grid(
     return figure, [list(row) for row in axes]
 
 
-def arm_handle(study: StudyResults, name: str, **changes: Any) -> Line2D:
+def arm_handle(study: StudyResults, name: str, label: str = "", **changes: Any) -> Line2D:
     """The legend entry of an arm."""
-    return Line2D([], [], label=study.arm(name).label, **arm_style(study)[name].line(**changes))
+    return Line2D([], [], label=label or study.arm(name).label, **arm_style(study)[name].line(**changes))
+
+
+def arm_labels(study: StudyResults) -> dict[str, str]:
+    """Arm -> its name in a legend: of arms that look alike but for their group one, named without the group."""
+    by = grouping(study.factors)
+    if not by:
+        return {arm.name: arm.label for arm in study.arms}
+    first: dict[str, str] = {}
+    for arm in study.arms:
+        rest = [level_text(study, name, arm.toggles.get(name)) for name in study.factors if name != by]
+        first.setdefault(" · ".join(rest), arm.name)
+    return {name: label for label, name in first.items()}
 
 
 SPACING = 1.2
@@ -256,7 +284,7 @@ def _scale() -> float:
 
 def legend_height(study: StudyResults, width: float) -> float:
     """Inches that a legend of all arms takes."""
-    labels = [arm.label for arm in study.arms]
+    labels = list(arm_labels(study).values())
     return 0.15 * _scale() * -(-len(labels) // legend_columns(labels, width)) + 0.1
 
 

@@ -12,8 +12,11 @@ from rich.text import Text
 
 from analysis.beside_grids import published_files
 from analysis.by_calls import CALLS, best, cost_name, pairs
+from analysis.effects import group_names
 from analysis.footer import arm_rows, footer
+from analysis.groups import grouping
 from analysis.judging import NO_VERDICT
+from analysis.levels import toggle_text
 from analysis.load import StudyResults
 from analysis.markup import Grid, latex, markdown
 from analysis.numbers import number as number
@@ -22,6 +25,7 @@ from analysis.paper_tables import for_paper
 from analysis.plain_text import csv_text, spell_out
 from analysis.power_note import power_curve, power_note, seeds_seen
 from analysis.results import (
+    MAIN,
     NETWORK,
     OTHER_SCORES,
     ablation,
@@ -31,7 +35,6 @@ from analysis.results import (
     other_scores,
     score_digits,
     seeds_text,
-    toggle_text,
 )
 from analysis.sentences import compare, sentence_note
 from analysis.stats import SHOWN
@@ -46,6 +49,13 @@ FACTORIAL = (
     "of one that varies more than the others it is too narrow.",
 )
 """How to read the table of effects."""
+GROUPED = (
+    "By {by}: “{x}” is the effect within {x}, over the seeds with a result in all its arms; “mean of {n}” the mean of "
+    "these effects, with equal weights, and “{x} − others” how far that of {x} is from the mean of the others (the "
+    "interaction of the effect with {by}), both over the seeds with a result in all arms. “Mean score: {x} − others”: "
+    "the same of the mean over the arms. Differences to the control are to the control of the same {by}."
+)
+"""What is added for a study with groups."""
 TWO_SEEDS = (
     "Of two seeds both values stand in place of an interval: Student's t with one degree of freedom reaches 12.7 "
     "standard errors either way. p and verdict are of that t test all the same. SEEDS=3 adds a seed."
@@ -68,7 +78,7 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
     factors = list(study.factors) if len(study.factors) > 1 else []
     names = other_scores(study)
     scores = [column for column in names if frame[column].notna().any()]
-    difference = ["difference to control"] if study.control else []
+    difference = ["difference to control"] if study.compared else []
     heads = ["arm", *(name.replace("_", " ") for name in factors), "seeds", score_head(study, frame["n_seeds"])]
     rows = []
     for _, row in frame.iterrows():
@@ -77,7 +87,11 @@ def ablation_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
         cells += [str(row["n_seeds"]), with_interval(row, study.metric, digits=digits)]
         cells += [number(row[column], DIGITS.get(column, 1)) for column in scores]
         if difference:
-            cells.append("control" if row["arm"] == study.control else with_interval(row, "difference", True, digits))
+            cells.append(
+                "control"
+                if row["arm"] == study.control_of(row["arm"])
+                else with_interval(row, "difference", True, digits)
+            )
         rows.append(tuple(cells))
     return Grid(f"Ablation: {study.name}", (*heads, *(names[column] for column in scores), *difference), tuple(rows))
 
@@ -97,7 +111,9 @@ def tested_grid(study: StudyResults, frame: pd.DataFrame) -> Grid:
         none = row["verdict"] == NO_VERDICT
         p = ["–"] * 3 if none else [p_text(row[name]) for name in ("p", "p_holm", *["pooled_p_holm"] * factorial)]
         cells += [str(row["n_seeds"]), p[0], p[1], row["verdict"], needed]
-        if factorial:
+        if factorial and row["kind"] == "group":  # a difference of means is no contrast of arms
+            cells += [""] * 3
+        elif factorial:
             low, high = (number(row[name], digits, True) for name in ("pooled_low", "pooled_high"))
             pooled = "n/a" if low == "n/a" else f"[{low}, {high}]"
             cells += [pooled, p[2], row["pooled_verdict"]]
@@ -150,7 +166,7 @@ def how_to_read(study: StudyResults, tested: pd.DataFrame) -> list[str]:
     """What the columns of the second table mean."""
     if tested.empty:
         return ["No effects: they need at least two arms, and a control arm with a result."]
-    lines = list(FACTORIAL) if "order" in tested else _no_factorial(study)
+    lines = [*FACTORIAL, *_grouped(study, tested)] if "order" in tested else _no_factorial(study)
     lines.append(
         f"Verdict: {_decided(tested)} only if the whole interval lies on one side of 0 and p is at most 0.05 "
         f"{_corrected(tested)}. Intervals are not corrected: each is a 95% interval by itself. Seeds needed: for a "
@@ -173,18 +189,40 @@ def _no_factorial(study: StudyResults) -> list[str]:
     """Why a study of several factors has no main effects; nothing for a study of one."""
     if len(study.factors) < 2:
         return []
-    if all(len(levels) == 2 for levels in study.factors.values()):
+    if study.groups or all(len(levels) == 2 for levels in study.factors.values()):
         return ["No main effects and interactions: they need a seed with a result in every combination of levels."]
-    return ["No main effects and interactions: they are computed only where every factor has two levels."]
+    return [
+        "No main effects and interactions: they are computed only where every factor has two levels, or all but one."
+    ]
+
+
+def _grouped(study: StudyResults, tested: pd.DataFrame) -> list[str]:
+    """How to read the rows of groups, and which groups have none."""
+    if "group" not in tested:
+        return []
+    by, there, names = grouping(study.factors), set(tested["group"]), group_names(study)
+    own = [name for name in names if name in there]
+    lines = [GROUPED.format(by=by.replace("_", " "), x=own[0], n=len(own))]
+    if missing := [name for name in names if name not in there]:
+        lines.append(
+            f"No effects in {', '.join(missing)}: they need a seed with a result in every combination of levels."
+        )
+    return lines
 
 
 def _decided(tested: pd.DataFrame) -> str:
     """The words of a decided verdict."""
-    return "helps or hurts (interactions: reinforce or overlap)" if "order" in tested else "helps or hurts"
+    others = "; “− others”: more or less, higher or lower" if "group" in tested else ""
+    return f"helps or hurts (interactions: reinforce or overlap{others})" if "order" in tested else "helps or hurts"
 
 
 def _corrected(tested: pd.DataFrame) -> str:
     """What Holm's correction counts together: comparisons that have a p."""
+    if "group" in tested:
+        return (
+            "after Holm's correction, made apart among the main effects in all groups together, their interactions, "
+            "the means of main effects, those of interactions, the distances of main effects, and those of mean scores"
+        )
     if "order" in tested:
         return "after Holm's correction among the main effects, and apart from them among the interactions"
     count = int(tested["p"].notna().sum())
@@ -262,8 +300,8 @@ def narrow(study: StudyResults, grid: Grid) -> Grid:
 
 
 def main_rows(grid: Grid, frame: pd.DataFrame) -> Grid:
-    """A table of effects without the interactions."""
-    kept = tuple(row for row, kind in zip(grid.rows, frame["kind"], strict=True) if kind != "interaction")
+    """A table of effects without interactions and distances between groups."""
+    kept = tuple(row for row, kind in zip(grid.rows, frame["kind"], strict=True) if kind in MAIN)
     return replace(grid, rows=kept)
 
 

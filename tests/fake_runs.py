@@ -71,6 +71,20 @@ def systems_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
     return arms, {"method": list(options)}, "difformer"
 
 
+def transfer_arms() -> tuple[list[Spec], dict[str, list[Any]], str]:
+    """The study `transfer`: three methods, each with the eight arms of the 2x2x2."""
+    methods = ["diffuseq", "seqdiffuseq", "diffusion_lm"]
+    arms = []
+    for method in methods:
+        for arm in reversed(modules_arms()):
+            name, label = f"{method}+{arm['name']}", f"{method} · {arm['label']}"
+            own = {key: {"method": method} | arm[key] for key in ("toggles", "values")}
+            arms.append({"name": name, "label": label} | own)
+    factors: dict[str, list[Any]] = {"method": list(methods), "anchor_loss": [False, True]}
+    factors |= {"embedding_norm": [False, True], "noise_factor": [1.0, 4.0]}
+    return arms, factors, "diffuseq+rounding+nonorm+F1"
+
+
 def without_diffusion(folder: Path) -> None:
     """Leave in a run folder what an autoregressive Transformer leaves there: nothing of steps, t and embeddings."""
     (folder / "probes.npz").unlink()
@@ -109,6 +123,8 @@ def study_arms(kind: str) -> tuple[list[Spec], dict[str, list[Any]], str]:
             "noise_factor": [4.0, 1.0],
         }
         return modules_arms(), factors, "anchor+norm+F4"
+    if kind == "transfer":
+        return transfer_arms()
     if kind in ("systems", "all_systems", "beam"):
         return systems_arms(kind)
     if kind == "samplers":
@@ -283,6 +299,7 @@ def write_run(folder: Path, study: str, arm: Spec, seed: int, index: int) -> Non
 
 def write_study(root: Path, kind: str = "modules", seeds: Sequence[int] = (1, 2, 3)) -> Path:
     """A finished study root/<kind>; kinds: modules, noise_factor, token_loss, many (12 arms),
+    transfer (three methods x 2x2x2),
     systems (two methods), all_systems (nine), beam (no arm of which has steps), samplers (three at 2 and 20 calls)."""
     arms, factors, control = study_arms(kind)
     path = root / kind

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_runs import edit, write_study
 
-from analysis import results, tables
+from analysis import effects, results, tables
 from analysis.load import load
 from core.errors import UserError
 from core.run_folder import try_read
@@ -176,7 +176,7 @@ def test_a_study_without_its_description_is_read_from_the_runs(tmp_path: Path) -
     path = write_study(tmp_path, "modules", seeds=(1, 2))
     (path / "study.json").unlink()
     study = load(path)
-    assert results.is_factorial(study)
+    assert effects.is_factorial(study)
     assert study.control is None
     assert len(results.effects(study)) == 7
     assert "difference" not in results.ablation(study)

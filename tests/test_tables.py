@@ -103,13 +103,15 @@ def test_how_many_comparisons_are_corrected_together_is_said(tmp_path: Path) -> 
     assert "(one difference: nothing to correct)" in "\n".join(tables.grids(load(path))[1])
 
 
-def test_a_factorial_of_more_than_two_levels_says_why_it_has_no_effects(tmp_path: Path) -> None:
+def test_a_study_of_several_factors_of_many_levels_says_why_it_has_no_effects(tmp_path: Path) -> None:
     path = write_study(tmp_path, "modules", seeds=(1, 2))
     info = json.loads((path / "study.json").read_text())
-    edit(path / "study.json", factors=info["factors"] | {"noise_factor": [4.0, 2.0, 1.0]})
+    more = {"noise_factor": [4.0, 2.0, 1.0], "anchor_loss": [True, False, None]}
+    edit(path / "study.json", factors=info["factors"] | more)
     study = load(path)
     assert results.effects(study).empty
-    assert "they are computed only where every factor has two levels" in "\n".join(tables.grids(study)[1])
+    said = "they are computed only where every factor has two levels, or all but one"
+    assert said in "\n".join(tables.grids(study)[1])
 
 
 def test_a_study_of_one_factor_has_differences(tmp_path: Path) -> None:

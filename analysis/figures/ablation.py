@@ -2,7 +2,8 @@
 
 Left, a dot matrix of the toggles and the arms' scores; right, main effects and interactions (a factorial) or the
 paired differences to the control arm (other studies). Intervals are t intervals over seeds, from three seeds on
-(`stats.SHOWN`); of two, both values are drawn. Effects are those of the whole study, whichever arms are chosen.
+(`stats.SHOWN`); of two, both values are drawn. Effects are those of the whole study, whichever arms are chosen; of a
+study with groups the main effects in each group and in their mean.
 """
 
 import textwrap
@@ -15,22 +16,23 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.choices import chosen, chosen_panels
+from analysis.effects import group_names, two_level
 from analysis.figures.common import Missing, part_of
+from analysis.figures.group_effects import drawn_effects, label_lines, lines
 from analysis.formats import PAGE
 from analysis.judging import bounds
+from analysis.levels import on_levels, short
 from analysis.load import StudyResults
 from analysis.results import (
     ablation,
     comparisons,
     effect_name,
     metric_name,
-    on_levels,
     seeds_text,
-    short,
-    values_of,
 )
 from analysis.stats import SHOWN
 from analysis.style import GREY, Look, Page, arm_style, banner, note_height
+from analysis.tested import values_of
 
 NAME = "ablation"
 PANELS = dict.fromkeys(("toggles", "arms", "effects"), "")
@@ -52,12 +54,15 @@ def statistics(study: StudyResults) -> pd.DataFrame:
     frames = [arms, seeds]
     if len(tested):
         tested = tested.rename(columns={"effect": "label", "estimate_low": "low", "estimate_high": "high"})
+        tested = drawn_effects(tested)
         kept = ["label", "estimate", "low", "high", "n_seeds", "p_holm", "verdict", "kind"]
-        frames.append(tested[[*kept, "arm"] if "arm" in tested else kept])
+        frames.append(tested[kept + [name for name in ("arm", "group") if name in tested]])
         few = tested[tested["n_seeds"].between(2, SHOWN - 1)]
         own = few.assign(estimate=[values_of(row, "estimate") for _, row in few.iterrows()]).explode("estimate")
         own = own.assign(estimate=own["estimate"].astype(float), kind="seed of " + own["kind"].astype(str))
-        frames += [own[[name for name in ("label", "arm", "estimate", "kind") if name in own]]] if len(own) else []
+        frames += (
+            [own[[name for name in ("label", "arm", "group", "estimate", "kind") if name in own]]] if len(own) else []
+        )
     found = pd.concat(frames, ignore_index=True)
     shown = found["n_seeds"] >= SHOWN
     return found.assign(low=found["low"].where(shown), high=found["high"].where(shown))
@@ -104,14 +109,14 @@ def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]
 
 def draw_toggles(ax: Axes, study: StudyResults) -> None:
     """A matrix of dots, filled where an arm has the factor's "on" level."""
-    on = on_levels(study)
+    on, factors = on_levels(study), list(two_level(study))
     for i, arm in enumerate(study.arms):
-        for j, factor in enumerate(study.factors):
+        for j, factor in enumerate(factors):
             face = GREY if arm.toggles.get(factor) == on[factor] else "white"
             ax.plot(j, i, "o", color=GREY, markerfacecolor=face, markersize=5)
     ax.set_ylim(len(study.arms) - 0.4, -0.6)
-    ax.set_xlim(-0.6, len(study.factors) - 0.4)
-    names = [short(name) for name in study.factors]
+    ax.set_xlim(-0.6, len(factors) - 0.4)
+    names = [short(name) for name in factors]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="left", rotation_mode="anchor")
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
@@ -122,13 +127,27 @@ def draw_toggles(ax: Axes, study: StudyResults) -> None:
 def draw_effects(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
     """Main effects (dots) and interactions (diamonds) with their intervals around 0."""
     ax.axvline(0, color=GREY, linewidth=0.8)
-    named = rows[~rows["kind"].str.startswith("seed")]
+    if study.groups:
+        return draw_groups(ax, study, rows)
+    named = tested_only(rows)
     for i, (_, row) in enumerate(named.iterrows()):
         main = row["kind"] == "main"
         draw_interval(ax, i, row, Look("black", "-", "o" if main else "D", main))
         draw_seeds(ax, i, rows[rows["kind"].str.startswith("seed") & (rows["label"] == row["label"])]["estimate"])
     ax.set_yticks(range(len(named)), [effect_name(study, label) for label in named["label"]])
     ax.set_ylim(len(named) - 0.4, -0.6)
+
+
+def draw_groups(ax: Axes, study: StudyResults, rows: pd.DataFrame) -> None:
+    """The main effects of a study with groups, each in a block: in the groups (dots) and in their mean (square)."""
+    found, groups = lines(study, tested_only(rows)), group_names(study)
+    for line in found:
+        if line.row is None:
+            continue
+        draw_interval(ax, line.place, line.row, Look("black", "-", "o" if line.name in groups else "s", True))
+        own = (rows["label"] == line.row["label"]) & (rows["group"] == line.name)
+        draw_seeds(ax, line.place, rows[own & rows["kind"].str.startswith("seed")]["estimate"])
+    label_lines(ax, found)
 
 
 def few_ticks(ax: Axes) -> None:
@@ -188,12 +207,13 @@ BESIDE = 5.0
 
 def _beside(study: StudyResults, tested: pd.DataFrame, width: float) -> tuple[Page, dict[str, Axes]]:
     """The panels that the study has something for, in a row."""
-    matrix = len(study.factors) > 1 and all(len(levels) == 2 for levels in study.factors.values())
-    widths = {"toggles": 0.33 * len(study.factors) * max(1, PAGE / width), "arms": 3.0, "effects": 2.4}
+    factors = two_level(study)
+    matrix = len(study.factors) > 1 and all(len(levels) == 2 for levels in factors.values())
+    widths = {"toggles": 0.33 * len(factors) * max(1, PAGE / width), "arms": 3.0, "effects": 2.4}
     there = {"toggles": matrix, "arms": True, "effects": len(tested) > 0}
     kept = [name for name in chosen_panels(PANELS) if there[name]] or ["arms"]
-    lines = {"effects": 0 if is_differences(tested) else len(tested_only(tested))}
-    height = 0.65 + note_height(0.2) + 0.24 * max(3, *(lines.get(name, len(study.arms)) for name in kept))
+    counts = {"effects": 0 if is_differences(tested) else count_lines(study, tested)}
+    height = 0.65 + note_height(0.2) + 0.24 * max(3, *(counts.get(name, len(study.arms)) for name in kept))
     fig = Page(figsize=(width, height), layout="constrained")
     drawn = fig.subplots(1, len(kept), width_ratios=[widths[name] for name in kept], squeeze=False)[0]
     return fig, dict(zip(kept, drawn, strict=True))
@@ -201,14 +221,19 @@ def _beside(study: StudyResults, tested: pd.DataFrame, width: float) -> tuple[Pa
 
 def _below(study: StudyResults, tested: pd.DataFrame, width: float) -> tuple[Page, dict[str, Axes]]:
     """Scores above effects, without the matrix of toggles: the arms' names say them."""
-    lines = {"arms": len(study.arms)}
+    counts = {"arms": len(study.arms)}
     if len(tested):
-        lines["effects"] = len(study.arms) if is_differences(tested) else len(tested_only(tested))
-    lines = {name: lines[name] for name in chosen_panels(PANELS) if name in lines} or lines
-    heights = [0.5 + 0.19 * max(count, 3) for count in lines.values()]
+        counts["effects"] = len(study.arms) if is_differences(tested) else count_lines(study, tested)
+    counts = {name: counts[name] for name in chosen_panels(PANELS) if name in counts} or counts
+    heights = [0.5 + 0.19 * max(count, 3) for count in counts.values()]
     fig = Page(figsize=(width, 0.15 + note_height(0.2) + sum(heights)), layout="constrained")
-    drawn = fig.subplots(len(lines), 1, height_ratios=heights, squeeze=False)[:, 0]
-    return fig, dict(zip(lines, drawn, strict=True))
+    drawn = fig.subplots(len(counts), 1, height_ratios=heights, squeeze=False)[:, 0]
+    return fig, dict(zip(counts, drawn, strict=True))
+
+
+def count_lines(study: StudyResults, tested: pd.DataFrame) -> int:
+    """Lines of the panel of effects."""
+    return len(lines(study, tested_only(tested)) if study.groups else tested_only(tested))
 
 
 def is_differences(tested: pd.DataFrame) -> bool:
@@ -239,7 +264,7 @@ def _fill(axes: dict[str, Axes], study: StudyResults, stats: pd.DataFrame, teste
     ax = axes["effects"]
     if is_differences(tested):
         draw_differences(ax, study, tested)
-        words = f"{name}, difference to {control}"
+        words = f"{name}, difference to {'the own control' if study.groups else control}"
         ax.set_xlabel(words if len(words) <= 24 else textwrap.fill(words, 20))
         if not named or ax.get_subplotspec().rowspan.start:  # type: ignore[union-attr]
             ax.set_yticks(range(len(labels)), labels)

@@ -8,8 +8,9 @@ CAPTIONS = {
     "ablation": (
         "Scores and effects",
         "From the left: which modules an arm has (filled), where there are several; its score; what each factor adds "
-        "(circles: main effects, diamonds: interactions), or the difference to the control. Where there are "
-        "intervals, one that touches 0 decides nothing.",
+        "(circles: main effects, diamonds: interactions; where one factor has several levels, the main effects at each "
+        "of them and, as squares, their mean), or the difference to the control. Where there are intervals, one that "
+        "touches 0 decides nothing.",
     ),
     "loss_collapse": (
         "Loss and embeddings over training",

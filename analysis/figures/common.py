@@ -23,7 +23,9 @@ from analysis.style import (
     Page,
     Panel,
     arm_handle,
+    arm_labels,
     banner,
+    group_panels,
     legend,
     legend_height,
     note_height,
@@ -123,7 +125,8 @@ def part_of(study: StudyResults, arms: Collection[str]) -> StudyResults:
         return study
     frames = {name: frame[frame["arm"].isin(list(arms))] for name, frame in _frames(study).items() if len(frame)}
     kept = tuple(arm for arm in study.arms if arm.name in arms)
-    return replace(study, arms=kept, info=study.info | {"no_verdict": study.no_verdict}, **frames)
+    worth = {"no_verdict": study.no_verdict, "no_verdicts": study.no_verdicts}
+    return replace(study, arms=kept, info=study.info | worth, **frames)
 
 
 def _frames(study: StudyResults) -> dict[str, pd.DataFrame]:
@@ -186,7 +189,7 @@ def facets(
     a row per metric with a common y axis, a column per panel, with a common x axis unless common_x is off; as many
     panels side by side as fit, the others below in the same way.
     """
-    metrics, columns = chosen_panels(metrics), panels(study, within)
+    metrics, columns = chosen_panels(metrics), group_panels(study) or panels(study, within)
     width = width or (PAGE if len(columns) > 1 else COLUMN)
     extra = 0.25 + note_height(0.2) + legend_height(study, width)
     if len(columns) > 1:
@@ -277,7 +280,8 @@ def draw_facets(
     fig, cells = facets(study, metrics, within, width, common_x)
     for ax, panel, metric in cells:
         draw(ax, study, stats, panel, metric)
-    finish(study, fig, x_label(study), [arm_handle(study, arm.name, **handle) for arm in study.arms], what)
+    handles = [arm_handle(study, name, label, **handle) for name, label in arm_labels(study).items()]
+    finish(study, fig, x_label(study), handles, what)
     return fig
 
 

@@ -110,7 +110,8 @@ def draw_module(module: Any, study: StudyResults, width: float | None = None) ->
     """
     drawn = shorten_names(study)
     figure, frame = module.figure(drawn if hasattr(module, "WHOLE") else part_of(drawn, chosen().arms), width)
-    return figure, restore_names(frame, {arm.name: arm.label for arm in study.arms}, study.control)
+    names = {arm.name: arm.label for arm in study.arms}
+    return figure, restore_names(frame, names, {name: study.control_of(name) for name in names})
 
 
 def choose(study: StudyResults, arms: Sequence[str], panels: Sequence[str], note: bool) -> Choices:

@@ -24,6 +24,7 @@ from analysis.style import (
     Look,
     Panel,
     arm_handle,
+    arm_labels,
     arm_style,
     banner,
     legend,
@@ -103,10 +104,10 @@ def _label_bands(ax: Axes, stats: pd.DataFrame) -> None:
     ax.set_xticks(limits["band"], names, rotation=55, ha="right", rotation_mode="anchor")
 
 
-def _box_handle(study: StudyResults, name: str) -> Line2D:
+def _box_handle(study: StudyResults, name: str, label: str) -> Line2D:
     look = arm_style(study)[name]
     face = to_rgba(look.color, 0.4) if look.filled else "white"
-    return arm_handle(study, name, marker="s", linestyle="none", markersize=6, markerfacecolor=face)
+    return arm_handle(study, name, label, marker="s", linestyle="none", markersize=6, markerfacecolor=face)
 
 
 def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.DataFrame]:
@@ -128,7 +129,7 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
             if kind == kinds[-1]:
                 _label_bands(ax, stats)
                 ax.set_xlabel("frequency rank in targets" if i == rows - 1 or len(parts) == 1 else "")
-    legend(fig, [_box_handle(study, arm.name) for arm in study.arms])
+    legend(fig, [_box_handle(study, name, label) for name, label in arm_labels(study).items()])
     banner(fig, study.banner, f"box: median, quartiles, 5-95% of types; {seeds_text(study)}", mixture_note(study))
     return fig, stats
 

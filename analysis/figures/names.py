@@ -69,12 +69,15 @@ def _level(level: Any) -> Any:
     return shorten_name(level) if isinstance(level, str) else level
 
 
-def restore_names(frame: pd.DataFrame, names: Mapping[str, str], control: str | None = None) -> pd.DataFrame:
-    """The frame of a figure with whole names in place of drawn ones; names: of the arms, by arm."""
+def restore_names(
+    frame: pd.DataFrame, names: Mapping[str, str], controls: Mapping[str, str | None] | None = None
+) -> pd.DataFrame:
+    """The frame of a figure with whole names in place of drawn ones; names: of the arms, controls: theirs, by arm."""
     drawn = shorten_each(names)
     back = {drawn[arm]: name for arm, name in names.items()}
-    if control:  # differences are named after both arms
-        back |= {f"{drawn[arm]} - {drawn[control]}": f"{name} - {names[control]}" for arm, name in names.items()}
+    for arm, control in (controls or {}).items():  # differences are named after both arms
+        if control:
+            back[f"{drawn[arm]} - {drawn[control]}"] = f"{names[arm]} - {names[control]}"
     return frame.assign(label=frame["label"].map(lambda label: back.get(label, label)))
 
 

@@ -15,10 +15,11 @@ from analysis.figures.common import Missing
 from analysis.formats import PAGE
 from analysis.judging import bounds
 from analysis.power_note import seeds_seen
-from analysis.results import NAMES, effect_name, values_of
+from analysis.results import NAMES, effect_name
 from analysis.searches import Search
 from analysis.stats import SHOWN
 from analysis.style import GREY, Look, Page, arm_style, banner, legend, note_height
+from analysis.tested import values_of
 
 NAME = "tuned"
 WHEN = {"default": "all arms at the default", "best": "each arm at its own best"}

@@ -57,7 +57,9 @@ def scores(frame: pd.DataFrame) -> str:
 
 
 def _with_interval(row: pd.Series) -> str:
-    text = f"{row['label']} {value_text(row['estimate'])}"
+    group = row.get("group")
+    name = f"{row['label']} ({group})" if isinstance(group, str) else row["label"]
+    text = f"{name} {value_text(row['estimate'])}"
     known = math.isfinite(row["low"]) and math.isfinite(row["high"])
     return f"{text}, interval {value_text(row['low'])} to {value_text(row['high'])}" if known else text
 

@@ -10,6 +10,7 @@ from ablations import presets, records
 from ablations.presets import Preset
 from ablations.provenance import commit
 from ablations.studies import Arm, Study
+from core import methods
 from core.checks import check
 from core.config import DataConfig, RunConfig, flat, with_values
 from core.errors import UserError
@@ -78,7 +79,10 @@ class Recipe:
         usual = presets.default_for(data)
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
-        config = with_values(chosen.config, {**text, "metric": study.metric, **study.fixed, **(overrides or {})})
+        control = next((arm for arm in study.arms if arm.name == study.control), None)
+        values = {**text, "metric": study.metric, **study.fixed, **(overrides or {})}
+        method = (control.values if control else {}).get("method", methods.DEFAULT)
+        config = with_values(chosen.config_for(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         given = {*(overrides or {}), *study.fixed}

@@ -23,7 +23,7 @@ from core.watching import stage
 def figures_section(study: StudyResults) -> Section:
     """All figures that the study has data for, and a line for each that it has not."""
     parts: list[Html] = []
-    with styled(), Signs() as signs:
+    with styled(), Signs() as signs, any_height():
         for module in (*MODULES, *besides(study)):
             stage(f"drawing {module.NAME}")
             title, caption = CAPTIONS.get(module.NAME, (module.NAME.replace("_", " ").capitalize(), ""))
