@@ -38,6 +38,10 @@ class Preset:
             return with_values(RunConfig(), {"method": method, **methods.released(method)})
         return with_values(with_values(RunConfig(), self.values), {"method": method})
 
+    def shared(self, method: str) -> RunConfig:
+        """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""
+        return with_values(RunConfig(), {"method": method}) if self.as_released else self.config_for(method)
+
     def applied(self, study: Study, given: Collection[str]) -> Study:
         """The study as a sweep with this preset runs it; given: options that hold whatever a recipe says."""
         if not self.as_released:

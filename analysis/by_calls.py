@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.judging import NO_VERDICT
+from analysis.levels import level_text
 from analysis.load import StudyResults
-from analysis.results import level_text, mean_columns
 from analysis.stats import Interval, holm, paired, t_pvalue, verdict
+from analysis.tested import mean_columns
 
 CALLS = "network_calls"
 """The factor: its levels are exact numbers of network calls."""

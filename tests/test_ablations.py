@@ -26,6 +26,7 @@ from core.config import RunConfig, all_options, flat, with_values
 from core.distributed import RankLost
 from core.errors import UserError
 from core.text.tokenizer import BOS
+from sweeps.running.recipe import Recipe
 
 PROBES = {"source_frequency"} | {
     "types",
@@ -389,6 +390,14 @@ def test_a_sweep_as_released_gives_each_arm_its_own_recipe() -> None:
         recipe = methods.released(name)
         assert values == {option: v for option, v in recipe.items() if option != "updates"} | {"method": name}
     assert presets.get("tiny").applied(study, ()) is study
+
+
+def test_a_run_of_a_sweep_as_released_is_that_of_the_command() -> None:
+    """Options that two methods have by one name, with other choices, do not meet."""
+    recipe = Recipe.of(studies.get("systems"), "as_released")
+    for arm in recipe.study.arms:
+        config = with_values(recipe.config, arm.values)
+        assert flat(config) == flat(presets.get("as_released").config_for(arm.name))
 
 
 def test_a_method_without_a_released_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

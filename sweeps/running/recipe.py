@@ -82,7 +82,7 @@ class Recipe:
         control = next((arm for arm in study.arms if arm.name == study.control), None)
         values = {**text, "metric": study.metric, **study.fixed, **(overrides or {})}
         method = (control.values if control else {}).get("method", methods.DEFAULT)
-        config = with_values(chosen.config_for(method), values)
+        config = with_values(chosen.shared(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         given = {*(overrides or {}), *study.fixed}
