@@ -29,11 +29,11 @@ from core.methods import DEFAULT
 from core.methods.method import Method
 from core.precision import mixed_precision
 from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replacing, write_json
-from core.saved_training import saved_step, warn
 from core.text import corpus
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
 from core.training import Job, Outcome, Stop, never
+from core.training.saved import saved_step, warn
 
 
 def folder_of(config: RunConfig, arm: Arm, study: str, runs: Path, **fields: Any) -> Path:

@@ -24,8 +24,8 @@ class Place:
     """CPU threads; one per worker is fastest when several runs share a machine."""
     step: Literal["auto", "eager", "graph", "compiled"] = "auto"
     """How an update is run: as it is written (eager), captured in CUDA graphs (graph), compiled besides; auto = the
-    fastest for the length of the run (core/step_modes.py). On a GPU decoding replays graphs, too, unless this is
-    eager."""
+    fastest for the length of the run (core/training/step_modes.py). On a GPU decoding replays graphs, too, unless this
+    is eager."""
     minutes: float | None = None
     """End cleanly after so many minutes, all saved (status 75); the same command goes on. none = run to the end."""
     deterministic: bool = False

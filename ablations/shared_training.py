@@ -10,7 +10,7 @@ from ablations import provenance, records
 from core import checkpoints
 from core.errors import UserError
 from core.run_folder import METRICS, STATE, WEIGHTS, replacing
-from core.saved_training import Say, check_saved, warn
+from core.training.saved import Say, check_saved, warn
 
 MADE_BY = ("commit", "versions", "device", "processor", "threads", "precision", "ranks")
 """What the bits of a training depend on besides its options, its seed and the text."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from core import run_folder
 from core.errors import UserError
+from core.reading.typed import is_name, printable
 from core.run_folder import try_read
-from core.typed import is_name, printable
 from core.watching import each, stage
 
 

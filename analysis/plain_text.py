@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from core.typed import printable
+from core.reading.typed import printable
 
 
 def spell_out(text: object) -> str:

@@ -41,8 +41,8 @@ def measure_gpu(path: Path | None) -> None:
     """The GPU's table."""
     import torch  # takes seconds: not for --help
 
-    from core import gpu_bench
     from core.machine import configure
+    from core.measuring import gpu_bench
     from core.text.materials import device_for
 
     configure(1)
@@ -55,8 +55,8 @@ def measure_core(repeats: int, path: Path | None) -> None:
     import torch
 
     from core.machine import configure
+    from core.measuring.rates import PRECISIONS, SIZES, decoding_rate, matrix_speed, median_of, training_rate
     from core.processor import processor
-    from core.rates import PRECISIONS, SIZES, decoding_rate, matrix_speed, median_of, training_rate
 
     configure(1)
     speeds = {precision: matrix_speed(precision) for precision in PRECISIONS}

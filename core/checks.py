@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from core.errors import UserError
-from core.file_kinds import LARGEST_SEED
 from core.options import values_of
+from core.reading.file_kinds import LARGEST_SEED
 from core.sections import DecodingConfig
 
 LEAST_PRESERVING = 0.01

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from core.typed import printable
+from core.reading.typed import printable
 from core.watching import watched_by
 
 PERIOD_SECONDS = 30.0

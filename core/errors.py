@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import NoReturn
 
 from core import surroundings
+from core.reading.typed import printable
 from core.surroundings import outlive_output as outlive_output
-from core.typed import printable
 
 _SECRET = r"\b((?:\w*password|passwd|pwd|\w*token|\w*api_key)=)"
 _PASSWORD = re.compile(rf"(:/{{1,2}}[^\s:/@]*):\S*@|{_SECRET}[^\s&]+", re.I)

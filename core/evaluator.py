@@ -15,10 +15,10 @@ from core.model import Model, batch_tokens
 from core.networks.replays import replays_on
 from core.randomness import mixed
 from core.sizes import check_memory
-from core.step_modes import Mode
 from core.text.batches import Batch, decode_batches
 from core.text.materials import Materials, Split
 from core.training import held_out
+from core.training.step_modes import Mode
 
 PROBE_SENTENCES = 100
 

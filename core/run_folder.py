@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core import file_kinds, reading
+from core import reading
 from core.errors import UserError
-from core.reading import Unreadable
-from core.typed import misfit
+from core.reading import Unreadable, file_kinds
+from core.reading.typed import misfit
 
 RUN = "run.json"
 """Identity, options, state and provenance; replaced as a whole, never edited in place."""
@@ -138,7 +138,7 @@ def read(path: Path) -> Any:
 
     A .jsonl file may be absent (no row), and its last line torn (its writer was killed), which is left out. Raises
     UserError naming file, line or key, and the way out, for all else that is wrong, also for what is of a wrong type
-    (core/file_kinds.py) and for what is beyond the limits of core.reading.
+    (core/reading/file_kinds.py) and for what is beyond the limits of core.reading.
     """
     try:
         if path.suffix == ".jsonl":

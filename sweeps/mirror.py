@@ -12,7 +12,7 @@ import tyro
 
 from ablations import command_line, records
 from core.errors import UserError, command
-from core.typed import printable
+from core.reading.typed import printable
 from sweeps.wb import connection, tracking
 
 

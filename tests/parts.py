@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.distributed import Ranks
 from core.methods.method import Loss
-from core.step import reduced
+from core.training.step import reduced
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ablations import presets
-from core import bench, gpu_attention, gpu_bench, rates
+from core import bench
 from core.config import RunConfig, with_values
-from core.gpu_attention import FORMS
+from core.measuring import gpu_attention, gpu_bench, rates
+from core.measuring.gpu_attention import FORMS
 from core.methods import method_for
 from core.text.batches import decode_batches
 

@@ -16,9 +16,9 @@ from core.discrete.decoding import framed, predictor
 from core.methods.cmlm import CMLM, Draws
 from core.methods.cmlm_options import AS_RELEASED, MASK_PREDICT
 from core.released import replay
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 RECORDED = Path(__file__).parent / "golden" / "cmlm_a.npz"
 ORIGINAL = {"form": "mask_predict", "own_mask": True}

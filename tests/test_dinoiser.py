@@ -25,9 +25,9 @@ from core.methods.dinoiser_options import AS_RELEASED, Decoding, Options
 from core.released import dinoiser as released
 from core.released import replay
 from core.scoring.bleu import mbr_choice, sentence_bleu
-from core.step import reduced
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
+from core.training.step import reduced
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "dinoiser_a.npz"

@@ -13,7 +13,7 @@ from core.config import RunConfig, all_options, with_values
 from core.discrete.rows import repeated, spread
 from core.distributed import Ranks
 from core.errors import UserError
-from core.step import reduced, take_part
+from core.training.step import reduced, take_part
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("cmlm", {}),

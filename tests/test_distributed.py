@@ -20,8 +20,8 @@ from core.diffusion.draws import Draws
 from core.distributed import Ranks
 from core.evaluator import new_network
 from core.methods import method_for
-from core.step import reduced, take_part
 from core.text.materials import prepare
+from core.training.step import reduced, take_part
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -29,11 +29,11 @@ from core.evaluator import new_network
 from core.methods import method_for
 from core.methods.method import Term
 from core.sections import DiffusionConfig
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.materials import prepare
 from core.text.shapes import Shape, fill
 from core.text.tokenizer import BOS, EOS, PAD
+from core.training.step import reduced
 
 SIZE = {"model_dim": 16, "latent_dim": 8, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0}
 BOTH = ["diffuseq", "diffusion_lm"]

@@ -17,9 +17,9 @@ from core.discrete.mask_predict import Pass, Passes, mask_predict, unmask_by_cha
 from core.errors import UserError
 from core.methods.mdlm import MDLM, Draws, drawn
 from core.methods.mdlm_options import AS_RELEASED
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 
 def mdlm(**values: Any) -> MDLM:

@@ -24,10 +24,10 @@ from core.methods.method import Loss, Method, OnStep, Term
 from core.options import MethodOptions, added
 from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
-from core.step import reduced, take_part
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.training import Job, Loop, Outcome, Stop, best_path, never, train
+from core.training.step import reduced, take_part
 
 CPU = torch.device("cpu")
 STEPS = 8

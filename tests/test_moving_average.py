@@ -16,11 +16,11 @@ from core.checks import check
 from core.config import RunConfig, flat, with_values
 from core.errors import UserError
 from core.methods import method_for
-from core.optimizer import MovingAverage, learning_rate, optimizer_for
 from core.run_folder import STATE
 from core.sections import TrainingConfig
-from core.step import Step
 from core.training import train
+from core.training.optimizer import MovingAverage, learning_rate, optimizer_for
+from core.training.step import Step
 
 
 @given(st.integers(1, 400), st.integers(0, 300))

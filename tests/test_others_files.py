@@ -19,7 +19,7 @@ from analysis.sentences import compare
 from analysis.training_rows import EVEN, WHOLE, read_rows
 from core import reading
 from core.errors import UserError, masked, masked_line
-from core.typed import is_name, printable
+from core.reading.typed import is_name, printable
 from sweeps import mirror
 from sweeps.running.plan import checked_name
 from sweeps.wb import connection, restore

@@ -22,9 +22,9 @@ from core.errors import UserError
 from core.methods.rdm import RDM, Draws
 from core.methods.rdm_options import AS_RELEASED, MULTINOMIAL
 from core.released import replay
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 RECORDED = Path(__file__).parent / "golden" / "rdm_absorbing_a.npz"
 V = 12

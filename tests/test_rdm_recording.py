@@ -17,8 +17,8 @@ from core.methods.rdm import RDM, Draws
 from core.released import rdm as released
 from core.released import reading, replay
 from core.released.cmlm import network_of, recorded_batch
-from core.step import reduced
 from core.text.tokenizer import PAD
+from core.training.step import reduced
 
 RECORDED = Path(__file__).parent / "golden" / "rdm_absorbing_a.npz"
 V = 44

@@ -24,15 +24,15 @@ from core.evaluator import new_network
 from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq, flattened
 from core.methods.seqdiffuseq_options import AS_RELEASED, Options
 from core.model_folder import load_weights
-from core.optimizer import optimizer_for
 from core.released import replay
 from core.released import seqdiffuseq as released
 from core.sections import DecodingConfig
-from core.step import Step, reduced
 from core.text.batches import BatchStream
 from core.text.materials import prepare
 from core.text.shapes import Shape, fill
 from core.text.tokenizer import PAD
+from core.training.optimizer import optimizer_for
+from core.training.step import Step, reduced
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "seqdiffuseq_a.npz"

@@ -15,23 +15,24 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ablations import presets
-from core import methods, step_modes
+from core import methods
 from core.config import RunConfig, with_values
 from core.diffusion.draws import Draws
 from core.distributed import ALONE, Ranks
 from core.errors import UserError
 from core.evaluator import new_network
-from core.fixed_step import FixedStep
+from core.measuring.rates import random_text
 from core.methods import method_for
 from core.networks import compiling
 from core.networks.recording import recorder_of_graphs, rerun
-from core.optimizer import optimizer_for
-from core.rates import random_text
-from core.step import Step, Update, reduced
-from core.step_modes import PAYS
 from core.text.batches import BatchStream
 from core.text.materials import prepare
 from core.text.shapes import MOST, PADDING, Shape, fill, fitting, groupings, shapes_of
+from core.training import step_modes
+from core.training.fixed_step import FixedStep
+from core.training.optimizer import optimizer_for
+from core.training.step import Step, Update, reduced
+from core.training.step_modes import PAYS
 
 CPU = torch.device("cpu")
 

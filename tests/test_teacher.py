@@ -17,11 +17,11 @@ from core.methods.method import Loss, NoDraws
 from core.networks import beam
 from core.networks.causal import CausalTransformer
 from core.sections import NetworkConfig
-from core.step import reduced
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.text.tokenizer import BOS, EOS, PAD
 from core.training import Job, train
+from core.training.step import reduced
 
 SMALL = NetworkConfig(model_dim=16, ffn_dim=32, heads=2, encoder_layers=1, decoder_layers=2, initialization="xavier")
 

@@ -22,13 +22,13 @@ from core.diffusion.objectives import predict, terms
 from core.errors import TimeIsUp, UserError
 from core.evaluator import new_network
 from core.methods import method_for
-from core.optimizer import learning_rate
 from core.precision import autocast
 from core.sections import ObjectiveConfig, TrainingConfig
-from core.step import reduced
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.training import Job, train
+from core.training.optimizer import learning_rate
+from core.training.step import reduced
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,11 @@ from core.config import RunConfig, decoding_names, digest, flat
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.model import batch_tokens
-from core.saved_training import saved_step
 from core.text import batches, lines
 from core.text.batches import BatchStream
 from core.text.materials import Split
 from core.training import Job
+from core.training.saved import saved_step
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import Weights, rename, vocabulary
 from core.sections import LatentConfig, NetworkConfig
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import PAD
+from core.training.step import reduced
 
 TIE = 1e-6
 """Hypotheses of one length are the same, and so are their scores but for rounding."""

@@ -23,9 +23,9 @@ from core.networks.token_loss import token_terms
 from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
 from core.sections import NetworkConfig
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 Weights = dict[str, Tensor]
 

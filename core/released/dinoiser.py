@@ -23,9 +23,9 @@ from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import Weights
 from core.sections import NetworkConfig
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 
 def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str, Any]:

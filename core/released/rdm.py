@@ -29,8 +29,8 @@ from core.released.cmlm import (
 )
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import Weights
-from core.step import reduced
 from core.text.tokenizer import PAD
+from core.training.step import reduced
 
 AS_EXPECTED = {
     "noise_scheduler_type": "cosine",

@@ -22,9 +22,9 @@ from core.model_folder import load_weights
 from core.options import replaced, values_of
 from core.released.comparison import Arrays, Comparison
 from core.sections import NetworkConfig
-from core.step import reduced
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
+from core.training.step import reduced
 
 Weights = dict[str, Tensor]
 

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from ablations import records
 from ablations.place import UNTIL
 from core.errors import TimeIsUp, UserError, masked_word
+from core.reading.typed import printable
 from core.run_folder import STUDY, write_json
-from core.typed import printable
 from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job

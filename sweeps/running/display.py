@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.display import duration, number, on_terminal, score_name, timed, write_line
-from core.typed import printable
+from core.reading.typed import printable
 from sweeps.running.progress import View, standings, time_left
 
 REMINDER_SECONDS = 120.0

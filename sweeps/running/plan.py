@@ -12,10 +12,10 @@ from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
 from core.options import as_before, nearest, parse_value, values_of
+from core.reading.typed import is_name
 from core.run_folder import RUN, path_of
 from core.sections import TrainingConfig
 from core.sizes import check_memory
-from core.typed import is_name
 from sweeps.wb.sweep_points import LARGEST
 
 

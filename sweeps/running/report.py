@@ -10,8 +10,8 @@ from ablations import records
 from ablations.presets import Preset
 from core.display import duration
 from core.errors import masked_word
+from core.reading.typed import printable
 from core.run_folder import LOG, full_disk
-from core.typed import printable
 from sweeps.running import plan, pool
 from sweeps.running.conduct import Sweep, conduct
 from sweeps.running.progress import View, view

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from core.display import duration
+from core.reading.typed import printable
 from core.run_folder import STUDY
-from core.typed import printable
 from sweeps.running.conduct import Sweep
 from sweeps.tuning import compare
 from sweeps.tuning.points import Space, text

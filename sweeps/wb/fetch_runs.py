@@ -11,8 +11,8 @@ from pathlib import Path
 from core.config import digest
 from core.errors import UserError
 from core.options import nearest
+from core.reading.typed import printable
 from core.run_folder import RUN, SEARCH, STUDY
-from core.typed import printable
 from sweeps.wb import restore, wandb_file
 from sweeps.wb.restore import Held, Restored
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.file_kinds import wrong_run
 from core.reading import parse_json
+from core.reading.file_kinds import wrong_run
 from core.run_folder import METRICS, RUN, SCORES, plain
 from sweeps.wb import archive
 

@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config import RunConfig, with_values
-from core.fixed_step import FixedStep
 from core.machine import configure
+from core.measuring.rates import Size, random_text, write_true_lengths
 from core.methods import method_for
 from core.networks.recording import rerun
 from core.networks.replays import Replays, replaying, replays_on
 from core.precision import autocast
-from core.rates import Size, random_text, write_true_lengths
-from core.step_modes import Mode
 from core.text.batches import BatchStream, decode_batches
 from core.training import Job, Loop
+from core.training.fixed_step import FixedStep
+from core.training.step_modes import Mode
 
 Row = dict[str, Any]
 PAIRS = 40000

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from core.networks.recording import Recorder, rerun
-from core.step import Step, Update
 from core.text.batches import Batch
 from core.text.shapes import Shape, fill, fitting
+from core.training.step import Step, Update
 
 
 @dataclass

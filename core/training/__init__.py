@@ -21,14 +21,14 @@ from core.config import RunConfig
 from core.distributed import ALONE, Ranks, in_step
 from core.errors import TimeIsUp, UserError
 from core.methods.method import Method
-from core.optimizer import MovingAverage, learning_rate, optimizer_for
 from core.precision import autocast
 from core.run_folder import METRICS, STATE, sync
-from core.saved_training import best_path, last_state
 from core.scoring.tokenizers import USUAL
-from core.step import Update, shares
-from core.step_modes import Mode, step_for
 from core.text.batches import Batch, BatchStream
+from core.training.optimizer import MovingAverage, learning_rate, optimizer_for
+from core.training.saved import best_path, last_state
+from core.training.step import Update, shares
+from core.training.step_modes import Mode, step_for
 
 Log = Callable[[dict[str, Any]], None]
 Stop = Callable[[int, dict[str, float]], bool]
@@ -48,8 +48,8 @@ class Job:
     metrics. Both are called from the loop and must not draw from torch's global generator. stop(step, scores) may end
     the training after a validation. Of several ranks all call validate, log and stop; what the first one's stop says
     holds for all, and the first one alone writes. bleu_tokenizer: that of BLEU-MBR, for whoever uses the model. step:
-    how an update is run (core/step_modes.py). until: the moment (time.monotonic) from which training saves and raises
-    TimeIsUp.
+    how an update is run (core/training/step_modes.py). until: the moment (time.monotonic) from which training saves and
+    raises TimeIsUp.
     """
 
     config: RunConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core.gpu_rates import Row, timed
+from core.measuring.gpu_rates import Row, timed
 
 Form = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(q, k, v, each [B, heads, L, d], mask [B, 1, 1, L]) -> [B, heads, L, d]."""

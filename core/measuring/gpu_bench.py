@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from core import gpu_attention, gpu_rates
-from core.gpu_rates import Row
-from core.rates import GPU_SIZES, Size
-from core.step_modes import Mode
+from core.measuring import gpu_attention, gpu_rates
+from core.measuring.gpu_rates import Row
+from core.measuring.rates import GPU_SIZES, Size
+from core.training.step_modes import Mode
 
 MODES: tuple[Mode, ...] = ("eager", "graph", "compiled")
 

@@ -17,10 +17,10 @@ from core.config import RunConfig
 from core.distributed import ALONE, Ranks
 from core.methods.method import Loss, Method, Term
 from core.networks.compiling import compiled
-from core.optimizer import learning_rate, set_learning_rate
 from core.precision import autocast
 from core.randomness import mixed
 from core.text.batches import Batch
+from core.training.optimizer import learning_rate, set_learning_rate
 
 
 @dataclass(frozen=True)

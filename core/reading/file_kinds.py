@@ -6,7 +6,7 @@ Keys that are not named here may hold anything. What an earlier version did not 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from core.typed import Name, misfit, printable
+from core.reading.typed import Name, misfit, printable
 
 if TYPE_CHECKING:
     import numpy as np

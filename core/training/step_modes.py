@@ -8,12 +8,12 @@ import torch
 from core.config import RunConfig
 from core.distributed import Ranks
 from core.errors import UserError
-from core.fixed_step import FixedStep
 from core.methods.method import Method
 from core.networks.recording import recorder_of_graphs
-from core.step import Step
 from core.text.batches import BatchStream
 from core.text.shapes import shapes_of
+from core.training.fixed_step import FixedStep
+from core.training.step import Step
 
 Mode = Literal["auto", "eager", "graph", "compiled"]
 PAYS = 3.5e15

@@ -1,0 +1,1 @@
+"""What `python -m core.bench` measures: rates of a CPU and of a GPU."""
