@@ -10,6 +10,7 @@ from typing import Any
 from core import methods
 from core.config import RunConfig, all_options
 from core.errors import UserError
+from core.networks import REPLAYED
 
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 GPU = Path("/dev/nvidia0")
@@ -86,10 +87,12 @@ def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Nee
 
 
 def on_gpu(config: RunConfig) -> float:
-    """Bytes of a GPU's memory that a run takes, roughly: twice what it needs at the least, and CUDA's own."""
+    """Bytes of a GPU's memory that a run takes, roughly: twice what it needs at the least, CUDA's own, and what is kept
+    for decoding."""
     options = all_options(config)
     types = min(config.data.vocab_size, USUAL_TYPES)
-    return CUDA_OWN + 2 * sum(need.bytes for need in needs(options, types, gpu=True) if need.what != CORPUS)
+    own = 2 * sum(need.bytes for need in needs(options, types, gpu=True) if need.what != CORPUS)
+    return CUDA_OWN + own + min(own, REPLAYED)
 
 
 def check_memory(config: RunConfig, types: int | None = None) -> None:

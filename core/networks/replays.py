@@ -15,11 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.networks import REPLAYED
 from core.networks.recording import Recorder, recorder_of_graphs, rerun
-
-ROOM = 2 * 2**30
-"""Bytes of fixed tensors that are kept, keys and values most of all: shapes for which there is none left run as they
-are written. At the IWSLT14 size 32,768 source tokens take 0.5 GB, and gain least."""
 
 ROWS = 16
 """Parts, as `rounded` takes them, for numbers of sentences."""
@@ -88,9 +85,13 @@ class Held:
 
 
 class Replays:
-    """The recordings of a network's calls. room: bytes of fixed tensors that are kept at most."""
+    """The recordings of a network's calls.
 
-    def __init__(self, recorder: Recorder[Tensor], room: int = ROOM) -> None:
+    room: bytes of fixed tensors that are kept at most, keys and values most of all; shapes for which there is none left
+    run as they are written. At the IWSLT14 size 32,768 source tokens take 0.5 GB, and gain least.
+    """
+
+    def __init__(self, recorder: Recorder[Tensor], room: int = REPLAYED) -> None:
         self.recorder, self.room = recorder, room
         self.met: set[Hashable] = set()
         self.held: dict[Hashable, Held] = {}
