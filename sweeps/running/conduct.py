@@ -20,7 +20,7 @@ from sweeps.running.display import Display, display
 from sweeps.running.leases import BEATS, LEASE_SECONDS, Leases, site
 from sweeps.running.plan import Job
 from sweeps.running.pool import Pool, worker_command
-from sweeps.running.progress import View, view
+from sweeps.running.progress import View, standing, view
 from sweeps.running.reconcile import Attempts, accept_failures, reconcile
 from sweeps.running.storage import ENVIRONMENT, local, lost, reason, renewed
 from sweeps.running.trials import Queue, job_from
@@ -224,5 +224,4 @@ def as_told(v: View, leases: Leases, metric: str) -> View:
         return v
     told, started = trial.user_attrs.get("beat") or {}, trial.datetime_start
     seconds = (datetime.now() - started).total_seconds() if started else 0.0
-    facts = {"step": told.get("train/step", 0), "loss": told.get("train/loss"), "score": told.get(f"val/{metric}")}
-    return replace(v, state="running", seconds=max(seconds, 0.0), **facts)
+    return replace(v, state="running", seconds=max(seconds, 0.0), **standing(v.job, told, metric))

@@ -25,7 +25,7 @@ LEASE_SECONDS = 90.0
 """How long a worker elsewhere may be silent until its run is given to others."""
 BEATS = 6
 """Signs of life in a lease."""
-SHOWN = ("train/step", "train/loss")
+SHOWN = ("train/step", "train/seconds", "train/loss")
 """What of a run's metrics a sign of life tells, beside the scores of its last validation."""
 
 

@@ -1,10 +1,11 @@
 """How far a sweep is, read from its run folders: states, steps, scores, time left."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from ablations import records
 from ablations.metrics_log import latest, progress
@@ -40,6 +41,11 @@ class View:
         return progress(self.job.config, {})[1]
 
 
+def standing(job: Job, row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """How far a run's newest row of metrics says it is, as fields of a View."""
+    return {"done": progress(job.config, row)[0], "loss": row.get("train/loss"), "score": row.get(f"val/{metric}")}
+
+
 def seconds_since(start: str | None, end: str | None = None) -> float:
     """Seconds between two ISO times (the second: now)."""
     if start is None:
@@ -53,14 +59,13 @@ def view(job: Job, folder: Path, metric: str) -> View:
     if not (folder / RUN).exists():
         return View(job, "pending")
     record = records.read(folder)
-    state, row = record["state"], {}
+    state = record["state"]
     facts = {"attempts": record["attempts"], "reason": record["reason"], "refused": record["refused"]}
     if state == "finished":
         scores = read(folder / SCORES)
         spent = (record.get("cost") or {}).get("wall_s") or seconds_since(record["started"], record["finished"])
         return View(job, state, **facts, score=scores.get(metric), seconds=spent)
-    row = latest(folder / METRICS)
-    facts |= {"done": progress(job.config, row)[0], "loss": row.get("train/loss"), "score": row.get(f"val/{metric}")}
+    facts |= standing(job, latest(folder / METRICS), metric)
     if state == "running":
         facts |= {"pid": (record["lease"] or {}).get("pid"), "seconds": seconds_since(record["started"])}
     return View(job, state, **facts)
