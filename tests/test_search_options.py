@@ -131,6 +131,7 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
     sweep, asked = prepare.prepare(SearchOptions(study="systems", preset="smoke"), "sweeps.search")
     report.show_plan(asked, sweep)
     lines = capsys.readouterr().out.splitlines()
+    assert "label_smoothing 0.1 or 0, " in next(line for line in lines if line.startswith("default: "))
     heads = [i for i, line in enumerate(lines) if line.startswith("  arm ")]
     assert (lines[heads[0]].split()[1], lines[heads[1]].split()[1]) == ("difformer", "autoregressive")
     names = [line.split(":")[0].strip() for line in lines]
