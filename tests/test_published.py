@@ -127,6 +127,7 @@ def test_of_any_other_text_there_is_an_order_alone(tmp_path: Path, name: str, sa
     gu = next(row for row in order.rows if row[:2] == ("Gu et al. 2024, table", "IWSLT14 De-En"))
     assert gu[3].startswith("Transformer 34.31") and "DiffuSeq 28.78 (copied)" in gu[3]
     assert all(" > " in row[3] for row in order.rows)
+    assert "IWSLT14, direction unknown" in {row[1] for row in order.rows}
 
 
 def test_what_differs_is_said_and_what_is_alike_is_not() -> None:
