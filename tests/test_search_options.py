@@ -132,6 +132,8 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
     report.show_plan(asked, sweep)
     lines = capsys.readouterr().out.splitlines()
     assert "label_smoothing 0.1 or 0, " in next(line for line in lines if line.startswith("default: "))
+    few = prepare.prepare(SearchOptions(study="systems", preset="smoke", only=(("cmlm", "rdm"),)), "sweeps.search")[1]
+    assert "beam" not in report.heading(few), "an option of arms that are not searched"
     heads = [i for i, line in enumerate(lines) if line.startswith("  arm ")]
     assert (lines[heads[0]].split()[1], lines[heads[1]].split()[1]) == ("difformer", "autoregressive")
     names = [line.split(":")[0].strip() for line in lines]

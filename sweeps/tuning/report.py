@@ -32,8 +32,8 @@ def _defaults(search: Search) -> str:
     """The default point in words, with all of an option's defaults where arms differ in it: "label_smoothing 0.1 or
     0"."""
     found = dict[str, list[str]]()
-    for space in search.spaces.values():
-        for name, value in space.defaults.items():
+    for arm in search.arms:
+        for name, value in search.spaces[arm.name].defaults.items():
             if (said := text({name: value}).removeprefix(f"{name} ")) not in found.setdefault(name, []):
                 found[name].append(said)
     return ", ".join(f"{name} {' or '.join(values)}" for name, values in found.items())
