@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import presets, studies
-from ablations.ranges import Levels, Range, absolute, default_of, options_set, without
+from ablations.ranges import Levels, Range, absolute, default_of, options_set, within, without
 from core.config import flat, with_values
 from core.errors import UserError
 from sweeps.tuning import prepare, report, search_record
@@ -117,6 +117,13 @@ def test_every_system_has_a_space_of_its_own() -> None:
     assert {"decoding_steps", "restart_positions"} < set(spaces["diffuseq"]) and "steps" not in spaces["diffuseq"]
     for arm, own in (("cmlm", "form"), ("rdm", "reweighting"), ("mdlm", "weighting"), ("dinoiser", "clipping")):
         assert own in spaces[arm] and [arm for arm in spaces if own in spaces[arm]] == [arm]
+
+
+def test_a_range_of_an_option_that_is_off_is_not_searched() -> None:
+    """A method of one's own may have it without a number: there is nothing to look around."""
+    dimensions = {"lr": Range(0.25, 4.0, log=True, relative=True), "dropout": Range(0.0, 0.3)}
+    assert list(absolute(within(dimensions, own := {"lr": 0.1, "dropout": None}), own)) == ["lr"]
+    assert list(within(dimensions, own | {"dropout": 0.0})) == ["lr", "dropout"]
 
 
 def test_points_do_not_move_where_an_arm_lacks_a_dimension_before() -> None:
