@@ -28,18 +28,20 @@ def levels_of(study: StudyResults, option: str) -> list[object]:
     return [level for i, level in enumerate(found) if level not in found[:i]]
 
 
+METHOD = "method"
+"""The option, and the factor, of which method it is."""
 DEFAULT = "difformer"
 """The method of a run that records none."""
 
 
 def method_of(study: StudyResults, arm: ArmResults) -> str:
     """The method of an arm."""
-    return str(option_of(study, arm, "method") or DEFAULT)
+    return str(option_of(study, arm, METHOD) or DEFAULT)
 
 
 def varies_method(study: StudyResults) -> bool:
     """Whether a study's arms are of several methods."""
-    return len(levels_of(study, "method")) > 1
+    return len(levels_of(study, METHOD)) > 1
 
 
 def full_model(study: StudyResults) -> ArmResults | None:
@@ -59,10 +61,16 @@ def number_of(value: object) -> float:
 
 
 def arm_with(study: StudyResults, option: str, level: object) -> ArmResults | None:
-    """The arm that differs from the full model in this option alone, which has this level."""
+    """The arm that differs from the full model in this option alone, which has this level.
+
+    Of another method: the arm that differs in no factor but this; its options are then the method's, as released.
+    """
     control = full_model(study)
     if control is None:
         return None
+    if option == METHOD and METHOD in control.toggles:
+        other = dict(control.toggles) | {METHOD: level}
+        return next((arm for arm in study.arms if arm != control and dict(arm.toggles) == other), None)
     wanted = varied_options(study, control) | {option: level}
     if option not in varied_options(study, control) or varied_options(study, control)[option] == level:
         return None
