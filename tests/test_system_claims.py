@@ -90,7 +90,8 @@ def test_systems_as_released_are_judged_too(tmp_path: Path) -> None:
     """They differ in all that their recipes say: that is what the claims are about."""
     path = systems(tmp_path)
     arms = json.loads((path / "study.json").read_text())["arms"]
-    edit(path / "study.json", arms=[arm | {"values": methods.released(arm["name"]) | arm["values"]} for arm in arms])
+    arms = [arm | {"values": methods.released(arm["name"]) | arm["values"]} for arm in arms]
+    edit(path / "study.json", arms=arms, varies=STUDIES["systems"].varies)
     for file in path.glob("*/run.json"):
         record = json.loads(file.read_text())
         edit(file, config=record["config"] | methods.released(record["arm"]))

@@ -6,12 +6,19 @@ from analysis.load import ArmResults, StudyResults
 
 
 def varied_options(study: StudyResults, arm: ArmResults) -> dict[str, object]:
-    """The options that tell the arms of this study apart, as the runs recorded them."""
+    """The options that tell the arms of this study apart, as the runs recorded them.
+
+    Where study.json says which ones its factors set (varies), not those that a recipe or a search chose for each arm.
+    """
     described = [each.get("values") or {} for each in study.info.get("arms") or []]
     configs = {record["arm"]: record.get("config") or {} for record in study.records.values()}
-    varied = set().union(*described) or {
-        key for config in configs.values() for key in config if len({str(c.get(key)) for c in configs.values()}) > 1
-    }
+    varied = (
+        set(study.info.get("varies") or ())
+        or set().union(*described)
+        or {
+            key for config in configs.values() for key in config if len({str(c.get(key)) for c in configs.values()}) > 1
+        }
+    )
     return {key: configs[arm.name].get(key) for key in sorted(varied - {"seed"})}
 
 
@@ -28,20 +35,18 @@ def levels_of(study: StudyResults, option: str) -> list[object]:
     return [level for i, level in enumerate(found) if level not in found[:i]]
 
 
-METHOD = "method"
-"""The option, and the factor, of which method it is."""
 DEFAULT = "difformer"
 """The method of a run that records none."""
 
 
 def method_of(study: StudyResults, arm: ArmResults) -> str:
     """The method of an arm."""
-    return str(option_of(study, arm, METHOD) or DEFAULT)
+    return str(option_of(study, arm, "method") or DEFAULT)
 
 
 def varies_method(study: StudyResults) -> bool:
     """Whether a study's arms are of several methods."""
-    return len(levels_of(study, METHOD)) > 1
+    return len(levels_of(study, "method")) > 1
 
 
 def full_model(study: StudyResults) -> ArmResults | None:
@@ -61,16 +66,10 @@ def number_of(value: object) -> float:
 
 
 def arm_with(study: StudyResults, option: str, level: object) -> ArmResults | None:
-    """The arm that differs from the full model in this option alone, which has this level.
-
-    Of another method: the arm that differs in no factor but this; its options are then the method's, as released.
-    """
+    """The arm that differs from the full model in this option alone, which has this level."""
     control = full_model(study)
     if control is None:
         return None
-    if option == METHOD and METHOD in control.toggles:
-        other = dict(control.toggles) | {METHOD: level}
-        return next((arm for arm in study.arms if arm != control and dict(arm.toggles) == other), None)
     wanted = varied_options(study, control) | {option: level}
     if option not in varied_options(study, control) or varied_options(study, control)[option] == level:
         return None
