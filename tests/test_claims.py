@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -405,8 +404,7 @@ def test_arms_at_their_own_best_are_judged_by_what_their_factors_set(tmp_path: P
     info = json.loads((path / "study.json").read_text())
     rates = {arm["name"]: {"lr": (1 + i) / 1000} for i, arm in enumerate(info["arms"])}
     arms = [arm | {"values": arm["values"] | rates[arm["name"]]} for arm in info["arms"]]
-    modules = STUDIES["modules"]
-    tuned = TunedStudy(**{each.name: getattr(modules, each.name) for each in fields(modules)}, best=rates)
+    tuned = TunedStudy.of(STUDIES["modules"], rates)
     edit(path / "study.json", arms=arms, varies=tuned.varies)
     for file in path.glob("*/run.json"):
         record = json.loads(file.read_text())

@@ -18,6 +18,7 @@ from ablations.ranges import Levels, Range, absolute, default_of, options_set, w
 from core.config import flat, with_values
 from core.errors import UserError
 from sweeps.tuning import prepare, report, search_record
+from sweeps.tuning.compare import TunedStudy
 from sweeps.tuning.options import SearchOptions, budget_of
 from sweeps.tuning.points import Space, described, shared_points, spaces_for, text
 
@@ -117,6 +118,15 @@ def test_every_system_has_a_space_of_its_own() -> None:
     assert {"decoding_steps", "restart_positions"} < set(spaces["diffuseq"]) and "steps" not in spaces["diffuseq"]
     for arm, own in (("cmlm", "form"), ("rdm", "reweighting"), ("mdlm", "weighting"), ("dinoiser", "clipping")):
         assert own in spaces[arm] and [arm for arm in spaces if own in spaces[arm]] == [arm]
+
+
+def test_arms_at_their_own_best_keep_their_released_recipe() -> None:
+    """They are compared with the default, which is the recipe."""
+    study = prepare.prepare(SearchOptions(study="systems", preset="as_released"), "sweeps.search")[1].study
+    tuned = TunedStudy.of(study, {"rdm": {"beta2": 0.9}})
+    (arm,), (default,) = tuned.arms, (each for each in study.arms if each.name == "rdm")
+    assert arm.values == {**default.values, "beta2": 0.9} and arm.values["updates"] == 300_000
+    assert tuned.varies == study.varies == ["method"]
 
 
 def test_a_range_of_an_option_that_is_off_is_not_searched() -> None:
