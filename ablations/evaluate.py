@@ -62,7 +62,7 @@ def known_curve(twins: Iterable[Path]) -> Curve:
 
 
 def score_steps(evaluator: Evaluator, network: Any, known: Curve) -> list[Row]:
-    """BLEU and seconds on the first test sentences for several K; none for a method without steps.
+    """BLEU and seconds of decoding on the first test sentences for several K; none for a method without steps.
 
     known: rows that need not be computed again, by their decoding.
     """
@@ -77,8 +77,9 @@ def score_steps(evaluator: Evaluator, network: Any, known: Curve) -> list[Row]:
             continue
         stage(f"decoding with {K} steps")
         started = time.monotonic()
-        bleu = evaluator.bleu(network, evaluator.test_head, decoding)
+        texts = evaluator.texts(network, evaluator.test_head, decoding)
         spent, sentences = time.monotonic() - started, len(evaluator.test_head.pairs)
+        bleu = evaluator.value("bleu", evaluator.test_head.references, texts)
         calls = evaluator.method.calls(decoding)
         rows.append({"steps": K, "calls": calls, "bleu": bleu, "seconds": spent, "sentences": sentences})
     return rows

@@ -104,13 +104,13 @@ differ in."""
 
 
 def within(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions all of whose options a run's flat configuration has.
+    """The dimensions all of whose options a run's flat configuration has; no range of an option that is off (none).
 
     Of those that set the same option it is the first that can be at the configuration's value, or the first of all.
     """
     found: dict[str, Dimension] = {}
     for name, each in dimensions.items():
-        if not options_set(name, each) <= config.keys():
+        if not options_set(name, each) <= config.keys() or (isinstance(each, Range) and config[name] is None):
             continue
         same = [other for other in found if options_set(other, found[other]) & options_set(name, each)]
         if any(_holds(other, found[other], config) for other in same) or (same and not _holds(name, each, config)):

@@ -51,8 +51,18 @@ class Study:
     @property
     def arms(self) -> tuple[Arm, ...]:
         """All combinations, the control first where it is the first of each factor's levels."""
+        return self.combinations
+
+    @property
+    def combinations(self) -> tuple[Arm, ...]:
+        """The arms with what their levels set alone: not what a recipe or a search has chosen for each."""
         names = list(self.factors)
         return tuple(arm(dict(zip(names, row, strict=True))) for row in itertools.product(*self.factors.values()))
+
+    @property
+    def varies(self) -> list[str]:
+        """The options that levels of its factors set."""
+        return sorted({option for each in self.combinations for option in each.values})
 
 
 def arm(toggles: Mapping[str, Level]) -> Arm:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.footer import arm_rows
+from analysis.footer import arm_rows, updates_of
 from analysis.load import StudyResults
 from analysis.published import TRAIN_PAIRS, Text, published, published_of, titled
 from analysis.questions.full_model import method_of
@@ -64,7 +64,7 @@ def here(study: StudyResults, arm: str, facts: "pd.Series[str]") -> dict[str, st
         "candidates": f"{facts['candidates']}{chosen}",
         "steps": "" if facts["decoding_steps"] in UNKNOWN else str(facts["decoding_steps"]),
         "training": str(facts["training"]),
-        "updates": str((record.get("config") or {}).get("updates") or ""),
+        "updates": str(updates_of(record) or ""),
         "width": str((record.get("config") or {}).get("model_dim") or ""),
         "pairs": str(data.get("train_pairs") or ""),
         "source": "this study",

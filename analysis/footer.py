@@ -195,9 +195,17 @@ def _lineage(lineage: Any) -> str:
 
 def _training(record: dict[str, Any]) -> str | None:
     config = record.get("config") or {}
-    if "updates" not in config:
-        return None
-    return f"{config['updates']:,} updates of {config.get('batch_tokens')} tokens"
+    if seconds := config.get("training_seconds"):
+        return f"{seconds:,g} s of training in batches of {config.get('batch_tokens')} tokens"
+    updates = updates_of(record)
+    return None if updates is None else f"{updates:,} updates of {config.get('batch_tokens')} tokens"
+
+
+def updates_of(record: dict[str, Any]) -> int | None:
+    """The updates that ended a run's training; None where its time did (option training_seconds), or nothing is
+    known."""
+    config = record.get("config") or {}
+    return None if config.get("training_seconds") else config.get("updates")
 
 
 def _parameters(record: dict[str, Any]) -> str | None:

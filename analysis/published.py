@@ -50,7 +50,7 @@ class Text(NamedTuple):
 
 def titled(data: str, direction: str) -> str:
     """A text with its direction, such as "IWSLT14 De-En"."""
-    return f"{data} {direction.title()}".strip()
+    return f"{data}, direction unknown" if direction == "unknown" else f"{data} {direction.title()}".strip()
 
 
 @cache

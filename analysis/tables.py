@@ -226,6 +226,8 @@ def _corrected(tested: pd.DataFrame) -> str:
     if "order" in tested:
         return "after Holm's correction among the main effects, and apart from them among the interactions"
     count = int(tested["p"].notna().sum())
+    if not count:
+        return "after Holm's correction; here no difference has a p"
     return f"after Holm's correction among {count} differences" if count > 1 else "(one difference: nothing to correct)"
 
 

@@ -182,7 +182,8 @@ class TrainingConfig:
     warmup: int = 10000
     """Linear warm-up steps, then as lr_schedule says (released: 10,000)."""
     lr_schedule: Literal["inverse_sqrt", "linear", "constant"] = added("inverse_sqrt")
-    """After the warm-up: lr * sqrt(warmup / step) (released), linear to 0 at the end, or lr."""
+    """After the warm-up: lr * sqrt(warmup / step) (released), linear to 0 after `updates` (also where training_seconds
+    ends it), or lr."""
     ema: float | None = added(None)
     """Decay of an exponential moving average of the weights, which validation, checkpoints and decoding use; none = off
     (released). The start keeps the weight ema^updates: 0.9999 is for 50,000 updates and more."""

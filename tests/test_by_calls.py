@@ -166,6 +166,13 @@ def test_the_figure_has_a_curve_for_each_sampler(samplers: StudyResults, tmp_pat
     assert list(frame["arm"]) == [arm.name for arm in samplers.arms] and {"calls", "ms", "mean"} <= set(frame)
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_that_are_all_zero_have_an_axis_of_scores(samplers: StudyResults) -> None:
+    study = scored(samplers.path, {arm.name: [0.0, 0.0, 0.0] for arm in samplers.arms})
+    for ax in drawing.draw(study, "score_steps", note=False).axes:
+        assert ax.get_ylim()[1] >= 1 and min(tick for tick in ax.get_yticks() if tick >= ax.get_ylim()[0]) == 0
+
+
 def test_every_arm_of_the_study_makes_just_its_network_calls() -> None:
     for arm in studies.get("samplers").arms:
         config = with_values(RunConfig(), arm.values)

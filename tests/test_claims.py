@@ -20,6 +20,7 @@ from analysis.questions import QUESTIONS, measures
 from analysis.report.page import page
 from analysis.snapshot import snapshot
 from analysis.stats import Interval
+from sweeps.tuning.compare import TunedStudy
 
 SEEDS = (1, 2, 3, 4)
 WOBBLE = {1: -0.3, 2: 0.1, 3: 0.3, 4: -0.1}
@@ -394,3 +395,19 @@ def test_effects_are_written_with_the_digits_they_need(value: float, text: str) 
 def test_a_study_names_claims_that_there_are(name: str) -> None:
     assert set(STUDIES[name].claims) <= {each.key for each in QUESTIONS}
     assert bool(STUDIES[name].claims) == (name not in ("schedule", "samplers", "self_conditioning", "transfer"))
+
+
+def test_arms_at_their_own_best_are_judged_by_what_their_factors_set(tmp_path: Path) -> None:
+    """A search gives each arm a learning rate of its own: they still differ in one module alone."""
+    path = write_study(tmp_path, "modules")
+    before = {claim.key: claim.verdict for claim in claims(load(path))}
+    info = json.loads((path / "study.json").read_text())
+    rates = {arm["name"]: {"lr": (1 + i) / 1000} for i, arm in enumerate(info["arms"])}
+    arms = [arm | {"values": arm["values"] | rates[arm["name"]]} for arm in info["arms"]]
+    tuned = TunedStudy.of(STUDIES["modules"], rates)
+    edit(path / "study.json", arms=arms, varies=tuned.varies)
+    for file in path.glob("*/run.json"):
+        record = json.loads(file.read_text())
+        edit(file, config=record["config"] | rates[record["arm"]])
+    assert {claim.key: claim.verdict for claim in claims(load(path))} == before
+    assert tuned.arms[0].values.keys() - set(tuned.varies) == {"lr"}

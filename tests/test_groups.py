@@ -163,6 +163,9 @@ def test_one_group_alone_has_no_mean(study: StudyResults) -> None:
     assert part.control is None and len(differences(part)) == 7, "the study's control is of another group"
     assert arms_of(part)["difference"].notna().sum() == 7
     assert "difference to control" in tables.tabulate(part).grids[0].heads
+    few = scored(part, {(name, seed): value for (name, seed), value in own.items() if "rounding" in name})
+    figure = ablation.figure(few)[0]
+    assert "BLEU, difference to its own control" in {" ".join(ax.get_xlabel().split()) for ax in figure.axes}
 
 
 def at_the_floor(root: Path, groups: tuple[str, ...]) -> StudyResults:

@@ -16,7 +16,9 @@ from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
+from sweeps.running.prepare import prepare
 from sweeps.running.recipe import Recipe
+from sweeps.running.report import show_plan
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,18 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
     done = subprocess.run([*line, "--preset", "smoke"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.count("to do   ") == 8 and "8 of 8 runs to do" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_says_what_the_study_fixes_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """A preset of 12 updates trains for 1,000 here, one of 300,000 too; what is set on the command line is not said."""
+
+    def said(*overrides: str) -> str:
+        options = SweepOptions(study="transfer", preset="smoke", seeds=1, overrides=overrides)
+        show_plan(*prepare(options, "sweeps.study"))
+        return capsys.readouterr().out
+
+    assert "the study sets itself, whatever the preset: updates 1000, restart_positions True;" in said()
+    assert "whatever the preset: restart_positions True;" in said("updates=7")
 
 
 def test_arms_are_chosen_together_or_one_by_one() -> None:

@@ -11,9 +11,11 @@ from fake_runs import edit, write_study
 from analysis import tables
 from analysis.beside import differs
 from analysis.beside_grids import beside, published_files
+from analysis.footer import footer
 from analysis.load import StudyResults, load
 from analysis.published import FILE, TEXTS, published, published_of, text_of
 from analysis.report.page import page
+from analysis.report.sections.provenance import runs_frame
 from core import methods
 
 TRANSLATION = {"IWSLT14", "WMT14", "WMT16"}
@@ -125,6 +127,7 @@ def test_of_any_other_text_there_is_an_order_alone(tmp_path: Path, name: str, sa
     gu = next(row for row in order.rows if row[:2] == ("Gu et al. 2024, table", "IWSLT14 De-En"))
     assert gu[3].startswith("Transformer 34.31") and "DiffuSeq 28.78 (copied)" in gu[3]
     assert all(" > " in row[3] for row in order.rows)
+    assert "IWSLT14, direction unknown" in {row[1] for row in order.rows}
 
 
 def test_what_differs_is_said_and_what_is_alike_is_not() -> None:
@@ -134,6 +137,21 @@ def test_what_differs_is_said_and_what_is_alike_is_not() -> None:
     said = differs(row, own)
     assert said == "BLEU tokenised, here sacreBLEU 13a; targets distilled, here raw; not said: updates, width; quoted"
     assert "COMET is not measured here" in differs(row | {"metric": "COMET"}, own)
+
+
+def test_of_trainings_that_their_time_ended_no_number_of_updates_is_told(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "all_systems", seeds=(1, 2))
+    for file in path.glob("*/run.json"):
+        edit(file, config=json.loads(file.read_text())["config"] | {"training_seconds": 30.0})
+    study = on_text(path, "iwslt14 de-en")
+    found = beside(study)
+    assert found is not None
+    own = found.frame[found.frame["here"].astype(bool)]
+    assert set(own["updates"]) == {""} and own["training"].str.startswith("30 s of training in batches of ").all()
+    assert "updates" not in " ".join(found.frame["differs"].dropna())
+    said = next(line for line in footer(study) if line.startswith("Training: "))
+    assert "30 s of training" in said and "updates" not in said
+    assert runs_frame(study)["updates"].isna().all()
 
 
 def test_a_study_of_one_method_has_no_such_table(tmp_path: Path) -> None:

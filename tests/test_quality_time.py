@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fake_runs import edit, write_study
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations import evaluate
 from analysis.figures import drawing, quality_time
 from analysis.figures.common import Missing
 from analysis.load import load
@@ -34,6 +36,25 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> N
     for i, own in enumerate(points):
         better = [p for p in points if p != own and p[0] <= own[0] and p[1] >= own[1]]
         assert front[i] == (not better)
+
+
+def test_the_time_of_a_curve_is_that_of_decoding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the points beside it is: scoring the texts takes none of it."""
+    passed = [0.0]
+    monkeypatch.setattr(evaluate.time, "monotonic", lambda: passed[0])
+
+    def taking(seconds: float, result: Any) -> Any:
+        def work(*_: Any) -> Any:
+            passed[0] += seconds
+            return result
+
+        return work
+
+    head = SimpleNamespace(pairs=[("a", "b")], references=[["b"]])
+    method = SimpleNamespace(with_steps=lambda decoding, K: K, calls=lambda K: K)
+    parts = {"batched": taking(0, None), "texts": taking(2, ["b"]), "value": taking(7, 100.0), "bleu": taking(9, 100.0)}
+    evaluator: Any = SimpleNamespace(method=method, decoding=0, test_head=head, **parts)
+    assert {row["seconds"] for row in evaluate.score_steps(evaluator, None, {})} == {2.0}
 
 
 def test_all_nine_are_drawn_and_the_csv_says_what_is_on_the_front(runs: Path, tmp_path: Path) -> None:

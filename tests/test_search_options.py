@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import presets, studies
-from ablations.ranges import Levels, Range, absolute, default_of, options_set, without
+from ablations.ranges import Levels, Range, absolute, default_of, options_set, within, without
 from core.config import flat, with_values
 from core.errors import UserError
 from sweeps.tuning import prepare, report, search_record
+from sweeps.tuning.compare import TunedStudy
 from sweeps.tuning.options import SearchOptions, budget_of
 from sweeps.tuning.points import Space, described, shared_points, spaces_for, text
 
@@ -119,6 +120,22 @@ def test_every_system_has_a_space_of_its_own() -> None:
         assert own in spaces[arm] and [arm for arm in spaces if own in spaces[arm]] == [arm]
 
 
+def test_arms_at_their_own_best_keep_their_released_recipe() -> None:
+    """They are compared with the default, which is the recipe."""
+    study = prepare.prepare(SearchOptions(study="systems", preset="as_released"), "sweeps.search")[1].study
+    tuned = TunedStudy.of(study, {"rdm": {"beta2": 0.9}})
+    (arm,), (default,) = tuned.arms, (each for each in study.arms if each.name == "rdm")
+    assert arm.values == {**default.values, "beta2": 0.9} and arm.values["updates"] == 300_000
+    assert tuned.varies == study.varies == ["method"]
+
+
+def test_a_range_of_an_option_that_is_off_is_not_searched() -> None:
+    """A method of one's own may have it without a number: there is nothing to look around."""
+    dimensions = {"lr": Range(0.25, 4.0, log=True, relative=True), "dropout": Range(0.0, 0.3)}
+    assert list(absolute(within(dimensions, own := {"lr": 0.1, "dropout": None}), own)) == ["lr"]
+    assert list(within(dimensions, own | {"dropout": 0.0})) == ["lr", "dropout"]
+
+
 def test_points_do_not_move_where_an_arm_lacks_a_dimension_before() -> None:
     dimensions = {"lr": Range(1e-4, 1e-2, log=True), "warmup": Range(2, 90), "dropout": Range(0, 0.3)}
     part = {"lr": dimensions["lr"], "dropout": dimensions["dropout"]}
@@ -131,6 +148,9 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
     sweep, asked = prepare.prepare(SearchOptions(study="systems", preset="smoke"), "sweeps.search")
     report.show_plan(asked, sweep)
     lines = capsys.readouterr().out.splitlines()
+    assert "label_smoothing 0.1 or 0, " in next(line for line in lines if line.startswith("default: "))
+    few = prepare.prepare(SearchOptions(study="systems", preset="smoke", only=(("cmlm", "rdm"),)), "sweeps.search")[1]
+    assert "beam" not in report.heading(few), "an option of arms that are not searched"
     heads = [i for i, line in enumerate(lines) if line.startswith("  arm ")]
     assert (lines[heads[0]].split()[1], lines[heads[1]].split()[1]) == ("difformer", "autoregressive")
     names = [line.split(":")[0].strip() for line in lines]

@@ -13,6 +13,7 @@ from analysis.claims import Claim, claims
 from analysis.load import load
 from analysis.published import published
 from analysis.questions.systems import SYSTEMS
+from core import methods
 
 BASE = {
     "difformer": 70, "autoregressive": 70.5, "cmlm": 60, "rdm": 72, "mdlm": 60, "diffuseq": 50, "diffusion_lm": 40,
@@ -83,6 +84,21 @@ def test_budgets_that_differ_are_told(tmp_path: Path) -> None:
         edit(file, config=record["config"] | {"training_seconds": 30.0}, tuning={"trials": 8})
     reason = verdicts(path)["above_rdm"].reason
     assert "no tuning, rdm 30 seconds of training and 8 trials of tuning;" in reason
+
+
+def test_systems_as_released_are_judged_too(tmp_path: Path) -> None:
+    """They differ in all that their recipes say: that is what the claims are about."""
+    path = systems(tmp_path)
+    arms = json.loads((path / "study.json").read_text())["arms"]
+    arms = [arm | {"values": methods.released(arm["name"]) | arm["values"]} for arm in arms]
+    edit(path / "study.json", arms=arms, varies=STUDIES["systems"].varies)
+    for file in path.glob("*/run.json"):
+        record = json.loads(file.read_text())
+        edit(file, config=record["config"] | methods.released(record["arm"]))
+    found = verdicts(path)
+    assert len(found) == 7 and {claim.seeds for claim in found.values()} == {4}
+    assert found["above_cmlm"].verdict == "reproduced" and found["above_rdm"].verdict == "not reproduced"
+    assert "difformer had 300,000 updates of 8192 tokens" in found["above_rdm"].reason
 
 
 def test_a_system_without_a_result_is_not_judged(tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ def test_what_the_seeds_of_arms_have_in_common_is_said(tmp_path: Path) -> None:
 
 def test_how_many_comparisons_are_corrected_together_is_said(tmp_path: Path) -> None:
     """Those that have a p: one without a spread has none and does not count."""
+    single = load(write_study(tmp_path / "single", "token_loss", seeds=(1,)))
+    lines = "\n".join(tables.grids(single)[1])
+    assert "here no difference has a p." in lines and "one difference" not in lines
     path = write_study(tmp_path, "token_loss", seeds=(1, 2, 3))
     assert "Holm's correction among 3 differences" in "\n".join(tables.grids(load(path))[1])
     for scores in path.glob("none-*/scores.json"):

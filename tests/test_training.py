@@ -296,6 +296,27 @@ def test_weights_and_states_without_the_buffers_of_the_process_are_read(tmp_path
     assert_same_end(tmp_path / "whole", tmp_path / "half")
 
 
+def test_a_training_is_over_after_its_seconds_and_is_not_taken_up_again(tmp_path: Path) -> None:
+    chosen = config(training_seconds=1e-9)
+    for _ in range(2):
+        assert train(fresh(chosen), job(chosen, tmp_path)).steps == 1, "whatever the number of updates"
+
+
+def test_seconds_that_outlast_a_linear_schedule_are_refused(tmp_path: Path) -> None:
+    """Nothing would be learned in them. Another schedule goes on."""
+    chosen = config(training_seconds=30, updates=3, warmup=1, lr_schedule="linear")
+    for _ in range(2):
+        with pytest.raises(UserError, match="linear is at 0 after updates = 3, before training_seconds = 30 are over"):
+            train(fresh(chosen), job(chosen, tmp_path))
+    assert _stamp(tmp_path) <= 3
+    constant = with_values(chosen, {"lr_schedule": "constant"})
+    half = dataclasses.replace(job(constant, tmp_path / "constant"), until=time.monotonic())
+    for step in range(1, 6):
+        with pytest.raises(TimeIsUp) as ended:
+            train(fresh(constant), half)
+        assert f"after {step} updates in " in ended.value.message and " of 30 s" in ended.value.message
+
+
 def stop_once() -> Callable[[Denoiser], dict[str, float]]:
     """A validation that breaks off the second time."""
     validations = iter((score, stopping))

@@ -264,7 +264,7 @@ def _fill(axes: dict[str, Axes], study: StudyResults, stats: pd.DataFrame, teste
     ax = axes["effects"]
     if is_differences(tested):
         draw_differences(ax, study, tested)
-        words = f"{name}, difference to {'the own control' if study.groups else control}"
+        words = f"{name}, difference to {'its own control' if study.groups else control}"
         ax.set_xlabel(words if len(words) <= 24 else textwrap.fill(words, 20))
         if not named or ax.get_subplotspec().rowspan.start:  # type: ignore[union-attr]
             ax.set_yticks(range(len(labels)), labels)

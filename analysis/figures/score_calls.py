@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.by_calls import CALLS, cost, cost_name, kind_text
-from analysis.figures.common import curve, draw_facets, plain_numbers, seed_range
+from analysis.figures.common import curve, draw_facets, plain_numbers, seed_range, zero_based
 from analysis.load import ArmResults, StudyResults
 from analysis.results import metric_name
 from analysis.style import Panel, arm_style
@@ -66,8 +66,11 @@ def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: st
     ax.xaxis.set_minor_locator(NullLocator())
     plain_numbers(ax.xaxis)
     low, high = float(np.nanmin(stats["low"])), float(np.nanmax(stats["high"]))
-    middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * high) * 0.55
-    ax.set_ylim(middle - half, middle + half)
+    middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) * 0.55
+    if half:
+        ax.set_ylim(middle - half, middle + half)
+    else:
+        zero_based(ax, stats["high"])
     ax.set_xlabel("network calls" if x == "calls" else f"decoding, {cost_name(study)}\nper sentence")
 
 

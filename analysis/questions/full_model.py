@@ -6,12 +6,19 @@ from analysis.load import ArmResults, StudyResults
 
 
 def varied_options(study: StudyResults, arm: ArmResults) -> dict[str, object]:
-    """The options that tell the arms of this study apart, as the runs recorded them."""
+    """The options that tell the arms of this study apart, as the runs recorded them.
+
+    Where study.json says which ones its factors set (varies), not those that a recipe or a search chose for each arm.
+    """
     described = [each.get("values") or {} for each in study.info.get("arms") or []]
     configs = {record["arm"]: record.get("config") or {} for record in study.records.values()}
-    varied = set().union(*described) or {
-        key for config in configs.values() for key in config if len({str(c.get(key)) for c in configs.values()}) > 1
-    }
+    varied = (
+        set(study.info.get("varies") or ())
+        or set().union(*described)
+        or {
+            key for config in configs.values() for key in config if len({str(c.get(key)) for c in configs.values()}) > 1
+        }
+    )
     return {key: configs[arm.name].get(key) for key in sorted(varied - {"seed"})}
 
 

@@ -48,7 +48,8 @@ def released(name: str) -> dict[str, Any]:
     """The released recipe of a method: AS_RELEASED beside its options. Raises UserError for a method without one."""
     found: dict[str, Any] | None = getattr(_options_file(name), "AS_RELEASED", None)
     if found is None:
-        raise UserError(f"method {name} has no released recipe; take another preset")
+        place = f"core/methods/{_options_file(name).__name__.rpartition('.')[2]}.py"
+        raise UserError(f"method {name} has no released recipe: write AS_RELEASED in {place}, or take another preset")
     return found
 
 

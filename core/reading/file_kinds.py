@@ -150,6 +150,7 @@ class Study(TypedDict, total=False):
     seeds: list[int] | None
     arms: list[Arm] | None
     factors: dict[str, list[Scalar]] | None
+    varies: list[str] | None
     control: str | None
     claims: list[str] | None
     command: str | None

@@ -192,18 +192,34 @@ class Loop:
                 self.count(waiting)
                 self.report(update, saving)
             if leaving and not (self.over or self.diverged or self.stopped is not None):
-                raise TimeIsUp(f"time is up after {self.state.step} of {self.training.updates} updates")
+                raise TimeIsUp(f"time is up after {self.done()}")
 
     def count(self, since: float) -> None:
         """Count the time since then, on the clock of time.monotonic, as time of training."""
         self.state.seconds += time.monotonic() - since
 
-    def ends(self) -> bool:
-        """Whether the training is over; of several ranks, whether it is for one."""
-        seconds = self.training.training_seconds
+    def done(self) -> str:
+        """How far the training is, in words."""
+        step, seconds = self.state.step, self.training.training_seconds
         if seconds is None:
-            return self.state.step >= self.training.updates
-        return self.job.ranks.agreed(self.state.seconds >= seconds)
+            return f"{step} of {self.training.updates} updates"
+        return f"{step} updates in {self.state.seconds:.0f} of {seconds:g} s"
+
+    def ends(self) -> bool:
+        """Whether the training is over; of several ranks, whether it is for one.
+
+        Raises UserError if updates would go on at a learning rate of 0.
+        """
+        seconds, step = self.training.training_seconds, self.state.step
+        if seconds is None:
+            return step >= self.training.updates
+        over = self.job.ranks.agreed(self.state.seconds >= seconds)
+        if not over and learning_rate(self.training, step + 1) == 0:
+            raise UserError(
+                f"option lr_schedule: linear is at 0 after updates = {self.training.updates:,}, before "
+                f"training_seconds = {seconds:g} are over; raise updates, or take another schedule"
+            )
+        return over
 
     def due(self) -> bool:
         """Whether a row of metrics or a validation is."""

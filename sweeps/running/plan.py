@@ -207,6 +207,7 @@ def describe(
         "seeds": sorted({job.seed for job in jobs}),
         "arms": [described(arm) for arm in study.arms],
         "factors": {name: list(levels) for name, levels in study.factors.items()},
+        "varies": study.varies,
         "control": study.control,
         "claims": list(study.claims),
         "command": command,

@@ -113,6 +113,7 @@ class Recipe:
         described = plan.describe(self.study, jobs, self.preset.name, command, banner, self.queue)
         text, said = corpus_digest(self.config.data), scoring(self.config)
         described |= {"scoring": said} if said else {}
+        described |= {"fixed": dict(self.study.fixed)} if self.study.fixed else {}
         return described | {"tuning": self.preset.tuning, "corpus_digest": text, "commit": commit()}
 
 

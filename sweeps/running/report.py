@@ -39,12 +39,21 @@ def show_plan(sweep: Sweep, preset: Preset) -> int:
     text = sweep.facts["banner"] or f"text: {sweep.jobs[0].config['data']}"
     print(printable("\n".join(filter(None, [sweep.heading, text, sweep.facts.get("scoring")]))))
     print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
+    if own := fixed_here(sweep):
+        print(f"the study sets itself, whatever the preset: {own}; --set takes others")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
     missing = sum(v.state != "finished" for v in views)
     print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked_word(sweep.storage)}")
     return missing
+
+
+def fixed_here(sweep: Sweep) -> str:
+    """The options that the study fixes for all arms and that these runs have: "updates 1000"."""
+    options = [job.config for job in sweep.jobs]
+    fixed = sweep.facts.get("fixed", {}).items()
+    return ", ".join(f"{n} {value}" for n, value in fixed if any(value == each.get(n) for each in options))
 
 
 def standing(v: View) -> str:

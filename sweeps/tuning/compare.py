@@ -17,14 +17,23 @@ from sweeps.tuning.search_record import spaces
 
 @dataclass(frozen=True)
 class TunedStudy(Study):
-    """A study whose arms have options of their own: what a search found best for each."""
+    """A study whose arms have options of their own: what a search found best for each.
 
+    searched: the arms at the default.
+    """
+
+    searched: tuple[Arm, ...] = ()
     best: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: Study, best: Mapping[str, Mapping[str, Any]]) -> "TunedStudy":
+        """The study with the options that were found best for its arms, by their names."""
+        return cls(**{each.name: getattr(study, each.name) for each in fields(Study)}, searched=study.arms, best=best)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
         """The arms that have a best point, with its options."""
-        found = [arm for arm in super().arms if arm.name in self.best]
+        found = [arm for arm in self.searched if arm.name in self.best]
         return tuple(replace(arm, values={**arm.values, **self.best[arm.name]}) for arm in found)
 
 
@@ -43,7 +52,7 @@ def tuned_sweep(sweep: Sweep, search: Search, found: Mapping[str, Any]) -> list[
     best = {arm: point["options"] for arm, point in found["best"].items() if point}
     if not best:
         return []
-    tuned = TunedStudy(**{f.name: getattr(search.study, f.name) for f in fields(Study)}, best=best)
+    tuned = TunedStudy.of(search.study, best)
     title = folder(sweep.jobs[0].study)
     seeds = max(job.seed for job in sweep.jobs)
     jobs = plan.jobs_for(tuned, title, search.config, seeds, search.identify)

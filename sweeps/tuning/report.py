@@ -14,7 +14,6 @@ from sweeps.running.conduct import Sweep
 from sweeps.tuning import compare
 from sweeps.tuning.points import Space, text
 from sweeps.tuning.rounds import Search
-from sweeps.tuning.search_record import spaces
 
 
 def heading(search: Search) -> str:
@@ -25,8 +24,19 @@ def heading(search: Search) -> str:
     workers = f"{search.workers} worker" + "s" * (search.workers > 1)
     lines = [f"{search.title} · {len(search.arms)} arms · at most {', '.join(limits)} · {workers} · {search.folder}"]
     lines += [search.facts["banner"]] if search.facts["banner"] else []
-    lines += [f"default: {text(spaces(search)['defaults'])}; search seeds {seeds}; pruner {search.pruner}"]
+    lines += [f"default: {_defaults(search)}; search seeds {seeds}; pruner {search.pruner}"]
     return printable("\n".join(lines))
+
+
+def _defaults(search: Search) -> str:
+    """The default point in words, with all of an option's defaults where arms differ in it: "label_smoothing 0.1 or
+    0"."""
+    found = dict[str, list[str]]()
+    for arm in search.arms:
+        for name, value in search.spaces[arm.name].defaults.items():
+            if (said := text({name: value}).removeprefix(f"{name} ")) not in found.setdefault(name, []):
+                found[name].append(said)
+    return ", ".join(f"{name} {' or '.join(values)}" for name, values in found.items())
 
 
 def show_plan(search: Search, sweep: Sweep) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.footer import exceptions, footer
+from analysis.footer import exceptions, footer, updates_of
 from analysis.load import ArmResults, StudyResults
 from analysis.report.folders import folder_link
 from analysis.report.html import Html, join, tag, text_of
@@ -81,7 +81,7 @@ def runs_frame(study: StudyResults) -> pd.DataFrame:
         }
         facts |= {key: record.get(key) for key in ("commit", "command", "attempts")}
         facts |= {"trials": (record.get("tuning") or {}).get("trials")}
-        facts |= {"updates": (record.get("config") or {}).get("updates")}
+        facts |= {"updates": updates_of(record)}
         for key in ("versions", "data", "config"):
             facts[key] = json.dumps(record.get(key) or {}, ensure_ascii=False)
         rows.append(facts)
