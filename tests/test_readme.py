@@ -23,7 +23,13 @@ from core.sections import DataConfig
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "ablations", "sweeps", "analysis")
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "results" / "log.md", ROOT / "analysis" / "verdicts.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "results" / "log.md",
+    ROOT / "results" / "systems.md",
+    ROOT / "analysis" / "verdicts.md",
+]
 PAGES += [ROOT / folder / "README.md" for folder in ("core", "ablations", "sweeps", "results")]
 
 
