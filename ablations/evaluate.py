@@ -76,12 +76,12 @@ def score_steps(evaluator: Evaluator, network: Any, known: Curve) -> list[Row]:
             rows.append(known[decoding])
             continue
         stage(f"decoding with {K} steps")
-        started = time.monotonic()
+        wall, cpu = time.monotonic(), time.process_time()
         texts = evaluator.texts(network, evaluator.test_head, decoding)
-        spent, sentences = time.monotonic() - started, len(evaluator.test_head.pairs)
+        spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
         bleu = evaluator.value("bleu", evaluator.test_head.references, texts)
-        calls = evaluator.method.calls(decoding)
-        rows.append({"steps": K, "calls": calls, "bleu": bleu, "seconds": spent, "sentences": sentences})
+        calls, sentences = evaluator.method.calls(decoding), len(evaluator.test_head.pairs)
+        rows.append({"steps": K, "calls": calls, "bleu": bleu, **spent, "sentences": sentences})
     return rows
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from analysis.by_calls import on_cpu
 from analysis.figures.common import Missing, only_drawn, plain_numbers, seed_range, zero_based
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
@@ -26,12 +27,18 @@ from core.run_folder import SAMPLES, SCORES, try_read
 
 NAME = "quality_time"
 METRICS = {"ms": "BLEU"}
+RATE = "cost/decode_sentences_per_cpu_s"
 FRONT: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
 
 
-def x_label(_: StudyResults) -> str:
+def by_cpu(study: StudyResults) -> bool:
+    """Whether time is that of the CPU, which does not depend on what else it does: where all runs recorded it."""
+    return on_cpu(study) and bool(study.steps["cpu_seconds"].notna().all()) and RATE in study.scores
+
+
+def x_label(study: StudyResults) -> str:
     """The label of the x axis."""
-    return "decoding time (ms per sentence)"
+    return f"decoding time ({'CPU-ms' if by_cpu(study) else 'ms'} per sentence)"
 
 
 def tidy(study: StudyResults) -> pd.DataFrame:
@@ -44,7 +51,8 @@ def tidy(study: StudyResults) -> pd.DataFrame:
     curves = study.steps.rename(columns={"bleu": "value"})
     if curves.empty:
         raise Missing(f"no run was decoded with several numbers of steps (by_steps in {SCORES})")
-    curves = curves.assign(ms=1000 * curves["seconds"] / curves["sentences"])
+    seconds = curves["cpu_seconds" if by_cpu(study) else "seconds"]
+    curves = curves.assign(ms=1000 * seconds / curves["sentences"])
     frame = pd.concat([curves, _points(study, int(curves["sentences"].max()))], ignore_index=True)
     frame = frame[(frame["ms"] > 0) & np.isfinite(frame["value"])]
     if frame.empty:
@@ -61,7 +69,8 @@ def _points(study: StudyResults, sentences: int) -> pd.DataFrame:
         head = head_bleu(study, row["run"], whole, str(row.get("signature") or ""), sentences)
         scored = {"value": whole, "sentences": count} if head is None else {"value": head, "sentences": sentences}
         kept = {key: row[key] for key in ("run", "arm", "label", "seed")}
-        rows.append(kept | scored | {"steps": 0.0, "calls": math.nan, "ms": 1000 * seconds / count})
+        ms = 1000 / float(row[RATE]) if by_cpu(study) else 1000 * seconds / count
+        rows.append(kept | scored | {"steps": 0.0, "calls": math.nan, "ms": ms})
     return pd.DataFrame(rows)
 
 
