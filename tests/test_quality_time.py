@@ -129,3 +129,9 @@ def test_time_is_that_of_the_cpu_where_all_runs_recorded_it(runs: Path, tmp_path
     rates = loaded.scores.set_index("run")["cost/decode_sentences_per_cpu_s"]
     points = frame[frame["steps"] == 0]
     assert len(points) and np.allclose(points["ms"], 1000 / rates[points["run"]])
+
+
+def test_more_arms_than_a_panel_can_tell_apart_are_not_drawn(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "transfer", seeds=(1,)))
+    with pytest.raises(Missing, match="24 arms are more than a panel can tell apart"):
+        quality_time.figure(study)

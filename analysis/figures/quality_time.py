@@ -28,6 +28,8 @@ from core.run_folder import SAMPLES, SCORES, try_read
 NAME = "quality_time"
 METRICS = {"ms": "BLEU"}
 RATE = "cost/decode_sentences_per_cpu_s"
+MOST = 12
+"""Arms that a panel can tell apart."""
 FRONT: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
 
 
@@ -48,6 +50,10 @@ def tidy(study: StudyResults) -> pd.DataFrame:
     """
     if not varies_method(study):
         raise Missing("its arms are of one method")
+    if len(study.arms) > MOST:
+        raise Missing(
+            f"{len(study.arms)} arms are more than a panel can tell apart (--arms takes some, at most {MOST})"
+        )
     curves = study.steps.rename(columns={"bleu": "value"})
     if curves.empty:
         raise Missing(f"no run was decoded with several numbers of steps (by_steps in {SCORES})")
