@@ -183,6 +183,8 @@ def test_a_proxy_that_takes_calls_and_answers_none_is_a_lost_storage(
         sweep = sweep_of(tmp_path / "one", ("a",), 1, where=url)
         queue = conduct.set_up(sweep, Attempts(sweep.jobs, sweep.runs))
         process.send_signal(signal.SIGSTOP)
+        state = ["ps", "-o", "state=", "-p", str(process.pid)]
+        until(lambda: "T" in subprocess.run(state, capture_output=True, text=True).stdout, 10)
         with pytest.raises(Exception, match="DEADLINE_EXCEEDED") as caught:
             queue.trials()
         assert storage.lost(caught.value) and storage.reason(caught.value) == "Deadline Exceeded"
