@@ -12,7 +12,7 @@ from ablations import records
 from ablations.floor import floor
 from core import scores
 from core.errors import UserError
-from core.run_folder import RUN, SAMPLES, SCORES, plain, read, replacing
+from core.run_folder import RUN, SAMPLES, SCORES, SEARCH, plain, read, replacing
 from core.scoring.own import Own
 from core.scoring.tokenizers import AUTO
 
@@ -50,6 +50,11 @@ def finished(folder: Path) -> list[Path]:
     folders = [folder] if (folder / RUN).exists() else sorted(path.parent for path in folder.glob(f"*/{RUN}"))
     done = [each for each in folders if records.read(each)["state"] == "finished" and (each / SCORES).exists()]
     found = [each for each in done if (each / SAMPLES).exists()]
+    if not found and (folder / SEARCH).exists():
+        study = folder.name.removesuffix("-search")
+        raise UserError(
+            f"{folder}: the trials of a search keep no texts; rescore STUDY={study} and STUDY={study}-tuned"
+        )
     if not found:
         raise UserError(f"{folder}: none of its {len(folders)} runs is finished and has {SAMPLES}")
     for each in done:

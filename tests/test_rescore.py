@@ -230,3 +230,11 @@ def test_the_command_ends_with_one_message(study: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and done.stderr.startswith("error: --metric own_metrics:broken: failed (ValueError")
     assert done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_a_search_leads_to_the_runs_that_have_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "modules-search"
+    folder.mkdir()
+    (folder / "search.json").write_text("{}")
+    with pytest.raises(UserError, match="rescore STUDY=modules and STUDY=modules-tuned"):
+        finished(folder)
