@@ -34,7 +34,7 @@ def kind_text(study: StudyResults, toggles: Mapping[str, Any]) -> str:
 
 def cost_name(study: StudyResults) -> str:
     """The unit of `cost`: time of a CPU does not depend on what else it does."""
-    return "CPU-ms" if on_cpu(study) else "ms"
+    return "CPU-ms" if _on_cpu(study) else "ms"
 
 
 def cost(study: StudyResults) -> "pd.Series[float]":
@@ -43,14 +43,13 @@ def cost(study: StudyResults) -> "pd.Series[float]":
     if len(known) < len(COST):
         return pd.Series(np.nan, study.scores.index)
     seconds, rate, sentences = (known[name] for name in COST)
-    return 1000 / rate if on_cpu(study) else 1000 * seconds / sentences
+    return 1000 / rate if _on_cpu(study) else 1000 * seconds / sentences
 
 
 COST = ("cost/decode_s", "cost/decode_sentences_per_cpu_s", "sentences")
 
 
-def on_cpu(study: StudyResults) -> bool:
-    """Whether all runs were made on CPUs."""
+def _on_cpu(study: StudyResults) -> bool:
     return all(str(record.get("device")).startswith("cpu") for record in study.records.values())
 
 

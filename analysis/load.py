@@ -327,10 +327,10 @@ def _score_row(scores: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
 
 
 def _steps(heads: Mapping[str, dict[str, Any]], scores: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    """by_steps of every result: run, arm, label, seed, steps (K), calls, bleu, seconds, cpu_seconds, sentences."""
+    """by_steps of every result: run, arm, label, seed, steps (K), calls, bleu, seconds, sentences."""
     by_steps = {name: scores[name].get("by_steps") or [] for name in heads}
     rows = [head | row for name, head in heads.items() for row in by_steps[name] if isinstance(row, dict)]
-    columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds", "cpu_seconds", "sentences"]
+    columns = ["run", "arm", "label", "seed", "steps", "calls", "bleu", "seconds", "sentences"]
     return _numeric(pd.DataFrame(rows, columns=columns))
 
 

@@ -1,7 +1,6 @@
 """Quality against decoding time: every method's curve, points for those without steps, and the front of all."""
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,25 +109,6 @@ def test_a_study_of_one_method_has_no_such_figure(tmp_path: Path) -> None:
     assert drawing.besides(study) == ()
     with pytest.raises(Missing):
         quality_time.figure(study)
-
-
-def test_time_is_that_of_the_cpu_where_all_runs_recorded_it(runs: Path, tmp_path: Path) -> None:
-    """It does not depend on what else the machine does."""
-    study = shutil.copytree(runs, tmp_path / "all_systems")
-    assert quality_time.x_label(load(study)) == "decoding time (ms per sentence)"
-    for path in study.glob("*/scores.json"):
-        scores = json.loads(path.read_text())
-        for row in scores.get("by_steps") or []:
-            row["cpu_seconds"] = row["sentences"] / 1000 * row["steps"]
-        path.write_text(json.dumps(scores))
-    loaded = load(study)
-    assert quality_time.x_label(loaded) == "decoding time (CPU-ms per sentence)"
-    frame = quality_time.tidy(loaded)
-    curves = frame[frame["steps"] > 0]
-    assert np.allclose(curves["ms"], curves["steps"])
-    rates = loaded.scores.set_index("run")["cost/decode_sentences_per_cpu_s"]
-    points = frame[frame["steps"] == 0]
-    assert len(points) and np.allclose(points["ms"], 1000 / rates[points["run"]])
 
 
 def test_more_arms_than_a_panel_can_tell_apart_are_not_drawn(tmp_path: Path) -> None:

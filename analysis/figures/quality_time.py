@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.by_calls import on_cpu
 from analysis.figures.common import Missing, only_drawn, plain_numbers, seed_range, zero_based
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
@@ -27,20 +26,14 @@ from core.run_folder import SAMPLES, SCORES, try_read
 
 NAME = "quality_time"
 METRICS = {"ms": "BLEU"}
-RATE = "cost/decode_sentences_per_cpu_s"
 MOST = 12
 """Arms that a panel can tell apart."""
 FRONT: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
 
 
-def by_cpu(study: StudyResults) -> bool:
-    """Whether time is that of the CPU, which does not depend on what else it does: where all runs recorded it."""
-    return on_cpu(study) and bool(study.steps["cpu_seconds"].notna().all()) and RATE in study.scores
-
-
-def x_label(study: StudyResults) -> str:
+def x_label(_: StudyResults) -> str:
     """The label of the x axis."""
-    return f"decoding time ({'CPU-ms' if by_cpu(study) else 'ms'} per sentence)"
+    return "decoding time (ms per sentence)"
 
 
 def tidy(study: StudyResults) -> pd.DataFrame:
@@ -57,8 +50,7 @@ def tidy(study: StudyResults) -> pd.DataFrame:
     curves = study.steps.rename(columns={"bleu": "value"})
     if curves.empty:
         raise Missing(f"no run was decoded with several numbers of steps (by_steps in {SCORES})")
-    seconds = curves["cpu_seconds" if by_cpu(study) else "seconds"]
-    curves = curves.assign(ms=1000 * seconds / curves["sentences"])
+    curves = curves.assign(ms=1000 * curves["seconds"] / curves["sentences"])
     frame = pd.concat([curves, _points(study, int(curves["sentences"].max()))], ignore_index=True)
     frame = frame[(frame["ms"] > 0) & np.isfinite(frame["value"])]
     if frame.empty:
@@ -75,8 +67,7 @@ def _points(study: StudyResults, sentences: int) -> pd.DataFrame:
         head = head_bleu(study, row["run"], whole, str(row.get("signature") or ""), sentences)
         scored = {"value": whole, "sentences": count} if head is None else {"value": head, "sentences": sentences}
         kept = {key: row[key] for key in ("run", "arm", "label", "seed")}
-        ms = 1000 / float(row[RATE]) if by_cpu(study) else 1000 * seconds / count
-        rows.append(kept | scored | {"steps": 0.0, "calls": math.nan, "ms": ms})
+        rows.append(kept | scored | {"steps": 0.0, "calls": math.nan, "ms": 1000 * seconds / count})
     return pd.DataFrame(rows)
 
 
