@@ -157,7 +157,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "tiny",
             "the embedded corpus on a laptop: the default of make sweep",
-            "full model: BLEU 70 or more; 24 runs in 6 to 9 minutes on two cores, by their speed",
+            "full model: BLEU 70 or more; 24 runs in some 9 minutes on two cores",
             "make sweep",
             seeds=3,
             values=TINY,
