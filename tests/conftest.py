@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_runs import write_study
+from fake_sweep import tidy
 from hypothesis import HealthCheck, settings
 from standin import Server, serving
 
@@ -87,3 +88,12 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     study = write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2, 3))
     return study, write(page(load(study)), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def sweeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests that start processes of sweeps: without W&B, and none is left behind."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with tidy():
+        yield

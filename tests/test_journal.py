@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_sweep import ROOT, completed, everything, executions, run, sweep_of, tidy
+from fake_sweep import ROOT, completed, everything, executions, run, sweep_of
 from searching import search_of, serially
 
 from ablations import records
@@ -16,14 +16,7 @@ from sweeps.running import storage
 from sweeps.tuning import search_record
 from sweeps.tuning.rounds import complete
 
-
-@pytest.fixture(autouse=True)
-def no_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """These tests are about the journal."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with tidy():
-        yield
+pytestmark = pytest.mark.usefixtures("sweeping")
 
 
 def lines(path: Path, change: Callable[[list[bytes]], None]) -> None:

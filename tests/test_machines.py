@@ -12,14 +12,17 @@ from typing import Any
 import postgres
 import pytest
 import searching
-from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, tidy, until
+from fake_sweep import ME, ROOT, STARTED, UPDATES, completed, everything, run, start, states, sweep_of, until
 
 from ablations import records
 from core.run_folder import read
 from sweeps.running import conduct, storage
 from sweeps.running.reconcile import Attempts
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("sweeping"),
+    pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning"),
+]
 ARMS = ("a", "b", "c")
 PROXY = """
 import sys
@@ -27,15 +30,6 @@ from optuna.storages import run_grpc_proxy_server
 from sweeps.running.storage import open_storage
 run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
 """
-
-
-@pytest.fixture(autouse=True)
-def no_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """These tests are about the sweep."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with tidy():
-        yield
 
 
 @pytest.fixture(scope="module")

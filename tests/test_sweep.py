@@ -5,13 +5,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 from fake_sweep import (
-    ROOT,
     UPDATES,
     completed,
     everything,
@@ -22,7 +20,6 @@ from fake_sweep import (
     start,
     states,
     sweep_of,
-    tidy,
     until,
 )
 
@@ -32,14 +29,7 @@ from core.errors import UserError
 from core.run_folder import read
 from sweeps.running import conduct, plan, report
 
-
-@pytest.fixture(autouse=True)
-def no_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """These tests are about the sweep."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with tidy():
-        yield
+pytestmark = pytest.mark.usefixtures("sweeping")
 
 
 def test_all_runs_once_and_the_same_again_does_nothing(tmp_path: Path) -> None:
