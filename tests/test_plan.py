@@ -75,15 +75,16 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_says_what_the_study_fixes_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """A preset of 12 updates trains for 1,000 here, one of 300,000 too; what is set on the command line is not said."""
+    """With one preset it sets more than with others; what is set on the command line is not said."""
 
-    def said(*overrides: str) -> str:
-        options = SweepOptions(study="transfer", preset="smoke", seeds=1, overrides=overrides)
+    def said(*overrides: str, preset: str = "tiny") -> str:
+        options = SweepOptions(study="transfer", preset=preset, seeds=1, overrides=overrides)
         show_plan(*prepare(options, "sweeps.study"))
         return capsys.readouterr().out
 
-    assert "the study sets itself, whatever the preset: updates 1000, restart_positions True;" in said()
-    assert "whatever the preset: restart_positions True;" in said("updates=7")
+    assert "the study sets itself: restart_positions True, updates 1000;" in said()
+    assert "the study sets itself: restart_positions True;" in said("updates=7")
+    assert "the study sets itself: restart_positions True;" in said(preset="smoke")
 
 
 def test_arms_are_chosen_together_or_one_by_one() -> None:

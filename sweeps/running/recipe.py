@@ -80,13 +80,13 @@ class Recipe:
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
         control = next((arm for arm in study.arms if arm.name == study.control), None)
-        values = {**text, "metric": study.metric, **study.fixed, **(overrides or {})}
+        own = study.own(chosen.name)
+        values = {**text, "metric": study.metric, **own, **(overrides or {})}
         method = (control.values if control else {}).get("method", methods.DEFAULT)
         config = with_values(chosen.shared(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        given = {*(overrides or {}), *study.fixed}
-        study = chosen.applied(replace(study, metric=config.training.metric), given)
+        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own), {*(overrides or {}), *own})
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:

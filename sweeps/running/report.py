@@ -40,7 +40,7 @@ def show_plan(sweep: Sweep, preset: Preset) -> int:
     print(printable("\n".join(filter(None, [sweep.heading, text, sweep.facts.get("scoring")]))))
     print(f"preset {preset.name}: {preset.purpose}; {preset.expected}")
     if own := fixed_here(sweep):
-        print(f"the study sets itself, whatever the preset: {own}; --set takes others")
+        print(f"the study sets itself: {own}; --set takes others")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:
         print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
