@@ -68,6 +68,12 @@ class Levels:
         """The level at a share (0 to 1) of the way from the first to the last."""
         return self.levels[min(int(share * len(self.levels)), len(self.levels) - 1)]
 
+    def around(self, default: Level) -> "Levels":
+        """The levels, with a default in its place among them that is a number, as they are, and none of them."""
+        if default in self.levels or not all(type(each) is type(default) is int for each in self.levels):
+            return self
+        return Levels(tuple(sorted((*self.levels, default))))
+
 
 Dimension = Range | Levels
 
@@ -123,19 +129,23 @@ def _holds(name: str, dimension: Dimension, config: Mapping[str, Any]) -> bool:
     """Whether a dimension can be at the value that a configuration has."""
     if isinstance(dimension, Range):
         return True
+    dimension = dimension if name in FACTORS else dimension.around(config[name])
     levels = (options_at(name, dimension, level) for level in dimension.levels)
     return any(all(config[option] == value for option, value in each.items()) for each in levels)
 
 
 def absolute(dimensions: Mapping[str, Dimension], config: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions in absolute numbers, for a run's flat configuration.
+    """The dimensions in absolute numbers and with the default among them, for a run's flat configuration.
 
     Raises UserError naming the option whose default does not fit.
     """
     found: dict[str, Dimension] = {}
     for name, dimension in dimensions.items():
         try:
-            found[name] = dimension.around(float(config[name])) if isinstance(dimension, Range) else dimension
+            if isinstance(dimension, Range):
+                found[name] = dimension.around(float(config[name]))
+            else:
+                found[name] = dimension if name in FACTORS else dimension.around(config[name])
         except UserError as error:
             raise UserError(f"option {name}: {error}") from error
     return found

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ablations import presets, studies
 from ablations.ranges import Levels, Range, absolute, default_of, options_set, within, without
+from core import methods
 from core.config import flat, with_values
 from core.errors import UserError
 from sweeps.tuning import prepare, report, search_record
@@ -129,6 +130,22 @@ def test_arms_at_their_own_best_keep_their_released_recipe() -> None:
     assert tuned.varies == study.varies == ["method"]
 
 
+def test_what_a_released_recipe_sets_is_tuned_around_it() -> None:
+    """As what a preset sets is: the study varies the method alone."""
+    recipe = prepare.prepare(SearchOptions(study="systems", preset="as_released"), "sweeps.search")[1]
+    released, usual = spaces_for(recipe.study, recipe.config), spaces_for(studies.get("systems"), TINY)
+    assert {arm: set(space.dimensions) for arm, space in released.items()} == {
+        arm: set(space.dimensions) for arm, space in usual.items()
+    }
+    assert released["rdm"].defaults["lr"] == methods.released("rdm")["lr"]
+
+
+def test_a_number_of_steps_that_is_no_level_is_searched_among_them() -> None:
+    own = {"decoding_steps": 7}
+    assert absolute(within({"decoding_steps": Levels((5, 10))}, own), own) == {"decoding_steps": Levels((5, 7, 10))}
+    assert absolute({"form": Levels(("a", "b"))}, {"form": "c"}) == {"form": Levels(("a", "b"))}
+
+
 def test_a_range_of_an_option_that_is_off_is_not_searched() -> None:
     """A method of one's own may have it without a number: there is nothing to look around."""
     dimensions = {"lr": Range(0.25, 4.0, log=True, relative=True), "dropout": Range(0.0, 0.3)}
@@ -204,7 +221,6 @@ def test_limits_and_pruners_by_default() -> None:
         ({"objectives": "time"}, "--objectives time: use score"),
         ({"objectives": "score,time", "pruner": "median"}, "two objectives cannot be pruned"),
         ({"seeds": 101}, "--seeds 101: seeds from 101 on belong to the search"),
-        ({"overrides": ("decoding_steps=7",)}, "option steps: its default must be one of the levels"),
         ({"only": (("anchor+norm+F5",),)}, "Did you mean 'anchor"),
         ({"study": "module"}, "Did you mean 'modules'"),
     ],

@@ -89,10 +89,11 @@ class Space:
 def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Space]:
     """The space of each arm: the study's nuisance parameters around the arm's own options.
 
-    What some arm sets is left out for all; what an arm does not have, for that arm. Raises UserError if nothing is left
+    What the study varies is left out for all; what an arm does not have, for that arm. What an arm's recipe sets is tuned
+    around it. Raises UserError if nothing is left
     for any arm, or if a default does not fit.
     """
-    varied = {option for arm in study.arms for option in arm.values}
+    varied = set(study.varies)
     configs = {arm.name: all_options(with_values(config, arm.values)) for arm in study.arms}
     halves = {arm: _halves(without(study.nuisance, varied), own) for arm, own in configs.items()}
     if not any(training for training, _ in halves.values()):
