@@ -31,6 +31,7 @@ from analysis.report.html import data_uri, escape, script_data, spell_out, tag
 from analysis.report.inline_svg import inline
 from analysis.report.page import page
 from analysis.report.sections import curves, samples
+from analysis.report.sections.failures import failures_section
 from analysis.report.sections.header import headline
 from analysis.report.sections.tuned import search_of
 from core.errors import UserError
@@ -348,6 +349,21 @@ def test_differences_go_by_words_or_by_signs(output: str, reference: str, marked
     brackets = {SAME: "{}", ADDED: "{{{}}}", MISSING: "[{}]"}
     found = "".join(brackets[part.kind].format(part.text) for part in differences(output, [reference]))
     assert found == marked
+
+
+@pytest.mark.parametrize(
+    ("t", "shown"),
+    [(1999, "t = 1,999"), (0.30000000000000004, "t = 0.3"), (1.0, "t = 1"), (None, "t = ?"), (math.nan, "t = ?")],
+)
+def test_times_that_are_shares_are_shown(t: object, shown: str) -> None:
+    """Of masked and of continuous noise."""
+    assert samples.step_time({"t": t, "text": ""}) == shown
+
+
+def test_a_page_with_notes_alone_says_that_nothing_failed(tmp_path: Path) -> None:
+    study = load(write_study(tmp_path, "modules", seeds=(1,)))
+    said = failures_section(replace(study, notes=["two arms differ in dropout"])).body
+    assert "every planned run finished" in said and "two arms differ in dropout" in said
 
 
 def test_differences_of_endless_output_take_no_time() -> None:

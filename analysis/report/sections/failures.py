@@ -14,13 +14,13 @@ def failures_section(study: StudyResults, base: str | None = None) -> Section:
 
     base: where the study's folder is, seen from the page.
     """
-    parts = [_odd(study, base), _failed(study, base), _missing(study)]
+    parts = [part for part in (_odd(study, base), _failed(study, base), _missing(study)) if part is not None]
     notes = [tag("li", f"{note}.") for note in (*study.notes, *unknown_claims(study))]
+    if not parts:
+        parts.append(tag("p", "None: every planned run finished, and none diverged or collapsed."))
     if notes:
         parts.append(join(tag("h3", "Notes"), tag("ul", notes)))
-    kept = [part for part in parts if part is not None]
-    fine = tag("p", "None: every planned run finished, none diverged or collapsed, and nothing was left out.")
-    return Section("failures", "Failed and diverged runs", join(kept) if kept else fine)
+    return Section("failures", "Failed and diverged runs", join(*parts))
 
 
 def _odd(study: StudyResults, base: str | None) -> Html | None:

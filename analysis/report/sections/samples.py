@@ -267,8 +267,11 @@ def steps_of(row: Row) -> list[dict[str, Any]]:
 
 
 def step_time(step: dict[str, Any]) -> str:
-    """'t = 1,999'."""
-    return f"t = {step['t']:,}" if isinstance(step.get("t"), int) else "t = ?"
+    """'t = 1,999'; 't = 0.9' where times are shares."""
+    t = step.get("t")
+    if isinstance(t, bool) or not isinstance(t, int | float) or not math.isfinite(t):
+        return "t = ?"
+    return f"t = {t:,}" if isinstance(t, int) else f"t = {t:.3g}"
 
 
 def _steps(row: Row) -> Html | None:
