@@ -58,8 +58,7 @@ def most_likely(z: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         for piece in z.float().split(PIECE if z.device.type == "cpu" else max(len(z), 1)):
             top, tokens = (logits := product(piece, table)).max(-1)
             found.append((tokens, -logits.sub_(top[:, None]).exp_().sum(-1).log()))
-    tokens, log_p = zip(*found, strict=True)
-    return torch.cat(tokens), torch.cat(log_p)
+    return torch.cat([tokens for tokens, _ in found]), torch.cat([log_p for _, log_p in found])
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
