@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.process import ForwardProcess
-from core.networks.kernels import Dropout, attention, log_normaliser, most_likely, random_int16
+from core.networks import kernels
+from core.networks.kernels import (
+    FEW,
+    NARROW,
+    Dropout,
+    Linear,
+    attention,
+    log_normaliser,
+    most_likely,
+    product,
+    random_int16,
+    wide_vectors,
+)
 from core.networks.token_loss import token_terms
 from core.networks.transformer import CrossAttention
 from core.sections import DiffusionConfig, LatentConfig, NetworkConfig
@@ -112,3 +124,52 @@ def test_a_folded_memory_is_looked_at_as_the_memory_itself(
     mask[..., 0] = True
     x, memory = torch.randn(sentences * candidates, length, 16), cross.memory(encoded)
     torch.testing.assert_close(cross(x, cross.fold(memory, mask), mask), cross(x, memory, mask), rtol=1e-4, atol=1e-5)
+
+
+@given(rows=st.integers(0, 2 * FEW), inside=st.integers(1, 40), out=st.integers(1, 40), biased=st.booleans())
+def test_the_product_is_that_of_torch(rows: int, inside: int, out: int, biased: bool) -> None:
+    x, weight = torch.randn(2, rows, inside).transpose(0, 1), torch.randn(out, inside)
+    bias = torch.randn(out) if biased else None
+    with torch.no_grad():
+        found = product(x, weight, bias)
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+
+
+def torchs_own_is_called(monkeypatch: pytest.MonkeyPatch, layer: Linear, x: torch.Tensor) -> bool:
+    """Whether a layer takes torch's own product for an input."""
+    called = []
+
+    def linear(*args: torch.Tensor) -> torch.Tensor:
+        called.append(args)
+        return own(*args)
+
+    own = torch.nn.functional.linear
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.nn.functional, "linear", linear)
+        layer(x)
+    return bool(called)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+def test_the_wide_product_is_taken_in_decoding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "wide_vectors", lambda: True)
+    layer, x = Linear(8, 4).eval(), torch.randn(FEW, 8)
+    assert torchs_own_is_called(monkeypatch, layer, x), "gradients are asked for"
+    with torch.no_grad():
+        assert not torchs_own_is_called(monkeypatch, layer, x)
+        assert torchs_own_is_called(monkeypatch, layer, x[:-1]), "few rows"
+        assert torchs_own_is_called(monkeypatch, Linear(NARROW, NARROW).eval(), torch.randn(FEW, NARROW)), "wide"
+        assert torchs_own_is_called(monkeypatch, layer.train(), x), "trainings have the bits they had"
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torchs_own_is_called(monkeypatch, layer.eval(), x)
+        monkeypatch.setattr(kernels, "wide_vectors", lambda: False)
+        assert torchs_own_is_called(monkeypatch, layer, x), "another processor"
+
+
+def test_vectors_are_wide_where_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, capability, wide in ((True, "AVX512", True), (True, "AVX2", False), (False, "AVX512", False)):
+        wide_vectors.cache_clear()
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda there=there: there)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        assert wide_vectors() is wide
+    wide_vectors.cache_clear()

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from core.diffusion.process import ForwardProcess
 from core.networks.embedding import EmbeddingSpace, placed_norm
+from core.networks.kernels import Linear, product
 from core.networks.replays import enlarged
 from core.networks.transformer import EncoderDecoder, Folded, KeysValues, Memories, feed_forward, filled_keys
 from core.sections import LatentConfig, NetworkConfig
@@ -136,7 +137,7 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 def _projection(dim: int, out: int) -> nn.Module:
-    return nn.Identity() if dim == out else nn.Linear(dim, out, bias=False)
+    return nn.Identity() if dim == out else Linear(dim, out, bias=False)
 
 
 def _join_projected(mlp: nn.Sequential, projection: nn.Linear, a: Tensor, b: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def _join_projected(mlp: nn.Sequential, projection: nn.Linear, a: Tensor, b: Ten
     first, W = mlp[0], projection.weight
     assert isinstance(first, nn.Linear)
     joined = torch.cat([part @ W for part in first.weight.split(len(W), 1)], 1)
-    return mlp[2](mlp[1](functional.linear(torch.cat([a, b], -1), joined, first.bias)))
+    return mlp[2](mlp[1](product(torch.cat([a, b], -1), joined, first.bias)))
 
 
 def _join(mlp: nn.Sequential, a: Tensor, b: Tensor | None) -> Tensor:

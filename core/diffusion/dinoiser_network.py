@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from core.diffusion.denoiser import Memory
 from core.diffusion.dinoiser_sections import SphereConfig
+from core.networks.kernels import product
 from core.networks.transformer import EncoderDecoder, feed_forward
 from core.sections import NetworkConfig
 
@@ -36,7 +37,7 @@ class Sphere(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """z z_0^T, [..., d_e] -> [..., V]."""
-        return functional.linear(z, self.output())
+        return product(z, self.output())
 
 
 class SphereDenoiser(EncoderDecoder):

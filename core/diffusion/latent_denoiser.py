@@ -16,7 +16,7 @@ from core.diffusion.end_to_end_sections import ProcessConfig, SpaceConfig
 from core.diffusion.process import ForwardProcess
 from core.diffusion.time_samplers import LossSecondMoments
 from core.networks.embedding import EmbeddingSpace
-from core.networks.kernels import Dropout
+from core.networks.kernels import Dropout, Linear
 from core.networks.replays import enlarged, rounded
 from core.networks.transformer import (
     EncoderDecoder,
@@ -278,4 +278,4 @@ def _projection(dim: int, inner: int, out: int) -> nn.Module:
     """Linear, tanh, linear; nothing where both ends agree."""
     if dim == out:
         return nn.Identity()
-    return nn.Sequential(nn.Linear(dim, inner), nn.Tanh(), nn.Linear(inner, out))
+    return nn.Sequential(Linear(dim, inner), nn.Tanh(), Linear(inner, out))

@@ -10,7 +10,7 @@ from core.candidates import Candidates
 from core.diffusion.decoding import alike, length_mask
 from core.diffusion.denoiser import LENGTH_CLASSES, Memory
 from core.discrete.network import TokenNetwork
-from core.networks.kernels import PIECE
+from core.networks.kernels import PIECE, product
 from core.networks.replays import ROWS, Replays, current, rounded
 from core.randomness import generator
 from core.text.batches import Batch
@@ -118,7 +118,7 @@ class Reader:
 
     def log_p(self, states: Tensor) -> Tensor:
         """log p of all types, [n, V], for states [n, d]."""
-        logits = states.float() @ self.network.embedding.output().T
+        logits = product(states.float(), self.network.embedding.output())
         logits[:, list(self.barred)] = self.at
         return logits.log_softmax(-1)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from core.diffusion.denoiser import LENGTH_CENTRE, LENGTH_CLASSES, Memory
 from core.discrete.options import TokensConfig
 from core.networks.embedding import EmbeddingSpace
+from core.networks.kernels import Linear
 from core.networks.transformer import EncoderDecoder, sinusoids
 from core.sections import LatentConfig, NetworkConfig
 from core.text.tokenizer import PAD, UNK
@@ -54,9 +55,9 @@ class TokenNetwork(EncoderDecoder):
         latent = LatentConfig(latent_dim=d, embedding_norm="none", embedding_std=tokens.embedding_std)
         self.embedding = MaskedSpace(latent, vocab, tokens.own_mask)
         self.build(config, max_positions)
-        self.encoder_join = nn.Linear(2 * d, d) if joined else None
-        self.decoder_join = nn.Linear(2 * d, d) if joined else None
-        self.time = nn.Linear(d, d) if times else None
+        self.encoder_join = Linear(2 * d, d) if joined else None
+        self.decoder_join = Linear(2 * d, d) if joined else None
+        self.time = Linear(d, d) if times else None
         self.register_buffer("times", sinusoids(torch.arange(times + 1.0), d), persistent=False)
         self.length_table = nn.Parameter(torch.empty(LENGTH_CLASSES, d))
         nn.init.normal_(self.length_table, std=0.02)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.networks.kernels import product
 from core.sections import LatentConfig
 from core.text.tokenizer import PAD
 
@@ -54,7 +55,7 @@ class EmbeddingSpace(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """z E^T (+ b), [..., d_e] -> [..., V]."""
-        return functional.linear(z, self.output(), self.bias)
+        return product(z, self.output(), self.bias)
 
     def factors(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Two factors whose product z T^T is the logits: z [N, d_e] and the table; a bias is one more column."""

@@ -2,9 +2,11 @@
 
 `log_normaliser` is logsumexp(z E^T) with one [N, V] buffer, used in place, instead of four. `attention` pads scores to
 a multiple of what the processor takes at a time: over fewer numbers torch's softmax goes one by one. `Dropout` draws
-16 random bits an element. All are checked against torch's own in the tests; on a GPU attention and dropout are torch's.
+16 random bits an element. `product` is oneDNN's where torch's takes a library that does not know the processor. All are
+checked against torch's own in the tests; on a GPU attention, dropout and products are torch's.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -16,6 +18,11 @@ VECTOR = 16
 """Numbers that the processor takes at a time (AVX-512: 16 float32)."""
 PIECE = 512
 """Rows of logits made at a time."""
+FEW = 64
+"""Rows below which torch's own product is as fast."""
+NARROW = 256
+"""Smaller side of a matrix from which the product is torch's: such models are decoded in bfloat16 where they can be
+(core/precision.py), and where float32 is asked for all the same, it is for numbers as torch gives them."""
 
 
 class _LogNormaliser(torch.autograd.Function):
@@ -52,10 +59,9 @@ def most_likely(z: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     with torch.autocast(z.device.type, enabled=False):
         for piece in z.float().split(PIECE if z.device.type == "cpu" else max(len(z), 1)):
-            top, tokens = (logits := piece @ table.T).max(-1)
+            top, tokens = (logits := product(piece, table)).max(-1)
             found.append((tokens, -logits.sub_(top[:, None]).exp_().sum(-1).log()))
-    tokens, log_p = zip(*found, strict=True)
-    return torch.cat(tokens), torch.cat(log_p)
+    return torch.cat([tokens for tokens, _ in found]), torch.cat([log_p for _, log_p in found])
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -72,6 +78,36 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         bias = scores.new_zeros(mask.shape).masked_fill_(~mask, -math.inf)
         scores = scores.add_(functional.pad(bias, (0, missing)))
     return scores.softmax(-1)[..., :S] @ v
+
+
+@functools.cache
+def wide_vectors() -> bool:
+    """Whether oneDNN is there, and the processor has the vectors for which MKL knows none but Intel's processors."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b, [..., out], for x [..., in] and W [out, in].
+
+    In float32 on a CPU with AVX-512, where nothing is to be differentiated, that of a narrow matrix is oneDNN's:
+    torch's is MKL's, which on another processor than Intel's uses half of its width (on an AMD EPYC 103 against 220
+    GFLOP/s).
+    """
+    usual = torch.is_grad_enabled() or x.device.type != "cpu" or not wide_vectors()
+    if usual or x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return functional.linear(x, weight, bias)
+    if x.shape[:-1].numel() < FEW or min(weight.shape) >= NARROW:
+        return functional.linear(x, weight, bias)
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return found
+
+
+class Linear(nn.Linear):
+    """nn.Linear by `product` outside of training."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return super().forward(input) if self.training else product(input, self.weight, self.bias)
 
 
 class Dropout(nn.Module):

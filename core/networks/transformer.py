@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks.compiling import compilable
-from core.networks.kernels import VECTOR, Dropout, attention
+from core.networks.kernels import VECTOR, Dropout, Linear, attention
 from core.networks.replays import enlarged
 from core.sections import NetworkConfig
 
@@ -21,7 +21,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 def feed_forward(dim: int, inner: int, out: int, activation: str) -> nn.Sequential:
     """Linear, non-linearity, linear."""
-    return nn.Sequential(nn.Linear(dim, inner), ACTIVATIONS[activation](), nn.Linear(inner, out))
+    return nn.Sequential(Linear(dim, inner), ACTIVATIONS[activation](), Linear(inner, out))
 
 
 def by_heads(joined: Tensor, parts: int, heads: int) -> list[Tensor]:
@@ -68,8 +68,8 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, L, d], mask broadcastable to [B, 1, L, L] (true where a position may look) -> [B, L, d]."""
@@ -99,9 +99,9 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.kv = Linear(dim, 2 * dim)
+        self.out = Linear(dim, dim)
 
     def memory(self, encoded: Tensor) -> KeysValues:
         """Keys and values of encoded [B, S, d]."""
