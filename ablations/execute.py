@@ -32,7 +32,7 @@ from core.run_folder import METRICS, PROBES, SAMPLES, SCORES, TOKENIZER, replaci
 from core.text import corpus
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
-from core.training import Job, Outcome, Stop, never
+from core.training.job import Job, Log, Outcome, Stop, never
 from core.training.saved import saved_step, warn
 
 
@@ -134,7 +134,7 @@ class Execution:
         ranks, mine = self.evaluator.ranks, records.training_identity(flat(self.config), self.materials.corpus.digest)
         self.write.update(training_hash=mine)
         with contextlib.ExitStack() as stack:
-            log: training.Log = ignore
+            log: Log = ignore
             if ranks.lead:
                 stack.enter_context(records.exclusive(self.folder.parent / f".training-{mine}.lock"))
                 shared_training.take_over(self.folder, mine, elsewhere, self.say)

@@ -14,15 +14,11 @@ Level = bool | int | float | str
 
 @dataclass(frozen=True)
 class Factor:
-    """A named choice. levels: level -> {option: value}. short: level -> its part of an arm's name.
-
-    role: scientific (what a study asks about), nuisance (tuned with equal budget per arm) or fixed.
-    """
+    """A named choice. levels: level -> {option: value}. short: level -> its part of an arm's name."""
 
     name: str
     levels: Mapping[Level, Mapping[str, Any]]
     short: Mapping[Level, str]
-    role: str = "scientific"
 
 
 def _switch(name: str, on: Mapping[str, Any], off: Mapping[str, Any], short: tuple[str, str]) -> Factor:

@@ -14,7 +14,7 @@ from ablations.execute import Execution
 from ablations.place import Place
 from core import run_folder, scores
 from core.config import RunConfig
-from core.training import Outcome, Stop, never
+from core.training.job import Outcome, Stop, never
 
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 SPLIT = "valid"

@@ -28,7 +28,7 @@ from analysis.load import StudyResults
 from analysis.questions import Question, asked_of
 from analysis.questions.base import Family
 from analysis.questions.full_model import full_model
-from analysis.stats import SHOWN, Interval, holm
+from analysis.stats import LEVEL, SHOWN, Interval, holm
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "no verdict"]
 
@@ -88,7 +88,7 @@ def judge(question: Question, p: float, tested: int) -> Claim:
     sides = {q.holds(interval.low), q.holds(interval.high)} if interval.defined else set()
     clear = len(sides) == 1 and not any(interval.low <= edge <= interval.high for edge in q.edges)
     alone: Verdict = "undecided" if not clear else "reproduced" if sides == {True} else "not reproduced"
-    verdict: Verdict = alone if p <= 1 - interval.level + 1e-12 and not q.open else "undecided"
+    verdict: Verdict = alone if p <= 1 - LEVEL + 1e-12 and not q.open else "undecided"
     verdict = "no verdict" if q.void else verdict
     reason = " ".join(part for part in (_why(q, interval, alone, verdict, p, tested), q.note) if part)
     contrast = f"{q.contrast} (geometric mean over seeds)" if q.log and q.contrast else q.contrast

@@ -28,3 +28,8 @@ def with_interval(row: pd.Series, column: str, sign: bool = False, digits: int =
     if low == "n/a":
         return mean if mean == low else f"{mean} (n/a)"
     return f"{mean} [{low}, {high}]"
+
+
+def p_text(p: float) -> str:
+    """A p-value in three digits."""
+    return "n/a" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -14,9 +14,12 @@ import pandas as pd
 from analysis.claims import Claim, claims, digits
 from analysis.files import read_study
 from analysis.footer import footer
+from analysis.how_to_read import how_to_read
 from analysis.load import RUN_COLUMNS, ArmResults, StudyResults, load
+from analysis.markup import markdown
+from analysis.numbers import number
 from analysis.style import arm_style
-from analysis.tables import grids, how_to_read, markdown, number
+from analysis.tables import grids
 from core.errors import UserError, command
 
 

@@ -33,7 +33,7 @@ One seed has no spread, and that of equal values is unknown: their interval is u
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,9 @@ from scipy.special import stdtr, stdtrit
 Verdict = Literal["helps", "hurts", "undecided"]
 Values = Sequence[float] | np.ndarray
 
-
+LEVEL = 0.95
+"""Of every interval."""
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 SHOWN = 3
 """Fewest values whose t interval is shown: of two it reaches 12.7 standard errors either way, so they stand for it."""
 
@@ -56,7 +58,6 @@ class Interval:
     low: float
     high: float
     n: int
-    level: float = 0.95
 
     @property
     def defined(self) -> bool:
@@ -64,30 +65,30 @@ class Interval:
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def mean_interval_t(values: Values, level: float = 0.95) -> Interval:
+def mean_interval_t(values: Values) -> Interval:
     """Mean with its t interval, mean +- t_(n-1) s / sqrt(n); undefined below two values and where all are equal."""
     x = np.asarray(values, dtype=float)
     mean = float(x.mean()) if x.size else math.nan
     if x.size < 2 or no_spread(x):
-        return Interval(mean, math.nan, math.nan, x.size, level)
-    half = critical(level, x.size - 1) * float(x.std(ddof=1)) / math.sqrt(x.size)
-    return Interval(mean, mean - half, mean + half, x.size, level)
+        return Interval(mean, math.nan, math.nan, x.size)
+    half = critical(LEVEL, x.size - 1) * float(x.std(ddof=1)) / math.sqrt(x.size)
+    return Interval(mean, mean - half, mean + half, x.size)
 
 
-def mean_interval_bootstrap(values: Values, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+def mean_interval_bootstrap(values: Values, resamples: int = 10_000) -> Interval:
     """Mean with its percentile bootstrap interval (fixed seed: the same every time), undefined where that of t is.
 
     It undercovers with few values: a nominal 95% is 50, 75, 81, 84, 90% at 2, 3, 4, 5, 10 normal ones.
     """
     x = np.asarray(values, dtype=float)
     if x.size < 2 or no_spread(x):
-        return mean_interval_t(x, level)
-    means = x[np.random.default_rng(seed).integers(0, x.size, (resamples, x.size))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(x.mean()), float(low), float(high), x.size, level)
+        return mean_interval_t(x)
+    means = x[np.random.default_rng(0).integers(0, x.size, (resamples, x.size))].mean(axis=1)
+    low, high = np.quantile(means, ENDS)
+    return Interval(float(x.mean()), float(low), float(high), x.size)
 
 
-def mean_interval_studentized(values: Values, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+def mean_interval_studentized(values: Values, resamples: int = 10_000) -> Interval:
     """Mean with its studentized (bootstrap-t) interval; undefined below four values, where it does not hold its level.
 
     Quantiles of (mean* - mean) / (s* / sqrt(n)) over resamples, those of one value alone left out, take the place of
@@ -96,16 +97,16 @@ def mean_interval_studentized(values: Values, level: float = 0.95, resamples: in
     x = np.asarray(values, dtype=float)
     mean = float(x.mean()) if x.size else math.nan
     if x.size < 4 or no_spread(x):
-        return Interval(mean, math.nan, math.nan, x.size, level)
+        return Interval(mean, math.nan, math.nan, x.size)
     if x.size <= 5:
         index = np.array(list(itertools.product(range(x.size), repeat=x.size)))
     else:
-        index = np.random.default_rng(seed).integers(0, x.size, (resamples, x.size))
+        index = np.random.default_rng(0).integers(0, x.size, (resamples, x.size))
     drawn = x[index[(index != index[:, :1]).any(axis=1)]]
     spread = drawn.std(axis=1, ddof=1)
     t = np.sqrt(x.size) * (drawn.mean(axis=1) - mean)[spread > 0] / spread[spread > 0]
-    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2]) * float(x.std(ddof=1)) / math.sqrt(x.size)
-    return Interval(mean, mean - float(high), mean - float(low), x.size, level)
+    low, high = np.quantile(t, ENDS) * float(x.std(ddof=1)) / math.sqrt(x.size)
+    return Interval(mean, mean - float(high), mean - float(low), x.size)
 
 
 def no_spread(values: Values) -> bool:
@@ -155,17 +156,17 @@ def holm(pvalues: Values) -> np.ndarray:
     return adjusted
 
 
-def verdict(interval: Interval, margin: float = 0.0, p_adjusted: float | None = None) -> Verdict:
+def verdict(interval: Interval, p_adjusted: float | None = None) -> Verdict:
     """What the interval of a difference allows to say about a change, and nothing more.
 
-    "helps" if all of it lies above margin, "hurts" if all lies below -margin, else "undecided"; also undecided if the
-    interval is undefined, or if an adjusted p-value is given and is above 1 - level.
+    "helps" if all of it lies above 0, "hurts" if all lies below, else "undecided"; also undecided if the interval is
+    undefined, or if an adjusted p-value is given and is above 1 - LEVEL.
     """
-    if not interval.defined or (p_adjusted is not None and not p_adjusted <= 1 - interval.level + 1e-12):
+    if not interval.defined or (p_adjusted is not None and not p_adjusted <= 1 - LEVEL + 1e-12):
         return "undecided"
-    if interval.low > margin:
+    if interval.low > 0:
         return "helps"
-    return "hurts" if interval.high < -margin else "undecided"
+    return "hurts" if interval.high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
@@ -210,21 +211,21 @@ def pooled_variance(cells: np.ndarray) -> float:
     return float((residual**2).sum()) / ((arms - 1) * (n - 1))
 
 
-def factorial_effects(cells: np.ndarray, level: float = 0.95) -> list[Effect]:
+def factorial_effects(cells: np.ndarray) -> list[Effect]:
     """All main effects, then the interactions by rising order, of cells [n seeds, 2, ..., 2] (index 1 = on)."""
     n, k = len(cells), cells.ndim - 1
     error = math.sqrt(4 * pooled_variance(cells) / (n * 2**k)) if n > 1 else math.nan
     known = error > 1e-9 * max(1.0, float(np.abs(cells).max(initial=0.0)))  # else arms differ by constants
     df = (2**k - 1) * (n - 1)
-    half = critical(level, df) * error if known else math.nan
+    half = critical(LEVEL, df) * error if known else math.nan
     effects = []
     for order in range(1, k + 1):
         for axes in itertools.combinations(range(k), order):
             x = contrast(cells, axes)
             mean = float(x.mean())
-            pooled = Interval(mean, mean - half, mean + half, n, level)
+            pooled = Interval(mean, mean - half, mean + half, n)
             p = two_sided_p(mean / error, df) if known else math.nan
-            effects.append(Effect(axes, x, mean_interval_t(x, level), pooled, t_pvalue(x), p))
+            effects.append(Effect(axes, x, mean_interval_t(x), pooled, t_pvalue(x), p))
     return effects
 
 
@@ -236,45 +237,18 @@ class SentenceComparison:
     p: float
 
 
-def _total(statistics: np.ndarray) -> np.ndarray:
-    return statistics[..., 0] / statistics[..., 1]
-
-
-def resampling(sentences: int, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+def resampling(sentences: int, resamples: int = 2000) -> np.ndarray:
     """How often each sentence is drawn in each resample [resamples, sentences]; the same every time."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return rng.multinomial(sentences, np.full(sentences, 1 / sentences), size=resamples).astype(float)
 
 
-def from_resamples(observed: float, differences: np.ndarray, n: int, level: float = 0.95) -> SentenceComparison:
+def from_resamples(observed: float, differences: np.ndarray, n: int) -> SentenceComparison:
     """Percentile interval and two-sided p of an observed difference, given those of the resamples of n sentences."""
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(differences, ENDS)
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (len(differences) + 1))
-    return SentenceComparison(Interval(observed, float(low), float(high), n, level), p)
-
-
-def paired_bootstrap(
-    a: np.ndarray,
-    b: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray] = _total,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> SentenceComparison:
-    """Compare two systems on the same sentences by resampling the sentences together (Koehn, EMNLP 2004).
-
-    a, b: statistics of each sentence, [sentences] for a mean of sentence scores, or [sentences, m] for a corpus
-    score: `score` then maps summed statistics [..., m] to the score [...] (for BLEU: n-gram counts and lengths).
-    The interval is the percentile interval; it speaks of this test set and this seed only, not of other seeds.
-    """
-    if a.shape != b.shape or len(a) < 2:
-        raise ValueError(f"two equally long sets of at least 2 sentences needed, got {a.shape} and {b.shape}")
-    if a.ndim == 1:
-        a, b = (np.stack([x, np.ones_like(x)], axis=1).astype(float) for x in (a, b))
-    weights = resampling(len(a), resamples, seed)
-    observed = float(score(a.sum(axis=0)) - score(b.sum(axis=0)))
-    return from_resamples(observed, score(weights @ a) - score(weights @ b), len(a), level)
+    return SentenceComparison(Interval(observed, float(low), float(high), n), p)
 
 
 def critical(level: float, df: Any) -> Any:

@@ -71,9 +71,9 @@ def check(config: Any) -> None:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"option {name}: {value} is not a finite number")
-    for name, (fits, rule) in RULES.items():
-        if values.get(name) is not None and not fits(values[name]):
-            raise UserError(f"option {name}: {values[name]} {rule}")
+    for name, rule in RULES.items():
+        if values.get(name) is not None:
+            check_rule(name, values[name], rule)
     for name, most in LARGEST.items():
         if (values.get(name) or 0) > most:
             raise UserError(f"option {name}: {values[name]:,} is too large; at most {most:,}")
@@ -84,6 +84,13 @@ def check(config: Any) -> None:
 
         check_name(values["metric"])
     config.method.check()
+
+
+def check_rule(name: str, value: Any, rule: Rule) -> None:
+    """Raises UserError unless the value of an option of that name fits a rule."""
+    fits, said = rule
+    if not fits(value):
+        raise UserError(f"option {name}: {value} {said}")
 
 
 def check_threads(threads: int) -> None:

@@ -13,11 +13,11 @@ from core.methods import method_for
 from core.methods.method import Method
 from core.model import Model, batch_tokens
 from core.networks.replays import replays_on
+from core.precision import autocast
 from core.randomness import mixed
 from core.sizes import check_memory
 from core.text.batches import Batch, decode_batches
 from core.text.materials import Materials, Split
-from core.training import held_out
 from core.training.step_modes import Mode
 
 PROBE_SENTENCES = 100
@@ -73,7 +73,8 @@ class Evaluator:
     def validate(self, network: Any) -> dict[str, float]:
         """Losses, BLEU and the metric on the validation set's first sentences."""
         watching.stage("validating")
-        losses = held_out(network, self.method, [batch for _, batch in self.batched(self.valid)], self.config)
+        with torch.no_grad(), autocast(self.config, self.device):
+            losses = self.method.held_out(network, [batch for _, batch in self.batched(self.valid)])
         texts, references = self.texts(network, self.valid, self.method.validation), self.valid.references
         names = dict.fromkeys(("bleu", self.metric))
         return losses | {f"val/{name}": self.value(name, references, texts) for name in names}

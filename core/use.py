@@ -24,7 +24,7 @@ from core.sections import DataConfig
 from core.sizes import check_memory
 from core.text.batches import BatchStream
 from core.text.materials import Materials, device_for, prepare
-from core.training import Job
+from core.training.job import Job
 
 Row = dict[str, Any]
 NOTE = "training.json"

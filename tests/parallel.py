@@ -15,7 +15,8 @@ from core.run_folder import STATE, WEIGHTS
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.text.tokenizer import BOS, EOS, PAD
-from core.training import Job, train
+from core.training import train
+from core.training.job import Job
 
 SMALL = {"model_dim": 16, "ffn_dim": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0}
 

@@ -14,7 +14,9 @@ from ablations import records
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
 from core import checkpoints, run_folder
-from core.training import Job, best_path, train
+from core.training import train
+from core.training.job import Job
+from core.training.saved import best_path
 
 
 def validating(scores: list[float], asked: list[bool]) -> Callable[[Any], dict[str, float]]:

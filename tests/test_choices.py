@@ -16,9 +16,10 @@ from analysis import style
 from analysis.choices import Choices, chosen_panels
 from analysis.figures import ablation, drawing, loss_collapse
 from analysis.figures.common import smooth
+from analysis.figures.layout import panels
 from analysis.formats import VENUES
 from analysis.load import StudyResults, load
-from analysis.style import SMALL, STYLES, panels, read_style, styled
+from analysis.style_sheet import SMALL, STYLES, read_style, styled
 from core.errors import UserError
 
 

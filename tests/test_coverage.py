@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bootstrap import paired_bootstrap
 
 from analysis import stats
 from analysis.sentences import ENOUGH, bleu, statistics
@@ -76,6 +77,6 @@ def test_over_sentences_it_takes_enough_of_them(
     rng, covered = np.random.default_rng(4), 0
     for _ in range(200):
         a, b = (table[drawn] for drawn in [rng.integers(0, 4000, sentences)] for table in population)
-        found = stats.paired_bootstrap(a, b, bleu, resamples=1000).interval
+        found = paired_bootstrap(a, b, bleu, resamples=1000).interval
         covered += found.low <= true <= found.high
     assert least < covered / 2 <= most

@@ -24,7 +24,9 @@ from core.released import diffuseq, replay
 from core.run_folder import STATE, TOKENIZER
 from core.text.batches import BatchStream
 from core.text.materials import prepare
-from core.training import Job, Loop, Outcome, train
+from core.training import train
+from core.training.job import Job, Outcome
+from core.training.loop import Loop
 
 RECORDING = Path(__file__).parent / "golden" / "diffuseq_a.npz"
 BOTH = ["diffuseq", "diffusion_lm"]

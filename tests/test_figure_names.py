@@ -16,12 +16,13 @@ from test_paper_figures import overlaps
 
 from analysis.choices import Choices
 from analysis.figures import ablation, drawing, one_shot
+from analysis.figures.layout import text_width
 from analysis.figures.names import WIDEST, shorten_each, shorten_names
 from analysis.formats import COLUMN, PAGE
 from analysis.load import load
 from analysis.report.sections import figures as section
 from analysis.searches import load_search
-from analysis.style import styled, text_width
+from analysis.style_sheet import styled
 
 NAMES = [r"$x_1$ at $5 or $6 \alpha", "two\nlines\tof\u202e 100% {a}_b^c", "x" * 70 + " one", "x" * 70 + " two"]
 DRAWN = [r"$x_1$ at $5 or $6 \alpha", "two lines of⟨U+202E⟩ 100% {a}_b^c", f"{'x' * 21}…{'x' * 6} one"]

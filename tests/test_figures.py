@@ -18,8 +18,10 @@ from matplotlib.text import Text
 from analysis.choices import Choices
 from analysis.figures import drawing, embedding_norms, loss_collapse, per_step
 from analysis.figures.captions import CAPTIONS
+from analysis.figures.layout import panels
 from analysis.load import load
-from analysis.style import OKABE_ITO, PAIRS, arm_style, panels, styled
+from analysis.style import OKABE_ITO, PAIRS, arm_style
+from analysis.style_sheet import styled
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"ablation", "embedding_norms", "loss_collapse", "per_step", "one_shot", "score_steps"}

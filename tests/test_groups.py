@@ -17,7 +17,7 @@ from ablations import studies
 from analysis import tables
 from analysis.claims import claims
 from analysis.effects import effects
-from analysis.figures import ablation, common
+from analysis.figures import ablation, facets
 from analysis.figures.drawing import draw_module
 from analysis.groups import grouping, groups_of
 from analysis.judging import NO_VERDICT
@@ -29,7 +29,8 @@ from analysis.results import ablation as arms_of
 from analysis.results import comparisons, differences
 from analysis.sentences import compare
 from analysis.stats import mean_interval_t
-from analysis.style import arm_style, styled
+from analysis.style import arm_style
+from analysis.style_sheet import styled
 
 GROUPS = ("diffuseq", "seqdiffuseq", "diffusion_lm")
 EFFECTS = {"diffuseq": (10.0, 4.0, 20.0), "seqdiffuseq": (6.0, -2.0, 20.0), "diffusion_lm": (2.0, 1.0, 20.0)}
@@ -231,8 +232,8 @@ def test_sentences_are_compared_within_a_group(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_report_shows_figures_of_any_height(study: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "_tallest", ContextVar("tallest", default=0.5))
-    monkeypatch.setattr(common, "group_panels", lambda study: [])
+    monkeypatch.setattr(facets, "_tallest", ContextVar("tallest", default=0.5))
+    monkeypatch.setattr(facets, "group_panels", lambda study: [])
     text = str(figures_section(study).body)
     assert "12 x 6 panels" not in text and "figure-loss-collapse" in text
 

@@ -26,7 +26,10 @@ from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, Loop, Outcome, Stop, best_path, never, train
+from core.training import train
+from core.training.job import Job, Outcome, Stop, never
+from core.training.loop import Loop
+from core.training.saved import best_path
 from core.training.step import reduced, take_part
 
 CPU = torch.device("cpu")

@@ -25,7 +25,7 @@ from core.evaluator import Evaluator, new_network
 from core.run_folder import read
 from core.scoring.scripts import words
 from core.text.materials import device_for, prepare
-from core.training import never
+from core.training.job import never
 from sweeps.running import prepare as sweeps
 from sweeps.running.options import SweepOptions
 from sweeps.running.point_runs import run_of

@@ -89,7 +89,8 @@ def test_what_cannot_be_drawn_is_said(study: StudyResults, tmp_path: Path) -> No
 
 
 NEW_FIGURE = """
-from analysis.style import arm_style, panel_grid
+from analysis.figures.layout import panel_grid
+from analysis.style import arm_style
 
 NAME = "lengths"
 

@@ -18,11 +18,11 @@ from matplotlib.text import Text
 
 from analysis.figures import ablation, drawing, loss_collapse, per_step
 from analysis.figures.__main__ import inches
-from analysis.figures.common import TooTall
+from analysis.figures.facets import TooTall
 from analysis.formats import COLUMN, PAGE
 from analysis.load import StudyResults, load
 from analysis.saving import fix_layout, prefix_ids, render, save
-from analysis.style import RC, SMALL, STYLE, read_style, styled
+from analysis.style_sheet import RC, SMALL, STYLE, read_style, styled
 from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ from core.evaluator import new_network
 from core.methods import method_for
 from core.text.batches import BatchStream
 from core.text.materials import prepare
-from core.training import Job, train
+from core.training import train
+from core.training.job import Job
 
 CPU = torch.device("cpu")
 STOP = 7

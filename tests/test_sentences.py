@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bootstrap import paired_bootstrap
 from fake_runs import edit, write_study
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from analysis import sentence_counts, tables
 from analysis.load import load
 from analysis.sentence_counts import chrf, chrf_statistics, streams, tokenizer_in
 from analysis.sentences import bleu, compare, counts, sentence_note, statistics
-from analysis.stats import paired_bootstrap
 from core.run_folder import read
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "quickly", ".", ","]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from bootstrap import paired_bootstrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
@@ -144,15 +145,15 @@ def test_holm_does_not_count_undefined_comparisons() -> None:
     assert adjusted[1:].tolist() == pytest.approx([0.04, 0.04])
 
 
-@given(finite, st.floats(0, 50), st.floats(0, 10))
-def test_verdict_never_says_more_than_the_interval(estimate: float, half: float, margin: float) -> None:
+@given(finite, st.floats(0, 50))
+def test_verdict_never_says_more_than_the_interval(estimate: float, half: float) -> None:
     interval = stats.Interval(estimate, estimate - half, estimate + half, 3)
-    said = stats.verdict(interval, margin)
-    assert (said == "helps") == (interval.low > margin)
-    assert (said == "hurts") == (interval.high < -margin)
-    assert stats.verdict(interval, margin, p_adjusted=0.2) == "undecided"
-    assert stats.verdict(interval, margin, p_adjusted=math.nan) == "undecided"
-    assert stats.verdict(interval, margin, p_adjusted=0.05) == said
+    said = stats.verdict(interval)
+    assert (said == "helps") == (interval.low > 0)
+    assert (said == "hurts") == (interval.high < 0)
+    assert stats.verdict(interval, p_adjusted=0.2) == "undecided"
+    assert stats.verdict(interval, p_adjusted=math.nan) == "undecided"
+    assert stats.verdict(interval, p_adjusted=0.05) == said
 
 
 def test_effects_of_a_2x2_by_hand() -> None:
@@ -227,22 +228,20 @@ def test_paired_bootstrap_over_sentences() -> None:
     rng = np.random.default_rng(2)
     b = rng.uniform(0, 100, 300)
     better, same = b + 3 + rng.normal(0, 5, 300), b + rng.normal(0, 5, 300)
-    clear, none = stats.paired_bootstrap(better, b), stats.paired_bootstrap(same, b)
+    clear, none = paired_bootstrap(better, b), paired_bootstrap(same, b)
     assert clear.interval.estimate == pytest.approx((better - b).mean())
     assert stats.verdict(clear.interval) == "helps"
     assert clear.p < 0.002
     assert none.p > 0.05
     theirs = reference.t.interval(0.95, 299, (better - b).mean(), reference.sem(better - b))
     assert (clear.interval.low, clear.interval.high) == pytest.approx(theirs, abs=0.08)
-    assert clear == stats.paired_bootstrap(better, b)
+    assert clear == paired_bootstrap(better, b)
 
 
 def test_paired_bootstrap_of_a_corpus_score() -> None:
     """A ratio of sums (as BLEU's precisions are), not a mean of ratios."""
     a = np.array([[9.0, 10.0], [1.0, 90.0], [5.0, 10.0]])
     b = np.array([[5.0, 10.0], [1.0, 90.0], [5.0, 10.0]])
-    found = stats.paired_bootstrap(a, b, score=lambda s: 100 * s[..., 0] / s[..., 1])
+    found = paired_bootstrap(a, b, score=lambda s: 100 * s[..., 0] / s[..., 1])
     assert found.interval.estimate == pytest.approx(100 * (15 / 110 - 11 / 110))
     assert found.interval.low == 0
-    with pytest.raises(ValueError, match="equally long"):
-        stats.paired_bootstrap(a, b[:2])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from core.config import DataConfig, RunConfig, with_values
 from core.errors import UserError
 from core.text import synthetic
-from core.text.lexicon import Entry, Grammar, WordClass, grammar, spread
-from core.text.synthetic import Meaning, Noun, generate, oracle
+from core.text.lexicon import Entry, Grammar, WordClass, Words, grammar, spread
+from core.text.synthetic import Meaning, Noun, generate
 
 SMALL = DataConfig(corpus_pairs=400, corpus_heldout=60)
 
@@ -22,6 +23,61 @@ SMALL = DataConfig(corpus_pairs=400, corpus_heldout=60)
 def changed(**values: Any) -> DataConfig:
     """SMALL with other values."""
     return with_values(RunConfig(data=SMALL), values).data
+
+
+Readings = dict[str, dict[Words, Entry]]
+"""{class: {source words: entry}}."""
+
+
+def readings_of(language: Grammar) -> Readings:
+    """The entries by their source words."""
+    classes = {**language.classes, "place": language.places}
+    return {name: {entry.source: entry for entry in part.entries} for name, part in classes.items()}
+
+
+@cache
+def known(config: DataConfig) -> Readings:
+    """Those of a corpus's language."""
+    return readings_of(grammar(config))
+
+
+class Parser:
+    """Reads a source sentence back into its meaning, left to right, longest phrase first."""
+
+    def __init__(self, language: Grammar, readings: Readings, source: str) -> None:
+        self.language, self.readings, self.words, self.at = language, readings, source.split(), 0
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of a class that stands here, if one does."""
+        for length in (2, 1):
+            found = self.readings[name].get(tuple(self.words[self.at : self.at + length]))
+            if found:
+                self.at += length
+                return found
+        return None
+
+    def noun(self) -> Noun:
+        """The noun phrase that stands here."""
+        article = self.words[self.at]
+        self.at += 1
+        definite, plural = next((d, p) for d in (0, 1) for p in (0, 1) if self.language.articles[d][p] == article)
+        adjective, entry = self.entry("adjective"), self.entry("noun")
+        assert entry, f"no noun at {self.words[self.at :]}"
+        return Noun(entry, bool(plural), bool(definite), adjective)
+
+    def meaning(self) -> Meaning:
+        """The whole sentence."""
+        subject, adverb = self.noun(), self.entry("adverb")
+        past = self.words[self.at] == self.language.past
+        self.at += past
+        verb, object_, place = self.entry("verb"), self.noun(), self.entry("place")
+        assert verb, f"no verb in {self.words}"
+        return Meaning(subject, verb, past, object_, adverb, (place, self.noun()) if place else None)
+
+
+def oracle(config: DataConfig, source: str, style: int) -> str:
+    """The right target of any sentence of the source language, in style 0 (A) or 1 (B): what a perfect model says."""
+    return synthetic.reference(config, Parser(grammar(config), known(config), source).meaning(), style)
 
 
 def configs() -> st.SearchStrategy[DataConfig]:
@@ -179,7 +235,7 @@ def test_a_sentence_spoken_by_hand() -> None:
     said = Meaning(cats, w["see"], True, dog, w["fast"], (w["in"], Noun(w["dog"], True, True, w["big"])))
     source = "these big cat fast did look at a dog in these big dog"
     assert synthetic.source_sentence(language, said) == source
-    assert synthetic.Parser(language, source).meaning() == said
+    assert Parser(language, readings_of(language), source).meaning() == said
     assert (
         synthetic.target_sentence(language, said, 0)
         == "f-die katze grosss m-die hund gross drin im nu ein hund sehenn haben-f"

@@ -20,7 +20,8 @@ from core.sections import NetworkConfig
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
 from core.text.tokenizer import BOS, EOS, PAD
-from core.training import Job, train
+from core.training import train
+from core.training.job import Job
 from core.training.step import reduced
 
 SMALL = NetworkConfig(model_dim=16, ffn_dim=32, heads=2, encoder_layers=1, decoder_layers=2, initialization="xavier")

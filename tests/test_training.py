@@ -26,7 +26,8 @@ from core.precision import autocast
 from core.sections import ObjectiveConfig, TrainingConfig
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
-from core.training import Job, train
+from core.training import train
+from core.training.job import Job
 from core.training.optimizer import learning_rate
 from core.training.step import reduced
 

@@ -1,6 +1,6 @@
 """Word by word: each target token from the source token at its place. The smallest method there can be.
 
-A method is a file like this one in core/methods/, and one level of the factor `method` in ablations/factors.py.
+A method is a file like this one in core/methods/.
 """
 
 from collections.abc import Iterable

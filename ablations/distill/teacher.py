@@ -13,7 +13,7 @@ from core.model import batch_tokens
 from core.text import batches, lines
 from core.text.batches import BatchStream
 from core.text.materials import Split
-from core.training import Job
+from core.training.job import Job
 from core.training.saved import saved_step
 
 

@@ -68,7 +68,7 @@ def main() -> None:
     from analysis.files import describe_written, writing
     from analysis.load import load
     from analysis.plain_text import spell_out
-    from analysis.style import read_style
+    from analysis.style_sheet import read_style
     from analysis.tables import show, tabulate, write
 
     style, loud = read_style(options.style) if options.style else {}, Choices(note=options.note)

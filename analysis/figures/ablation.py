@@ -19,6 +19,7 @@ from analysis.choices import chosen, chosen_panels
 from analysis.effects import group_names, two_level
 from analysis.figures.common import Missing, part_of
 from analysis.figures.group_effects import drawn_effects, label_lines, lines
+from analysis.figures.layout import banner, note_height
 from analysis.formats import PAGE
 from analysis.judging import bounds
 from analysis.levels import on_levels, short
@@ -31,7 +32,8 @@ from analysis.results import (
     seeds_text,
 )
 from analysis.stats import SHOWN
-from analysis.style import GREY, Look, Page, arm_style, banner, note_height
+from analysis.style import GREY, Look, arm_style
+from analysis.style_sheet import Page
 from analysis.tested import values_of
 
 NAME = "ablation"
@@ -69,14 +71,14 @@ def statistics(study: StudyResults) -> pd.DataFrame:
 
 
 def draw_interval(
-    ax: Axes, y: float, row: pd.Series, look: Look, size: float = 5, within: tuple[float, float] = (-np.inf, np.inf)
+    ax: Axes, y: float, row: pd.Series, look: Look, within: tuple[float, float] = (-np.inf, np.inf)
 ) -> None:
     """A mean and its interval on line y, cut at what the score can be."""
     if np.isfinite(row["low"]):
         ends = np.clip([row["low"], row["high"]], *within)
         ax.plot(ends, [y, y], color=look.color, linewidth=1.4, solid_capstyle="butt", zorder=2)
     face = look.color if look.filled else "white"
-    ax.plot(row["estimate"], y, look.marker, color=look.color, markerfacecolor=face, markersize=size, zorder=3)
+    ax.plot(row["estimate"], y, look.marker, color=look.color, markerfacecolor=face, markersize=5, zorder=3)
 
 
 def draw_arms(ax: Axes, study: StudyResults, stats: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from analysis.style import Page
+from analysis.style_sheet import Page
 
 CAPTIONS = {
     "ablation": (

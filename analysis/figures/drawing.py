@@ -31,14 +31,17 @@ from analysis.figures import (
     tuned,
 )
 from analysis.figures.captions import caption
-from analysis.figures.common import Missing, TooTall, name_missing, only_drawn, part_of
+from analysis.figures.common import Missing, name_missing, only_drawn, part_of
+from analysis.figures.facets import TooTall
+from analysis.figures.layout import Panel
 from analysis.figures.names import restore_names, search_names, shorten_names, shorten_search_names
 from analysis.formats import FORMATS, Width
 from analysis.load import StudyResults
 from analysis.questions.full_model import varies_method
 from analysis.saving import save
 from analysis.searches import Search
-from analysis.style import Panel, Signs, arm_handle, styled
+from analysis.style import arm_handle
+from analysis.style_sheet import Signs, styled
 from core.errors import UserError
 from core.watching import stage
 

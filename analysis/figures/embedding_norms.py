@@ -15,24 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.choices import chosen_panels
-from analysis.figures.common import Missing, blocks, only_drawn
+from analysis.figures.common import Missing, only_drawn
+from analysis.figures.facets import blocks
+from analysis.figures.layout import Panel, banner, legend, legend_height, note_height, panel_grid, panels
 from analysis.formats import PAGE
 from analysis.load import StudyResults
 from analysis.mixture import mixture_note
 from analysis.results import seeds_text
-from analysis.style import (
-    Look,
-    Panel,
-    arm_handle,
-    arm_labels,
-    arm_style,
-    banner,
-    legend,
-    legend_height,
-    note_height,
-    panel_grid,
-    panels,
-)
+from analysis.style import Look, arm_handle, arm_labels, arm_style
 from analysis.tall import under_heads
 from core.run_folder import PROBES
 

@@ -5,9 +5,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures.common import Missing
+from analysis.figures.layout import banner, note_height
 from analysis.formats import COLUMN
 from analysis.searches import Search, label
-from analysis.style import SMALL, Page, banner, note_height
+from analysis.style_sheet import SMALL, Page
 
 NAME = "importance"
 

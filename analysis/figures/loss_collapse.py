@@ -8,10 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, smooth, zero_based
+from analysis.figures.common import Missing, curve, plain_numbers, seed_range, smooth, zero_based
+from analysis.figures.facets import draw_facets
+from analysis.figures.layout import Panel
 from analysis.load import STEP, StudyResults
 from analysis.mixture import mixture_note
-from analysis.style import Panel, arm_style
+from analysis.style import arm_style
 from core.run_folder import METRICS as METRICS_FILE
 
 NAME = "loss_collapse"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.figures.layout import text_width
 from analysis.load import StudyResults
 from analysis.plain_text import one_line
 from analysis.searches import Search
-from analysis.style import text_width
 
 WIDEST = 1.9
 """Inches of a name that are drawn; of a wider one its beginning and its end."""

@@ -10,9 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.common import Missing, curve, draw_facets, probe_curves, seed_range, t_label, zero_based
+from analysis.figures.common import Missing, curve, probe_curves, seed_range, t_label, zero_based
+from analysis.figures.facets import draw_facets
+from analysis.figures.layout import Panel
 from analysis.load import StudyResults
-from analysis.style import Panel, arm_style
+from analysis.style import arm_style
 from core.run_folder import PROBES
 
 NAME = "one_shot"

@@ -2,13 +2,14 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.figures.common import Missing, plain_numbers
+from analysis.figures.common import Missing, log_ticks
+from analysis.figures.layout import banner, legend
 from analysis.formats import COLUMN
 from analysis.results import NAMES
 from analysis.searches import Search
-from analysis.style import Page, arm_handle, arm_style, banner, legend
+from analysis.style import arm_handle, arm_style
+from analysis.style_sheet import Page
 
 NAME = "pareto"
 
@@ -31,9 +32,7 @@ def figure(found: Search) -> tuple[Figure, pd.DataFrame]:
         ax.step(front["decode_ms"], front["value"], where="post", color=look.color, linestyle=look.linestyle)
         ax.plot(front["decode_ms"], front["value"], look.marker, color=look.color, markerfacecolor=face)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    plain_numbers(ax.xaxis)
+    log_ticks(ax)
     ax.set_xlabel("decoding, CPU ms per sentence")
     ax.set_ylabel(f"validation {NAMES.get(found.metric, found.metric)}")
     legend(fig, [arm_handle(found.default, arm.name) for arm in found.default.arms if arm.name in set(frame["arm"])])

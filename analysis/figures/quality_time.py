@@ -12,16 +12,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.figures.common import Missing, only_drawn, plain_numbers, seed_range, zero_based
+from analysis.figures.common import Missing, log_ticks, only_drawn, seed_range, zero_based
+from analysis.figures.layout import Panel, banner, legend, legend_height, note_height, panel_grid
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
 from analysis.questions.full_model import varies_method
 from analysis.results import seeds_text
 from analysis.sentence_counts import measure_of
 from analysis.sentences import SAME
-from analysis.style import GREY, Panel, arm_handle, arm_style, banner, legend, legend_height, note_height, panel_grid
+from analysis.style import GREY, arm_handle, arm_style
 from core.run_folder import SAMPLES, SCORES, try_read
 
 NAME = "quality_time"
@@ -114,9 +114,7 @@ def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: st
         best = rows[rows["front"]]
         ax.plot(best[x], best["mean"], **look.line(markersize=4.6, markerfacecolor=look.color, linestyle="none"))
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    plain_numbers(ax.xaxis)
+    log_ticks(ax)
     zero_based(ax, stats["high"])
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.by_calls import CALLS, cost, cost_name, kind_text
-from analysis.figures.common import curve, draw_facets, plain_numbers, seed_range, zero_based
+from analysis.figures.common import curve, log_ticks, seed_range, zero_based
+from analysis.figures.facets import draw_facets
+from analysis.figures.layout import Panel
 from analysis.load import ArmResults, StudyResults
 from analysis.results import metric_name
-from analysis.style import Panel, arm_style
+from analysis.style import arm_style
 
 LEAST_SPAN = 0.1
 """Of the y axis, as a share of the highest score: what lies closer together than that looks so."""
@@ -59,12 +60,7 @@ def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: st
         if len(rows):
             curve(ax, rows, x, looks[kind])
     ax.set_xscale("log")
-    if x == "calls":
-        ax.set_xticks(sorted(stats["calls"].unique()))
-    else:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    plain_numbers(ax.xaxis)
+    log_ticks(ax, stats["calls"] if x == "calls" else None)
     low, high = float(np.nanmin(stats["low"])), float(np.nanmax(stats["high"]))
     middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) * 0.55
     if half:

@@ -3,13 +3,14 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.by_calls import varies_calls
 from analysis.figures import score_calls
-from analysis.figures.common import Missing, curve, draw_facets, plain_numbers, seed_range, zero_based
+from analysis.figures.common import Missing, curve, log_ticks, seed_range, zero_based
+from analysis.figures.facets import draw_facets
+from analysis.figures.layout import Panel
 from analysis.load import StudyResults
-from analysis.style import Panel, arm_style
+from analysis.style import arm_style
 from core.run_folder import SCORES
 
 NAME = "score_steps"
@@ -48,12 +49,7 @@ def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: st
             curve(ax, rows, x, looks[arm])
     if (stats[x] > 0).any():
         ax.set_xscale("log")
-    if x == "steps":
-        ax.set_xticks(sorted(stats["steps"].unique()))
-    else:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    plain_numbers(ax.xaxis)
+    log_ticks(ax, stats["steps"] if x == "steps" else None)
     zero_based(ax, stats["high"])
     ax.set_xlabel(AXES[x])
 

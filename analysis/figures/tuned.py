@@ -12,13 +12,15 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.ablation import draw_interval, draw_seeds, few_ticks, limits
 from analysis.figures.common import Missing
+from analysis.figures.layout import banner, legend, note_height
 from analysis.formats import PAGE
 from analysis.judging import bounds
 from analysis.power_note import seeds_seen
 from analysis.results import NAMES, effect_name
 from analysis.searches import Search
 from analysis.stats import SHOWN
-from analysis.style import GREY, Look, Page, arm_style, banner, legend, note_height
+from analysis.style import GREY, Look, arm_style
+from analysis.style_sheet import Page
 from analysis.tested import values_of
 
 NAME = "tuned"

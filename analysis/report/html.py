@@ -57,10 +57,10 @@ def script_data(value: Any, name: str) -> Html:
     return Html(f'<script type="application/json" id="{name}">{text}</script>')
 
 
-def data_uri(text: str, kind: str = "text/csv") -> str:
-    """A file as a link's address."""
+def data_uri(text: str) -> str:
+    """A CSV file as a link's address."""
     coded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
-    return f"data:{kind};charset=utf-8;base64,{coded}"
+    return f"data:text/csv;charset=utf-8;base64,{coded}"
 
 
 def file_name(*parts: str) -> str:

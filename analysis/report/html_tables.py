@@ -36,7 +36,6 @@ def table(
     rows: Sequence[Sequence[object]],
     caption: str,
     texts: Sequence[Sequence[str]] | None = None,
-    ids: Sequence[str | None] | None = None,
     sortable: bool = True,
 ) -> Html:
     """A table in a container of its own that scrolls; the first column heads the rows.
@@ -51,12 +50,12 @@ def table(
         for name, kind in zip(heads, kinds, strict=True)
     ]
     body = []
-    for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
+    for row, text in zip(rows, texts, strict=True):
         cells = [
             _cell(cell, words, kind, first=j == 0, sortable=sortable)
             for j, (cell, words, kind) in enumerate(zip(row, text, kinds, strict=True))
         ]
-        body.append(tag("tr", cells, id=ids[i] if ids else None))
+        body.append(tag("tr", cells))
     inner = tag(
         "table",
         tag("caption", caption, class_="hidden"),

@@ -1,9 +1,9 @@
 """The sentences below the tables of a search: how it was done, what it gained, and what the numbers are not."""
 
 from analysis.load import StudyResults
+from analysis.numbers import number
 from analysis.results import effect_name
 from analysis.searches import Search
-from analysis.tables import number
 from analysis.tuned.tables import CHANGE, label
 
 DECODING = {"decoding_steps", "early_stop"}

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.markup import Grid
+from analysis.numbers import number, p_text, with_interval
 from analysis.results import NAMES, effect_name
 from analysis.searches import Search, label
-from analysis.tables import number, p_text, with_interval
 
 WHAT = "All arms at the default, and each arm at its own best"
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from core.diffusion.end_to_end_sections import EndToEndConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.objectives import TOKEN_LOSSES
-from core.diffusion.probes import nearest_types
+from core.diffusion.probes import CURVES, nearest_types, over_times
 from core.diffusion.time_samplers import TIME_SAMPLERS
 from core.networks.token_loss import token_terms
 from core.randomness import generator
@@ -185,13 +185,10 @@ def sums(network: LatentDenoiser, batch: Batch, draws: Draws, absorb_rate: float
 
 def per_step(network: LatentDenoiser, batches: list[Batch], times: list[int], seed: int, rate: float) -> dict[str, Any]:
     """mse, nll, accuracy and nearest-embedding recovery over the batches' tokens at each t; lists as long as times."""
-    curves: dict[str, list[float]] = {"mse": [], "nll": [], "accuracy": [], "nearest": []}
-    for t in times:
-        total = torch.zeros(5, dtype=torch.float64)
-        for index, batch in enumerate(batches):
-            draws = training_draws(network, batch, seed, -1 - index, "uniform", adaptive=False)
-            draws = replace(draws, t=torch.full_like(draws.t, t), coin=network.self_conditioning)
-            total += sums(network, batch, draws, rate).cpu()
-        for name, value in zip(curves, (total[:4] / total[4]).tolist(), strict=True):
-            curves[name].append(value)
-    return curves
+
+    def at(t: float, index: int, batch: Batch) -> Tensor:
+        draws = training_draws(network, batch, seed, -1 - index, "uniform", adaptive=False)
+        draws = replace(draws, t=torch.full_like(draws.t, t), coin=network.self_conditioning)
+        return sums(network, batch, draws, rate)
+
+    return over_times(CURVES, times, batches, at)

@@ -1,7 +1,7 @@
 """What the paper's diagnostics look at: embedding space, loss at each t, what the nearest embedding recovers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from core.sections import DecodingConfig
 from core.text.batches import Batch
 
 PROBE_TIMES = 16
+CURVES = ("mse", "nll", "accuracy", "nearest")
 
 
 class Placed(Protocol):
@@ -59,21 +60,38 @@ def nearest_types(z: Tensor, table: Tensor) -> Tensor:
     return (z @ table.T - 0.5 * table.square().sum(-1)).argmax(-1)
 
 
+def over_times(
+    names: Sequence[str],
+    times: Sequence[float],
+    batches: Sequence[Batch],
+    sums: Callable[[float, int, Batch], Tensor],
+) -> dict[str, list[float]]:
+    """Means over the batches' tokens at each time, by name; lists as long as times.
+
+    sums(t, index, batch): the sum of each name over a batch's tokens, and how many they are, float64 [names + 1].
+    """
+    curves: dict[str, list[float]] = {name: [] for name in names}
+    for t in times:
+        total = torch.zeros(len(names) + 1, dtype=torch.float64)
+        for index, batch in enumerate(batches):
+            total += sums(t, index, batch).cpu()
+        for name, value in zip(names, (total[:-1] / total[-1]).tolist(), strict=True):
+            curves[name].append(value)
+    return curves
+
+
 @torch.no_grad()
 def per_step(model: Denoiser, batches: list[Batch], times: list[int], seed: int) -> dict[str, list[float]]:
     """mse, nll, accuracy and nearest-embedding recovery over the batches' tokens at each t of times.
 
     Self-conditioned as in decoding's later steps (one pass first). Lists as long as times.
     """
-    curves: dict[str, list[float]] = {"mse": [], "nll": [], "accuracy": [], "nearest": []}
     table = model.embedding.all_z_0()
-    for t in times:
-        total = torch.zeros(5, dtype=torch.float64)
-        for index, batch in enumerate(batches):
-            total += _step_sums(model, batch, t, generator(table.device, seed, "probe", index), table)
-        for name, value in zip(curves, (total[:4] / total[4]).tolist(), strict=True):
-            curves[name].append(value)
-    return curves
+
+    def sums(t: float, index: int, batch: Batch) -> Tensor:
+        return _step_sums(model, batch, int(t), generator(table.device, seed, "probe", index), table)
+
+    return over_times(CURVES, times, batches, sums)
 
 
 def _step_sums(model: Denoiser, batch: Batch, t: int, noise: torch.Generator, table: Tensor) -> Tensor:
@@ -87,7 +105,7 @@ def _step_sums(model: Denoiser, batch: Batch, t: int, noise: torch.Generator, ta
     recovered = nearest_types(z_t, table) == y
     mse, nll = errors(model, prediction, batch)
     sums = [mse.sum(), nll.sum(), correct.sum(), recovered.sum(), torch.tensor(len(y), device=y.device)]
-    return torch.stack([value.double() for value in sums]).cpu()
+    return torch.stack([value.double() for value in sums])
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.diffusion.probes import over_times
 from core.discrete.network import TokenNetwork
 from core.networks.kernels import most_likely
 from core.networks.token_loss import token_terms
@@ -33,15 +34,11 @@ def per_time(
     seed: int,
 ) -> dict[str, list[float]]:
     """Accuracy and -log p over the batches' noised tokens at each time; lists as long as times."""
-    curves: dict[str, list[float]] = {"nll": [], "accuracy": []}
-    for t in times:
-        total = torch.zeros(3, dtype=torch.float64)
-        for index, batch in enumerate(batches):
-            source = generator(batch.target.device, seed, "probe", index)
-            total += sums(network, batch, noised(batch, t, source)).cpu()
-        for name, value in zip(curves, (total[:2] / total[2]).tolist(), strict=True):
-            curves[name].append(value)
-    return curves
+
+    def at(t: float, index: int, batch: Batch) -> Tensor:
+        return sums(network, batch, noised(batch, t, generator(batch.target.device, seed, "probe", index)))
+
+    return over_times(("nll", "accuracy"), times, batches, at)
 
 
 def sums(network: TokenNetwork, batch: Batch, noised: Noised) -> Tensor:

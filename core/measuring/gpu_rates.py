@@ -22,8 +22,9 @@ from core.networks.recording import rerun
 from core.networks.replays import Replays, replaying, replays_on
 from core.precision import autocast
 from core.text.batches import BatchStream, decode_batches
-from core.training import Job, Loop
 from core.training.fixed_step import FixedStep
+from core.training.job import Job
+from core.training.loop import Loop
 from core.training.step_modes import Mode
 
 Row = dict[str, Any]

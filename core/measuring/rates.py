@@ -16,7 +16,8 @@ from core.methods import method_for
 from core.precision import autocast
 from core.text.batches import Batch, BatchStream, Encoded, Ragged, decode_batches
 from core.text.tokenizer import BOS, EOS
-from core.training import Job, Loop
+from core.training.job import Job
+from core.training.loop import Loop
 
 MEAN_LENGTH = 14
 PRECISIONS = ("float32", "bfloat16")

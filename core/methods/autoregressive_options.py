@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from core.checks import AT_LEAST_1, NOT_NEGATIVE, check_rule
 from core.errors import UserError
 from core.options import MethodOptions, added
 from core.sections import NetworkConfig
@@ -39,13 +40,11 @@ class Options(MethodOptions):
     def check(self) -> None:
         """Raises UserError on values that do not go together, or that no search can have."""
         self.network.check()
-        if self.decoding.beam < 1:
-            raise UserError(f"option beam: {self.decoding.beam} must be at least 1")
+        check_rule("beam", self.decoding.beam, AT_LEAST_1)
         if not 1 <= self.decoding.hypotheses <= self.decoding.beam:
             said = f"option hypotheses: {self.decoding.hypotheses} must lie between 1 and beam = {self.decoding.beam}"
             raise UserError(said)
-        if self.decoding.length_penalty < 0:
-            raise UserError(f"option length_penalty: {self.decoding.length_penalty} must not be negative")
+        check_rule("length_penalty", self.decoding.length_penalty, NOT_NEGATIVE)
 
 
 AS_RELEASED: dict[str, Any] = {

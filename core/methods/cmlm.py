@@ -33,7 +33,7 @@ from core.discrete.network import TokenNetwork
 from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.writing import ByLengths
 from core.methods.cmlm_options import MaskPredict, Options
-from core.methods.method import Loss, Method, OnStep, ProbeText, Term
+from core.methods.method import Loss, Method, OnStep, ProbeText, Term, curves_of
 from core.networks.token_loss import token_terms
 from core.randomness import generator
 from core.text.batches import Batch
@@ -159,14 +159,7 @@ class CMLM(ByLengths, Method[TokenNetwork]):
             return Noised(batch.target.masked_fill(where, network.mask_type), where)
 
         along = text.bleu_by_step(self.alone(self.options.decoding))
-        return {
-            "types": text.types,
-            "frequency": text.frequency,
-            "t": shares,
-            **per_time(network, text.batches, shares, noised, text.seed),
-            "along_t": list(along),
-            "along_bleu": list(along.values()),
-        }
+        return curves_of(text, shares, per_time(network, text.batches, shares, noised, text.seed), along)
 
 
 def drawn(batch: Batch, source: torch.Generator) -> Draws:

@@ -1,8 +1,9 @@
-"""The options of DiffuSeq and DiffuSeq-v2, and their released recipes."""
+"""The options of DiffuSeq and DiffuSeq-v2, and the released recipe."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from core.checks import NOT_NEGATIVE, check_rule
 from core.diffusion.end_to_end_sections import RELEASED, EndToEndOptions, ProcessConfig, WalkConfig, check_whole
 from core.errors import UserError
 
@@ -58,8 +59,7 @@ class Options(EndToEndOptions):
             if getattr(self.network, name) is not None:
                 raise UserError(f"option {name}: method {self.name} has one stack, without a decoder of its own")
         for name in ("absorb_rate", "absorb_weight"):
-            if getattr(self.canvas, name) < 0:
-                raise UserError(f"option {name}: {getattr(self.canvas, name)} must not be negative")
+            check_rule(name, getattr(self.canvas, name), NOT_NEGATIVE)
 
 
 AS_RELEASED: dict[str, Any] = RELEASED | {
@@ -81,6 +81,7 @@ AS_RELEASED: dict[str, Any] = RELEASED | {
 It takes 8,192 sentences an update, whose gradients it sums over micro-batches; ours go by tokens (batch_tokens). BERT's
 vocabulary, dropout of attention weights (0.1), and the last weights, where ours are the best on validation, have no
 option. With fewer steps it samples by sampler=ddim with released_ddim. Tokens are read up to the first EOS or PAD; the
-released text has what follows an END too."""
-V2_AS_RELEASED: dict[str, Any] = AS_RELEASED | {"absorbing": True, "absorb_rate": 0.5, "clamping": False}
-"""DiffuSeq-v2. Its sampler is DPM-Solver++(2M) in 10 steps, from around 0 (absorbing_start off)."""
+released text has what follows an END too.
+
+DiffuSeq-v2 besides: absorbing, absorb_rate 0.5, clamping off; sampler=dpm_solver in 10 steps, from around 0
+(absorbing_start off)."""

@@ -21,7 +21,7 @@ from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.rows import spread
 from core.discrete.writing import Begun, ByLengths
 from core.methods.mdlm_options import Options, Unmasking
-from core.methods.method import Loss, Method, OnStep, ProbeText, Term
+from core.methods.method import Loss, Method, OnStep, ProbeText, Term, curves_of
 from core.networks.token_loss import token_terms
 from core.randomness import generator
 from core.text.batches import Batch
@@ -137,14 +137,7 @@ class MDLM(ByLengths, Method[TokenNetwork]):
             return Noised(*self.masked(network, batch.target, Draws(torch.full_like(u[:, 0], t), u)))
 
         along = text.bleu_by_step(self.alone(self.options.decoding))
-        return {
-            "types": text.types,
-            "frequency": text.frequency,
-            "t": times,
-            **per_time(network, text.batches, times, noised, text.seed),
-            "along_t": list(along),
-            "along_bleu": list(along.values()),
-        }
+        return curves_of(text, times, per_time(network, text.batches, times, noised, text.seed), along)
 
 
 def drawn(batch: Batch, least: float, source: torch.Generator) -> Draws:

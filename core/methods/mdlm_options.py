@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.checks import NOT_NEGATIVE, check_rule
 from core.discrete.options import Lengths, TokensConfig, check_writing
 from core.errors import UserError
 from core.options import MethodOptions
@@ -48,8 +49,7 @@ class Options(MethodOptions):
         check_writing(self.decoding)
         if not 0 < self.diffusion.least_time < 1:
             raise UserError(f"option least_time: {self.diffusion.least_time} must lie between 0 and 1")
-        if self.decoding.temperature < 0:
-            raise UserError(f"option temperature: {self.decoding.temperature} must not be negative")
+        check_rule("temperature", self.decoding.temperature, NOT_NEGATIVE)
 
 
 AS_RELEASED: dict[str, Any] = {

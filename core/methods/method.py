@@ -5,7 +5,7 @@ a buffer of the network, so checkpoints carry it and a resumed run goes on from 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -111,6 +111,20 @@ class ProbeText(Protocol):
         """{t: BLEU of what the text is at t} of one decoding with one candidate."""
 
 
+def curves_of(
+    text: ProbeText, times: Sequence[float], curves: Mapping[str, list[float]], along: Mapping[float, float]
+) -> dict[str, Any]:
+    """Of the arrays of probes.npz: the types, curves over t, and BLEU along a decoding (`bleu_by_step`)."""
+    return {
+        "types": text.types,
+        "frequency": text.frequency,
+        "t": times,
+        **curves,
+        "along_t": list(along),
+        "along_bleu": list(along.values()),
+    }
+
+
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -214,7 +228,6 @@ class Method(ABC, Generic[N]):
 
         types, frequency (in training targets), source_frequency, norm, norm_raw [V]: the embedding norms. t, mse, nll,
         accuracy, nearest [times]: the curves over t; nearest_F1: recovery at F = 1. fig5_t, oneshot_bleu; along_t,
-        along_bleu: BLEU of one-shot predictions
-        told each t, and of what the text is at each t of a decoding.
+        along_bleu: BLEU of one-shot predictions told each t, and of what the text is at each t of a decoding.
         """
         return {}

@@ -29,7 +29,7 @@ from core.discrete.probes import PROBE_TIMES, Noised, per_time
 from core.discrete.routing import Router, Written
 from core.discrete.weighted import NoisyNetwork, Seen, see, token_losses
 from core.discrete.writing import Begun, ByLengths
-from core.methods.method import Loss, Method, OnStep, ProbeText, Term
+from core.methods.method import Loss, Method, OnStep, ProbeText, Term, curves_of
 from core.methods.rdm_options import Options, Routing
 from core.randomness import generator
 from core.text.batches import Batch
@@ -159,14 +159,7 @@ class RDM(ByLengths, Method[NoisyNetwork]):
             return Noised(made.tokens[:, 0], made.places[:, 0], at[:, 0])
 
         along = text.bleu_by_step(self.alone(self.options.decoding))
-        return {
-            "types": text.types,
-            "frequency": text.frequency,
-            "t": times,
-            **per_time(network, text.batches, times, noised, text.seed),
-            "along_t": list(along),
-            "along_bleu": list(along.values()),
-        }
+        return curves_of(text, times, per_time(network, text.batches, times, noised, text.seed), along)
 
 
 METHOD = RDM

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.checks import NOT_NEGATIVE, check_rule
 from core.discrete.options import MOST_STEPS, RELEASED, Routing, TokenObjective, TokensConfig, check_writing
 from core.errors import UserError
 from core.options import MethodOptions
@@ -48,8 +49,7 @@ class Options(MethodOptions):
         if self.process.noise == "multinomial" and self.decoding.late_time:
             raise UserError("option late_time: True needs noise = absorbing, whose released decoding has that slip")
         for name in ("routing_noise", "temperature"):
-            if getattr(self.decoding, name) < 0:
-                raise UserError(f"option {name}: {getattr(self.decoding, name)} must not be negative")
+            check_rule(name, getattr(self.decoding, name), NOT_NEGATIVE)
 
 
 AS_RELEASED: dict[str, Any] = RELEASED | {

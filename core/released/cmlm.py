@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from core.candidates import Candidates
-from core.checks import check
 from core.config import RunConfig
 from core.discrete.decoding import predictor
 from core.discrete.mask_predict import Pass, mask_predict
@@ -18,9 +17,10 @@ from core.methods.cmlm import CMLM, Draws
 from core.methods.cmlm_options import Masking, MaskPredict, Options
 from core.methods.method import Method
 from core.model_folder import check_size, load_weights
-from core.options import replaced, values_of
+from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.released.reading import Weights, rename, vocabulary
+from core.released.reading import rename, vocabulary
+from core.released.recordings import checked_options, tensor
 from core.sections import LatentConfig, NetworkConfig
 from core.text.batches import Batch
 from core.text.tokenizer import PAD
@@ -63,13 +63,6 @@ def tokens_config(options: dict[str, Any]) -> TokensConfig:
     return TokensConfig(own_mask=False, length_offset=bool(options["pred_length_offset"]))
 
 
-def checked_options(options: Any) -> Any:
-    """The options, if a run can have them; raises UserError otherwise."""
-    made = replaced(options, values_of(options, all_of_them=True))
-    check(RunConfig(made))
-    return made
-
-
 def renamed(weights: Weights, positions: int) -> Weights:
     """Weights, or their gradients, by our names."""
     usual, more = dict(weights), Weights()
@@ -91,11 +84,6 @@ def network_of(method: Method[Any], options: dict[str, Any], weights: Weights) -
 def recorded_batch(case: Arrays) -> Batch:
     """The recorded sentences."""
     return Batch.padded(tensor(case, "src").long(), tensor(case, "tgt").long())
-
-
-def tensor(case: Arrays, name: str) -> Tensor:
-    """A recorded array."""
-    return torch.from_numpy(case[name])
 
 
 def compare_encoder(found: Comparison, network: TokenNetwork, batch: Batch, case: Arrays) -> None:
@@ -164,8 +152,7 @@ def configuration(options: dict[str, Any]) -> Options:
         stop_when_same=not options["force_max_iter"],
     )
     masking = Masking("fairseq", options["label_smoothing"], options["length_loss_factor"])
-    made: Options = checked_options(Options(network_config(options), tokens_config(options), masking, decoding))
-    return made
+    return checked_options(Options(network_config(options), tokens_config(options), masking, decoding))
 
 
 def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """How far ours is from what was recorded."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Arrays = dict[str, np.ndarray]
 
@@ -53,6 +54,14 @@ class Comparison:
         same = ours.long() == theirs
         if not bool((same if mask is None else same[mask]).all()):
             self.different.append(name)
+
+    def gradients(self, network: nn.Module, names: Mapping[str, str], case: Arrays, prefix: str) -> None:
+        """The gradients of some weights; names: theirs -> ours. Recorded under theirs, after the prefix."""
+        learned = dict(network.named_parameters())
+        for theirs, ours in names.items():
+            gradient = learned[ours].grad
+            assert gradient is not None
+            self.number(f"{prefix}{theirs}", gradient, case[f"{prefix}{theirs}"])
 
     def report(self) -> dict[str, Any]:
         """Differences, the largest, whether all decisions agree, and the names of those that do not."""

@@ -21,13 +21,12 @@ from core.methods.diffuseq_options import CanvasConfig, CanvasWalk, Options
 from core.model_folder import load_weights
 from core.networks.token_loss import token_terms
 from core.options import replaced, values_of
+from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.sections import NetworkConfig
+from core.released.recordings import encoder_decoder, own_state, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
-
-Weights = dict[str, Tensor]
 
 PARTS = {
     "time_embed.": "time.",
@@ -83,15 +82,7 @@ def configuration(options: dict[str, Any], case: Arrays) -> Options:
         raise UserError("a recording of a network that predicts the noise is not replayed")
     lossaware = "sampler_t" in case
     made = Options(
-        NetworkConfig(
-            model_dim=options["width"],
-            encoder_layers=options["layers"],
-            decoder_layers=0,
-            ffn_dim=options["ffn"],
-            heads=options["heads"],
-            dropout=0.0,
-            activation="gelu",
-        ),
+        encoder_decoder(options | {"encoder_layers": options["layers"], "decoder_layers": 0}),
         SpaceConfig(
             latent_dim=options["hidden_dim"],
             time_dim=options["hidden_t_dim"],
@@ -140,12 +131,6 @@ def network_of(method: DiffuSeq, options: dict[str, Any], weights: Weights, type
     return network.eval()
 
 
-def own_state(network: LatentDenoiser) -> Weights:
-    """What the released code keeps elsewhere: the process, and the losses by which t is drawn."""
-    mine = {name for name, _ in network.named_parameters()}
-    return {name: value for name, value in network.state_dict().items() if name not in mine}
-
-
 def renamed(weights: Weights, types: Tensor) -> Weights:
     """Weights, or their gradients, by our names: types in our order; queries, keys and values joined."""
     found: Weights = {}
@@ -175,11 +160,6 @@ def our_name(name: str) -> str:
 
 
 # Replay
-
-
-def tensor(case: Arrays, name: str) -> Tensor:
-    """A recorded array."""
-    return torch.from_numpy(case[name])
 
 
 def sides(case: Arrays, types: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,11 @@
 """Recordings of DINOISER, replayed by ours (yegcjs/DINOISER, a9c50bd)."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.checks import check
-from core.config import RunConfig
 from core.diffusion.decoding import length_mask, time
 from core.diffusion.denoiser import Memory
 from core.diffusion.dinoiser_network import SphereDenoiser
@@ -19,10 +18,9 @@ from core.errors import UserError
 from core.methods.dinoiser import Dinoiser, by_sentence, clamped, in_two_stages, passes, times, token_nll, visited
 from core.methods.dinoiser_options import Clipping, Decoding, Options
 from core.model_folder import load_weights
-from core.options import replaced, values_of
+from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.released.reading import Weights
-from core.sections import NetworkConfig
+from core.released.recordings import checked_options, encoder_decoder, part_of, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -32,31 +30,22 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
     """The report of a recording (see core/released/systems.py)."""
     method = Dinoiser(configuration(options))
     network = build_network(method.options, options, weights)
-    source, target = (torch.from_numpy(case[side]).long() for side in ("src", "tgt"))
+    source, target = (tensor(case, side).long() for side in ("src", "tgt"))
     batch, found = Batch.padded(source, target), Comparison()
-    replay_training(method, network, batch, options, case, found)
+    replay_training(method, network, batch, case, found)
     with torch.no_grad():
         replay_encoder(network, batch, case, found)
         for name, given in options["decodings"].items():
             pairs = options["decode_pairs"]
             part = Batch.padded(source[:pairs], target[:pairs])
-            replay_decoding(network, part, given, of_decoding(case, name), name, found)
+            replay_decoding(network, part, given, part_of(case, f"decode_{name}_"), name, found)
     return found.report()
 
 
 def configuration(options: dict[str, Any]) -> Options:
     """Our options for a recording's."""
-    network = NetworkConfig(
-        model_dim=options["width"],
-        ffn_dim=options["ffn"],
-        heads=options["heads"],
-        encoder_layers=options["encoder_layers"],
-        decoder_layers=options["decoder_layers"],
-        activation="gelu",
-        dropout=0.0,
-        pre_norm=options["enc_prenorm"],
-        decoder_pre_norm=options["dec_prenorm"],
-    )
+    norms = {"pre_norm": options["enc_prenorm"], "decoder_pre_norm": options["dec_prenorm"]}
+    network = replace(encoder_decoder(options), **norms)
     if (options["scheduler"], options["model_output_type"]) != ("interchangable", "x0"):
         raise UserError(
             "of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed"
@@ -66,10 +55,7 @@ def configuration(options: dict[str, Any]) -> Options:
         self_conditioning=options["self_conditioning"],
         time_features=options["half_time_embedding_dim"],
     )
-    made = Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"]))
-    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
-    check(RunConfig(made))
-    return made
+    return checked_options(Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"])))
 
 
 # Weights
@@ -131,18 +117,16 @@ def rename(weights: Weights, decoder_pre_norm: bool) -> Weights:
 # Training
 
 
-def replay_training(
-    method: Dinoiser, network: SphereDenoiser, batch: Batch, options: dict[str, Any], case: Arrays, found: Comparison
-) -> None:
+def replay_training(method: Dinoiser, network: SphereDenoiser, batch: Batch, case: Arrays, found: Comparison) -> None:
     """The two recorded forward passes: the first one's least t is not clipped yet, the second one's is."""
     clipping = method.options.clipping
     clipped = least_time(network.embedding.output().detach(), clipping.clipping, clipping.least_noise)
     least = torch.stack([torch.tensor(clipping.least_noise), clipped, clipped])
     found.number("min_t", least, case["min_t"])
     for index in (1, 2):
-        recorded = {k.removeprefix(f"train{index}_"): v for k, v in case.items() if k.startswith(f"train{index}_")}
-        t = times(torch.from_numpy(recorded["t_uniform"]), least[index - 1])
-        draws = Draws(t, torch.from_numpy(recorded["noise"]), coin=True)
+        recorded = part_of(case, f"train{index}_")
+        t = times(tensor(recorded, "t_uniform"), least[index - 1])
+        draws = Draws(t, tensor(recorded, "noise"), coin=True)
         made = passes(network, batch, draws)
         losses = method.loss(network, batch, draws).terms
         diffusion, nll = losses["mse"].mean(), losses["token"].weight * losses["token"].mean()
@@ -160,13 +144,10 @@ def replay_training(
             "nll": nll,
             "loss": diffusion + nll,
         }
-        for name in recorded.keys() & ours.keys():
+        for name in [name for name in ours if name in recorded]:
             found.number(f"train{index}_{name}", ours[name].detach(), recorded[name])
     reduced(method.loss(network, batch, draws)).backward()
-    gradients = {theirs: dict(network.named_parameters())[ours].grad for theirs, ours in GRADIENTS.items()}
-    for name, gradient in gradients.items():
-        assert gradient is not None
-        found.number(f"grad2/{name}", gradient, case[f"grad2/{name}"])
+    found.gradients(network, GRADIENTS, case, "grad2/")
 
 
 GRADIENTS = {"vae.embedding.weight": "embedding.table", "bottleneck.up_sampler.0.weight": "up.0.weight"}
@@ -186,12 +167,6 @@ def replay_encoder(network: SphereDenoiser, batch: Batch, case: Arrays, found: C
 
 
 # Decoding
-
-
-def of_decoding(case: Arrays, name: str) -> Arrays:
-    """The arrays of a decoding, by the rest of their names."""
-    others = [k for k in case if k.startswith(f"decode_{name}_")]
-    return {k.removeprefix(f"decode_{name}_"): case[k] for k in others}
 
 
 def ddpm(visited: Visited) -> Step:
@@ -214,7 +189,7 @@ def replay_decoding(
     if given["oracle_length"]:
         lengths = batch.target_mask.sum(1)[:, None].expand(-1, decoding.length_candidates)
     lengths = lengths[:, :, None].expand(-1, -1, decoding.noise_candidates).flatten()
-    z_T = torch.from_numpy(case["init_noise"])
+    z_T = tensor(case, "init_noise")
     mask = length_mask(lengths, z_T.shape[1])
     inputs, outputs = denoised(network, memory, mask, decoding, given["solver"], z_T, case)
     logits = network.embedding.logits(outputs[-1])

@@ -16,19 +16,18 @@ from core.discrete.weighted import NoisyNetwork, Seen, token_losses, weighted
 from core.errors import UserError
 from core.methods.rdm import RDM, Draws
 from core.methods.rdm_options import Options, TokenNoise
+from core.released.archives import Weights
 from core.released.cmlm import (
-    checked_options,
     compare_encoder,
     compare_gradients,
     compare_winners,
     network_config,
     network_of,
     recorded_batch,
-    tensor,
     tokens_config,
 )
 from core.released.comparison import Arrays, Comparison
-from core.released.reading import Weights
+from core.released.recordings import checked_options, tensor
 from core.text.tokenizer import PAD
 from core.training.step import reduced
 
@@ -80,8 +79,7 @@ def configuration(options: dict[str, Any]) -> Options:
         mean_over_padding=True,
     )
     tokens = tokens_config(options | {"share_all_embeddings": options.get("share_all_embeddings", True)})
-    made: Options = checked_options(Options(network_config(options), tokens, process, objective))
-    return made
+    return checked_options(Options(network_config(options), tokens, process, objective))
 
 
 def decoding(recorded: dict[str, Any], options: Options) -> Routing:

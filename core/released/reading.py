@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from core import reading
-from core.checks import check
 from core.config import RunConfig
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.methods.difformer import Difformer
 from core.methods.difformer_options import Options
 from core.model_folder import check_size, load_weights
-from core.options import replaced, values_of
 from core.reading import Unreadable
 from core.released import archives
+from core.released.archives import Weights
+from core.released.recordings import checked_options
 from core.sections import (
     DecodingConfig,
     DiffusionConfig,
@@ -29,8 +28,6 @@ from core.sections import (
     ObjectiveConfig,
     Placement,
 )
-
-Weights = dict[str, Tensor]
 
 EMBEDDINGS = "decoder.embed_tokens.weight"
 
@@ -72,9 +69,7 @@ def configuration(options: dict[str, Any], weights: Weights) -> Options:
         made = _options(options, weights)
     except KeyError as error:
         raise UserError(f"the options of the released code lack {error}") from error
-    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
-    check(RunConfig(made))
-    return made
+    return checked_options(made)
 
 
 def _options(options: dict[str, Any], weights: Weights) -> Options:
@@ -185,7 +180,7 @@ def _check_layers(options: Options, weights: Weights) -> None:
 def rename(weights: Weights, config: LatentConfig, positions: int) -> Weights:
     """Released weights by our names: queries, keys and values joined, padding rows of position tables left off."""
     renamed: Weights = {}
-    for name, value in _joined(weights).items():
+    for name, value in joined(weights).items():
         ours = _our_name(name, config)
         if ours is not None:
             renamed[ours] = value[2 : positions + 2] if name.endswith("embed_positions.weight") else value
@@ -194,14 +189,14 @@ def rename(weights: Weights, config: LatentConfig, positions: int) -> Weights:
     return renamed
 
 
-def _joined(weights: Weights) -> Weights:
+def joined(weights: Weights) -> Weights:
     """q, k, v of self-attention and k, v of cross-attention as one matrix each."""
-    joined = dict(weights)
+    made = dict(weights)
     for name in [n for n in weights if ".k_proj." in n]:
         parts = ("q", "k", "v") if ".self_attn." in name else ("k", "v")
-        rows = [joined.pop(name.replace(".k_proj.", f".{part}_proj.")) for part in parts]
-        joined[name.replace(".k_proj.", ".qkv." if len(parts) == 3 else ".kv.")] = torch.cat(rows)
-    return joined
+        rows = [made.pop(name.replace(".k_proj.", f".{part}_proj.")) for part in parts]
+        made[name.replace(".k_proj.", ".qkv." if len(parts) == 3 else ".kv.")] = torch.cat(rows)
+    return made
 
 
 PREFIXES = {

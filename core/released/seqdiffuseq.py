@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.checks import check
-from core.config import RunConfig
 from core.diffusion import end_to_end
 from core.diffusion.end_to_end import Draws
 from core.diffusion.process import Visited
@@ -19,14 +17,13 @@ from core.errors import UserError
 from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq, flattened
 from core.methods.seqdiffuseq_options import Adapting, Counting, Options, Space, Walk
 from core.model_folder import load_weights
-from core.options import replaced, values_of
+from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.sections import NetworkConfig
+from core.released.reading import PARTS, joined
+from core.released.recordings import checked_options, encoder_decoder, own_state, part_of, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
-
-Weights = dict[str, Tensor]
 
 
 def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str, Any]:
@@ -41,9 +38,8 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
     before = network.process.alpha_bar[:, : network.window].numpy().copy()
     replay_updates(network, before, options, case, found)
     for name, given in options["decodings"].items():
-        others = [k for k in case if k.startswith(f"decode_{name}_")]
-        recorded = {k.removeprefix(f"decode_{name}_"): case[k] for k in others}
-        replay_decoding(network, batch, before, given | {"pairs": options["decode_pairs"]}, recorded, name, found)
+        recorded, given = part_of(case, f"decode_{name}_"), given | {"pairs": options["decode_pairs"]}
+        replay_decoding(network, batch, before, given, recorded, name, found)
     return found.report()
 
 
@@ -52,15 +48,6 @@ def configuration(options: dict[str, Any]) -> Options:
     special = (options["bos"], options["pad"], options["eos"], options["unk"])
     if special != (BOS, PAD, EOS, UNK) or not options["predict_xstart"] or options["scale_embedding"]:
         raise UserError("of SeqDiffuSeq those recordings are replayed that predict x_0 from embeddings as they are")
-    network = NetworkConfig(
-        model_dim=options["width"],
-        ffn_dim=options["ffn"],
-        heads=options["heads"],
-        encoder_layers=options["encoder_layers"],
-        decoder_layers=options["decoder_layers"],
-        activation="gelu",
-        dropout=0.0,
-    )
     space = Space(
         latent_dim=options["embedding_dim"],
         target_length=options["sequence_len"],
@@ -74,10 +61,7 @@ def configuration(options: dict[str, Any]) -> Options:
     )
     steps = min(options["diffusion_steps"], Walk.decoding_steps)
     objective = Counting(count_padding=not options["loss_mask"])
-    made = Options(network, space, process, objective, Walk(decoding_steps=steps))
-    made = replaced(made, values_of(made, all_of_them=True))  # checks types and choices
-    check(RunConfig(made))
-    return made
+    return checked_options(Options(encoder_decoder(options), space, process, objective, Walk(decoding_steps=steps)))
 
 
 # Weights
@@ -97,36 +81,18 @@ PREFIXES = {
     "time_embed.": "time.",
     "LayerNorm.": "input_norm.",
 }
-PARTS = {
-    ".self_attn.out_proj.": ".attention.out.",
-    ".self_attn_layer_norm.": ".attention_norm.",
-    ".encoder_attn.out_proj.": ".cross.out.",
-    ".encoder_attn.q_proj.": ".cross.q.",
-    ".encoder_attn_layer_norm.": ".cross_norm.",
-    ".fc1.": ".ffn.0.",
-    ".fc2.": ".ffn.2.",
-    ".final_layer_norm.": ".ffn_norm.",
-}
 COPIES = (
     "input_transformers.encoder.embed_tokens.weight",
     "input_transformers.decoder.embed_tokens.weight",
     "lm_head.weight",
 )
 """The table of embeddings under other names."""
-JOINED = {".self_attn.": (".attention.qkv.", "qkv"), ".encoder_attn.": (".cross.kv.", "kv")}
 
 
 def rename(weights: Weights) -> Weights:
     """Recorded weights by our names: projections joined, the two unused rows of position tables left off."""
-    renamed: Weights = {}
-    for name, value in weights.items():
-        if name not in COPIES and not name.endswith(("k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias")):
-            renamed[our_name(name)] = value[2:] if "embed_positions" in name else value
-    for place, (ours, parts) in JOINED.items():
-        for name in [name for name in weights if f"{place}k_proj." in name]:
-            rows = [weights[name.replace("k_proj", f"{part}_proj")] for part in parts]
-            renamed[our_name(name).replace(f"{place}k_proj.", ours)] = torch.cat(rows)
-    return {name: value for name, value in renamed.items() if ".self_attn.q_proj." not in name}
+    kept = {name: value for name, value in joined(weights).items() if name not in COPIES}
+    return {our_name(name): value[2:] if "embed_positions" in name else value for name, value in kept.items()}
 
 
 def our_name(name: str) -> str:
@@ -139,18 +105,7 @@ def our_name(name: str) -> str:
     return name
 
 
-def own_state(network: PositionDenoiser) -> Weights:
-    """What the released code keeps elsewhere: the process and its losses."""
-    mine = {name for name, _ in network.named_parameters()}
-    return {name: value for name, value in network.state_dict().items() if name not in mine}
-
-
 # Training
-
-
-def tensor(case: Arrays, name: str) -> Tensor:
-    """A recorded array."""
-    return torch.from_numpy(case[name])
 
 
 def replay_batch(options: dict[str, Any], case: Arrays, found: Comparison) -> Batch:
@@ -210,11 +165,7 @@ def replay_training(
     for label, value in (shared | {f"{each}_{name}": value for each, value in own.items()}).items():
         found.number(label, value, case[label])
     own["loss"].backward()
-    learned = dict(network.named_parameters())
-    for theirs, ours in GRADIENTS.items():
-        gradient = learned[ours].grad
-        assert gradient is not None
-        found.number(f"grad_{name}/{theirs}", gradient, case[f"grad_{name}/{theirs}"])
+    found.gradients(network, GRADIENTS, case, f"grad_{name}/")
 
 
 def replay_updates(

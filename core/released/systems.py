@@ -23,5 +23,5 @@ def replay(path: Path, options: dict[str, Any], weights: dict[str, Tensor], case
     return {"case": path.name, **found}
 
 
-OURS = {"reading", "replay", "systems", "dictionary", "pickles", "archives", "comparison"}
+OURS = {"reading", "replay", "systems", "dictionary", "pickles", "archives", "comparison", "recordings"}
 """Files beside them that are no system."""

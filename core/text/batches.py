@@ -192,12 +192,6 @@ def packed(lengths: Sequence[np.ndarray], batch_tokens: int) -> list[int]:
     return starts
 
 
-def padded_tokens(encoded: Encoded, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Tokens of the batches on the source and on the target side, padding included."""
-    sides = (encoded.source.lengths, encoded.target.lengths)
-    return np.array([sum(len(batch) * int(lengths[batch].max()) for batch in batches) for lengths in sides])
-
-
 class BatchStream:
     """The batches of training: `at(step)` for any step. An epoch holds every pair once, in len(stream) batches.
 
@@ -233,12 +227,6 @@ class BatchStream:
     def target_types(self) -> Tensor:
         """The types that occur in the targets, by rising id: those whose embeddings are diffused, int64 [n]."""
         return torch.from_numpy(np.unique(self.encoded.target.values).astype(np.int64))
-
-    def padding(self) -> dict[str, float]:
-        """Share of padding among the tokens of an epoch, for each side."""
-        real = np.array([len(self.encoded.source.values), len(self.encoded.target.values)])
-        source, target = (1 - real / padded_tokens(self.encoded, self.epoch(0))).tolist()
-        return {"source": source, "target": target}
 
 
 def decode_batches(encoded: Encoded, batch_tokens: int) -> Iterator[tuple[list[int], Batch]]:

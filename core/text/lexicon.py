@@ -7,7 +7,7 @@ phrase with a target one, and with the synonyms that a sentence's style chooses.
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate
 from random import Random
 
@@ -54,12 +54,6 @@ class Grammar:
     target_articles: list[list[list[str]]]
     auxiliaries: list[list[str]]
     places: WordClass
-
-    @cached_property
-    def readings(self) -> dict[str, dict[Words, Entry]]:
-        """{class: {source words: entry}}."""
-        classes = {**self.classes, "place": self.places}
-        return {name: {entry.source: entry for entry in part.entries} for name, part in classes.items()}
 
 
 class Coiner:

@@ -165,45 +165,6 @@ def generate(config: DataConfig) -> tuple[Pairs, Pairs, Pairs]:
     return sentences(config, "train", config.corpus_pairs, heldout, unique=False), valid, test
 
 
-class Parser:
-    """Reads a source sentence back into its meaning, left to right, longest phrase first."""
-
-    def __init__(self, language: Grammar, source: str) -> None:
-        self.language, self.words, self.at = language, source.split(), 0
-
-    def entry(self, name: str) -> Entry | None:
-        """The entry of a class that stands here, if one does."""
-        for length in (2, 1):
-            found = self.language.readings[name].get(tuple(self.words[self.at : self.at + length]))
-            if found:
-                self.at += length
-                return found
-        return None
-
-    def noun(self) -> Noun:
-        """The noun phrase that stands here."""
-        article = self.words[self.at]
-        self.at += 1
-        definite, plural = next((d, p) for d in (0, 1) for p in (0, 1) if self.language.articles[d][p] == article)
-        adjective, entry = self.entry("adjective"), self.entry("noun")
-        assert entry, f"no noun at {self.words[self.at :]}"
-        return Noun(entry, bool(plural), bool(definite), adjective)
-
-    def meaning(self) -> Meaning:
-        """The whole sentence."""
-        subject, adverb = self.noun(), self.entry("adverb")
-        past = self.words[self.at] == self.language.past
-        self.at += past
-        verb, object_, place = self.entry("verb"), self.noun(), self.entry("place")
-        assert verb, f"no verb in {self.words}"
-        return Meaning(subject, verb, past, object_, adverb, (place, self.noun()) if place else None)
-
-
-def oracle(config: DataConfig, source: str, style: int) -> str:
-    """The right target of any sentence of the source language, in style 0 (A) or 1 (B): what a perfect model says."""
-    return reference(config, Parser(grammar(config), source).meaning(), style)
-
-
 def describe(config: DataConfig) -> str:
     """One paragraph on what this corpus is, for reports."""
     task = {

@@ -89,9 +89,8 @@ class Space:
 def spaces_for(study: Study, config: RunConfig, seed: int = 0) -> dict[str, Space]:
     """The space of each arm: the study's nuisance parameters around the arm's own options.
 
-    What the study varies is left out for all; what an arm does not have, for that arm. What an arm's recipe sets is tuned
-    around it. Raises UserError if nothing is left
-    for any arm, or if a default does not fit.
+    What the study varies is left out for all; what an arm does not have, for that arm. What an arm's recipe sets is
+    tuned around it. Raises UserError if nothing is left for any arm, or if a default does not fit.
     """
     varied = set(study.varies)
     configs = {arm.name: all_options(with_values(config, arm.values)) for arm in study.arms}

@@ -1,6 +1,7 @@
 """The ablation table and the table of effects, with their downloads; each row leads to its runs."""
 
 from analysis.by_calls import best
+from analysis.how_to_read import how_to_read, how_to_read_best
 from analysis.load import StudyResults
 from analysis.markup import Grid
 from analysis.power_note import power_curve, power_note
@@ -9,7 +10,7 @@ from analysis.report.html_tables import download, grid_table
 from analysis.report.section import Section
 from analysis.results import ablation, comparisons, metric_name
 from analysis.sentences import compare, sentence_note
-from analysis.tables import ablation_grid, best_grid, how_to_read, how_to_read_best, tested_grid
+from analysis.tables import ablation_grid, best_grid, tested_grid
 
 
 def arms_section(study: StudyResults) -> Section:

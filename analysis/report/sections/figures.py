@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.captions import CAPTIONS, ended
-from analysis.figures.common import Missing, any_height, name_missing
+from analysis.figures.common import Missing, name_missing
 from analysis.figures.drawing import MODULES, besides, draw_module
+from analysis.figures.facets import any_height
 from analysis.formats import COLUMN
 from analysis.load import StudyResults
 from analysis.report.alt_text import describe
@@ -16,7 +17,7 @@ from analysis.report.html import Html, join, tag
 from analysis.report.html_tables import disclosure, scroll
 from analysis.report.inline_svg import inline, svg_text
 from analysis.report.section import Section
-from analysis.style import Signs, styled
+from analysis.style_sheet import Signs, styled
 from core.watching import stage
 
 

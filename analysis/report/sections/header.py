@@ -1,11 +1,10 @@
 """The head of the page: what was asked, what was compared, on what, when, and what the numbers are worth."""
 
 from analysis.load import StudyResults
+from analysis.numbers import number
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.sections.provenance import moment
-from analysis.results import ablation, metric_name
-from analysis.style import seeds_text
-from analysis.tables import number
+from analysis.results import ablation, metric_name, seeds_text
 
 FACTOR_NAMES = {
     "anchor_loss": "the anchor loss",

@@ -10,11 +10,11 @@ import pandas as pd
 
 from analysis.footer import exceptions, footer, updates_of
 from analysis.load import ArmResults, StudyResults
+from analysis.numbers import number
 from analysis.report.folders import folder_link
 from analysis.report.html import Html, join, tag, text_of
 from analysis.report.html_tables import cell_text, download, scroll, table
 from analysis.report.section import Section
-from analysis.tables import number
 
 SHOWN = {
     "run": "run folder",

@@ -2,11 +2,11 @@
 
 from analysis.claims import Claim, claims, digits
 from analysis.load import StudyResults
+from analysis.numbers import number
 from analysis.report.html import Html, join, tag
 from analysis.report.interval import interval_picture
 from analysis.report.section import Section
 from analysis.results import NAMES
-from analysis.tables import number
 
 MARKS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?", "no verdict": "–"}
 
