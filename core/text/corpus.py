@@ -227,7 +227,8 @@ def whole_words(
             raise UserError(in_pieces(where, cut))
         found["joined" if undo else "cut"][side] = cut.name
         for pair in made.values() if undo else ():
-            pair[place] = replace(pair[place], text=[cut.join(line) for line in pair[place].text])
+            whole = [cut.join(line) if cut.name in line else line for line in pair[place].text]
+            pair[place] = replace(pair[place], text=whole)
     if undo and not found["joined"]:
         raise UserError("option undo_bpe: the text holds no pieces of words (@@, \u2581, ##); leave the option out")
     return {split: (one, two) for split, (one, two) in made.items()}, found
