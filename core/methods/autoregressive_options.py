@@ -7,6 +7,9 @@ from core.errors import UserError
 from core.options import MethodOptions, added
 from core.sections import NetworkConfig
 
+MOST_PENALTY = 10
+"""Beyond it the length of a long text, to this power, is no number."""
+
 
 @dataclass(frozen=True)
 class TeacherForcing:
@@ -44,8 +47,9 @@ class Options(MethodOptions):
         if not 1 <= self.decoding.hypotheses <= self.decoding.beam:
             said = f"option hypotheses: {self.decoding.hypotheses} must lie between 1 and beam = {self.decoding.beam}"
             raise UserError(said)
-        if self.decoding.length_penalty < 0:
-            raise UserError(f"option length_penalty: {self.decoding.length_penalty} must not be negative")
+        if not 0 <= self.decoding.length_penalty <= MOST_PENALTY:
+            said = f"option length_penalty: {self.decoding.length_penalty} must lie between 0 and {MOST_PENALTY}"
+            raise UserError(said)
 
 
 AS_RELEASED: dict[str, Any] = {
