@@ -108,7 +108,9 @@ def test_a_missing_file_is_named(folder: Path) -> None:
     message = refused(folder)
     assert str(folder / "valid.en") in message and "Of valid only valid.de is there" in message
     (folder / "valid.de").rename(folder / "valid.json")
-    assert "Of valid only valid.json is there; a text has two sides" in refused(folder), "one suffix is no choice of two"
+    assert "Of valid only valid.json is there; a text has two sides" in refused(folder), (
+        "one suffix is no choice of two"
+    )
 
 
 def test_a_wrong_suffix_is_answered_with_those_that_exist(folder: Path) -> None:

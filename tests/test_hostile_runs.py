@@ -17,7 +17,6 @@ from fake_runs import edit, write_study
 from fake_search import write_search
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from rich.console import Console
 
 from ablations import records

@@ -34,12 +34,12 @@ def test_an_absurd_beam_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("value", [1e9, -1.0])
 def test_a_penalty_that_no_length_can_have_is_refused(value: float) -> None:
-    with pytest.raises(UserError, match="option length_penalty: .* must lie between 0 and 10"):
+    with pytest.raises(UserError, match=r"option length_penalty: .* must lie between 0 and 10"):
         check(with_values(RunConfig(), {"method": "autoregressive", "length_penalty": value}))
 
 
 def test_an_absurd_least_length_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="option least_length: .* is too large; at most 1,000,000"):
+    with pytest.raises(UserError, match=r"option least_length: .* is too large; at most 1,000,000"):
         check(with_values(RunConfig(), {"method": "cmlm", "least_length": 10**40}))
 
 

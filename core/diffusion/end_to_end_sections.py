@@ -150,7 +150,9 @@ class EndToEndOptions(MethodOptions):
         ):
             check_whole(name, value, least)
         if walk.top_p is not None and not walk.top_p >= LEAST_TOP:
-            raise UserError(f"option top_p: {walk.top_p} must be at least {LEAST_TOP}, or noise is drawn again for ever")
+            raise UserError(
+                f"option top_p: {walk.top_p} must be at least {LEAST_TOP}, or noise is drawn again for ever"
+            )
         if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
             raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
 

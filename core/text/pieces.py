@@ -45,9 +45,9 @@ CUTS = (
     Cut("\uffed", re.compile(r"\S\uffed(?= )| \uffed\S"), 0.01, lambda line: re.sub(r" ?\uffed ?", "", line)),
     Cut("</w>", re.compile(r"\w</w>(?= |$)"), 0.1, lambda line: line.replace(" ", "").replace("</w>", " ").strip()),
 )
-"""subword-nmt and fairseq; SentencePiece; BPE over bytes, as of GPT-2; WordPiece; OpenNMT's joiner; the first BPE. Marks
-that ordinary text may hold now and then need a larger share of the lines; \u0120 is a letter of Maltese, so it takes two
-such words in a line."""
+"""subword-nmt and fairseq; SentencePiece; BPE over bytes, as of GPT-2; WordPiece; OpenNMT's joiner; the first BPE.
+Marks that ordinary text may hold now and then need a larger share of the lines; \u0120 is a letter of Maltese, so it
+takes two such words in a line."""
 
 
 def spread(lines: Sequence[str]) -> range:
