@@ -147,6 +147,12 @@ def test_a_value_that_is_no_json_is_left_out_and_said_once(tmp_path: Path, text:
     assert log.damage == ["4 values that are no JSON are left out, the first of them lr"]
 
 
+def test_a_path_of_names_without_end_is_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.wandb", run_record((["record", *["a"] * 5000], "1"), ("c", "2")))
+    log = wandb_file.read(path)
+    assert log.config == {"c": 2} and "1 values that are no JSON are left out" in log.damage[0]
+
+
 def test_of_a_value_and_one_below_it_the_later_one_counts(tmp_path: Path) -> None:
     clash = run_record(("a", "1"), (["a", "b"], "2"), (["c", "d"], "3"), ("c", "4"))
     assert wandb_file.read(written(tmp_path / "x.wandb", clash)).config == {"a": {"b": 2}, "c": 4}

@@ -13,7 +13,7 @@ from typing import Any
 
 from core import reading
 from core.errors import UserError
-from core.reading import Unreadable, parse_json
+from core.reading import DEEPEST, Unreadable, parse_json
 from sweeps.wb import private
 
 BLOCK, HEADER = 32768, 7
@@ -135,8 +135,10 @@ def _update(target: dict[str, Any], items: Iterable[Any], odd: list[str]) -> dic
         *path, last = names = list(item.nested_key) or [item.key]
         try:
             value = parse_json(item.value_json)
+            if len(path) > DEEPEST:
+                raise Unreadable(f"nested deeper than {DEEPEST}")
         except Unreadable:
-            odd.append(".".join(names))
+            odd.append(".".join(names[:DEEPEST]))
             continue
         place = target
         for name in path:
