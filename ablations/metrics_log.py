@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,12 +66,16 @@ def progress(config: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[int, in
 
 
 def latest(path: Path, size: int = 16384) -> dict[str, Any]:
-    """The newest value of each key among the last rows (about `size` bytes): cheap enough to ask every second."""
+    """The newest number of each key among the last rows (about `size` bytes): cheap enough to ask every second."""
     row: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         start = max(file.seek(0, os.SEEK_END) - size, 0)
         file.seek(start)
         for line in file.read().split(b"\n")[1 if start else 0 : -1]:
-            with contextlib.suppress(ValueError, TypeError):  # broken, or no mapping
-                row |= parse_json(line)
+            with contextlib.suppress(ValueError, AttributeError):  # broken, or no mapping
+                row |= {name: value for name, value in parse_json(line).items() if _is_number(value)}
     return row
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -103,9 +103,7 @@ def is_whole(row: Any) -> bool:
 
 def by_sentence(row: dict[str, Any], references: Sequence[str], tokenizer: str) -> dict[str, Any]:
     """The scores of a sentence that its row of samples.jsonl has, made anew."""
-    names = [
-        key.removeprefix(OF_SENTENCE) for key in row if key.startswith(OF_SENTENCE) and key != f"{OF_SENTENCE}bleu"
-    ]
+    names = [name for name in scores.names() if name != "bleu" and f"{OF_SENTENCE}{name}" in row]
     found = {name: scores.of_sentence(name, row["hypothesis"], references, tokenizer) for name in names}
     found |= {"bleu": scores.sentence_bleu(row["hypothesis"], references, tokenizer)}
     return {f"{OF_SENTENCE}{name}": value for name, value in found.items()}

@@ -51,6 +51,7 @@ LARGEST: dict[str, int] = {
     **dict.fromkeys(("encoder_layers", "decoder_layers", "length_candidates", "noise_candidates", "beam"), 1000),
     **dict.fromkeys(("model_dim", "latent_dim", "ffn_dim", "decoder_ffn_dim", "corpus_lexicon"), 100_000),
     **dict.fromkeys(("vocab_size", "max_length", "diffusion_steps", "decoding_steps", "corpus_heldout"), 1_000_000),
+    "least_length": 1_000_000,
     **dict.fromkeys(("corpus_pairs",), 10_000_000),
     **dict.fromkeys(("batch_tokens",), 100_000_000),
     **dict.fromkeys(("updates", "warmup", "log_every", "valid_every", "valid_sentences", "train_limit"), 10**9),

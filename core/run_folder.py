@@ -176,6 +176,9 @@ _WRONG: dict[str, Callable[[Any], str]] = {
 }
 
 
+_ROWS = {SAMPLES: file_kinds.Sample, METRICS: file_kinds.Logged}
+
+
 def _content(path: Path) -> Any:
     """The content of a .json or .npz file, of the right types. Raises OSError and Unreadable."""
     value: Any = reading.arrays(path) if path.suffix == ".npz" else reading.read_json(path)
@@ -207,7 +210,7 @@ def _row_fault(path: Path, row: Any) -> str:
     """What is wrong with a row, or nothing."""
     if isinstance(row, Unreadable):
         return str(row)
-    return misfit(row, file_kinds.Sample) if path.name == SAMPLES else ""
+    return misfit(row, _ROWS[path.name]) if path.name in _ROWS else ""
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,8 +1,6 @@
 """What a run needs at the least, worked out from its options before anything is allocated, and what the machine has."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,9 @@ from typing import Any
 from core import methods
 from core.config import RunConfig, all_options
 from core.errors import UserError
+from core.memory import memory, shown
 from core.networks import REPLAYED
 
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 GPU = Path("/dev/nvidia0")
 USUAL_TYPES = 32_000
 """Types of a text that has not been read; it may have fewer than vocab_size says."""
@@ -33,17 +31,6 @@ class Need:
     what: str
     bytes: float
     options: tuple[str, ...]
-
-
-def memory() -> int | None:
-    """Bytes of memory that this process may have; None where the system does not say."""
-    found = []
-    with suppress(ValueError, OSError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for path in LIMITS:
-        with suppress(ValueError, OSError):
-            found.append(int(path.read_text()))
-    return min(found, default=None)
 
 
 def needs(options: Mapping[str, Any], types: int, gpu: bool = False) -> list[Need]:
@@ -113,8 +100,3 @@ def check_memory(config: RunConfig, types: int | None = None) -> None:
         f"option {blamed}: {options[blamed]:,} asks for {shown(most.bytes)} of memory at the least ({most.what}), "
         f"and this machine has {shown(there)}"
     )
-
-
-def shown(count: float) -> str:
-    """'12 GB'."""
-    return f"{count / 1e9:,.0f} GB" if count >= 1e10 else f"{count / 1e9:.1f} GB"

@@ -106,7 +106,11 @@ def test_no_folder(folder: Path) -> None:
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "valid.en").unlink()
     message = refused(folder)
-    assert str(folder / "valid.en") in message and "Suffixes of valid there: de;" in message
+    assert str(folder / "valid.en") in message and "Of valid only valid.de is there" in message
+    (folder / "valid.de").rename(folder / "valid.json")
+    assert "Of valid only valid.json is there; a text has two sides" in refused(folder), (
+        "one suffix is no choice of two"
+    )
 
 
 def test_a_wrong_suffix_is_answered_with_those_that_exist(folder: Path) -> None:
@@ -230,6 +234,23 @@ def test_what_stands_in_place_of_a_file_is_named(folder: Path, make: Callable[[P
     assert f"{folder / 'train.de'} {said}" in refused(folder)
 
 
+@pytest.mark.parametrize("data", ["~nobody-of-that-name/x", "x" * 5000, "a\0b"])
+def test_a_folder_that_cannot_be_is_named(data: str) -> None:
+    with pytest.raises(UserError, match="option data: "):
+        corpus.load(DataConfig(data=data))
+
+
+@pytest.mark.parametrize("src", ["x" * 300, "a\0b", "a/../b"])
+def test_a_suffix_that_no_file_can_have_is_one_message(folder: Path, src: str) -> None:
+    assert "train." in refused(folder, src=src)
+
+
+def test_a_text_beyond_the_memory_is_refused_before_it_is_read(folder: Path) -> None:
+    with open(folder / "train.de", "wb") as file:
+        file.truncate(1 << 42)
+    assert "train.de" not in refused(folder) and "of memory at the least" in refused(folder)
+
+
 def test_a_pipe_or_a_circle_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     a_circle(tmp_path / "circle")
     assert "is a link to circle, a circle" in refused(tmp_path / "circle")
@@ -294,6 +315,10 @@ def test_one_file_of_json_lines_names_the_splits(tmp_path: Path) -> None:
     assert (len(read.train), read.valid) == (2, [("val a", "b")])
     (tmp_path / "data.jsonl").write_text('{"src": "a", "trg": "b"}\n')
     assert "data.jsonl, line 1: 'split' must say train, valid or test, and is missing" in refused(tmp_path)
+    (tmp_path / "data.jsonl").write_text('{"src": "a", "trg": "b", "split": ["train"]}\n')
+    assert """data.jsonl, line 1: 'split' must say train, valid or test, and is ["train"]""" in refused(tmp_path)
+    (tmp_path / "data.jsonl").write_text('{"src": "a", "trg": "b", "split": "train"}\n')
+    assert "data.jsonl holds no sentence pair of valid" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +368,7 @@ def test_a_word_without_end_is_left_out_and_counted(folder: Path) -> None:
     assert read.dropped == {"train: a word has more than 10,000 characters (first: train.de line 2)": 1}
     (folder / "train.de").write_text(f"{'x' * 20_000}\n{'y' * 20_000}\n")
     assert (
-        "hold no sentence pair; train: a word has more than 10,000 characters (first: train.de line 1): 2"
+        "hold no sentence pair of train; train: a word has more than 10,000 characters (first: train.de line 1): 2"
         in refused(folder)
     )
 

@@ -300,7 +300,7 @@ def test_killed_and_started_again_the_command_ends_with_the_same_corpus(text: Pa
     [
         ([], r"option out: name the folder for the new corpus, --out FOLDER"),
         (["--out", "x", "--beam", "0"], "option beam: 0 must be at least 1"),
-        (["--out", "x", "--length_penalty", "-1"], r"option length_penalty: -1\.0 must not be negative"),
+        (["--out", "x", "--length_penalty", "-1"], r"option length_penalty: -1\.0 must lie between 0 and 10"),
         (
             ["--out", "x", "--latent_dim", "8"],
             "option latent_dim: method autoregressive does not read it; it belongs to difformer",

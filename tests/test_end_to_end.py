@@ -440,7 +440,7 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
         ({"method": "diffuseq", "absorb_rate": -1.0}, "option absorb_rate: -1.0 must not be negative"),
         ({"method": "diffuseq", "sequence_length": 64, "restart_positions": True}, "option restart_positions: needs"),
         ({"method": "diffusion_lm", "released_ddim": True}, "option released_ddim: is a slip of sampler=ddim"),
-        ({"method": "diffusion_lm", "top_p": 0.0}, "option top_p: 0.0 must be above 0"),
+        ({"method": "diffusion_lm", "top_p": 0.0}, "option top_p: 0.0 must be at least 0.1"),
         ({"method": "diffusion_lm", "clamp_step": -1}, "option clamp_step: -1 must be at least 0"),
         ({"method": "diffusion_lm", "decoding_steps": 2001}, "option decoding_steps: 2001 must lie between 1 and"),
     ],

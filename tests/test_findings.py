@@ -54,6 +54,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "##": lambda line: cut_at(" ##", line),
     "\uffed": lambda line: cut_at("\uffed ", line),
     "\u2581": lambda line: " ".join(f"\u2581{word[:2]} {word[2:]}".strip() for word in line.split()),
+    "\u0120": lambda line: " ".join(f"\u0120{word[:2]} {word[2:]}".strip() for word in line.split()),
     "</w>": lambda line: " ".join(f"{word[:2]} {word[2:]}".strip() + "</w>" for word in line.split()),
 }
 
@@ -68,6 +69,22 @@ def test_targets_in_pieces_are_refused_and_joined_by_undo_bpe(mark: str, tmp_pat
     read = corpus.load(joined(config))
     assert [target for _, target in read.train] == plain and read.found["joined"] == {"target": mark}
     assert read.digest == corpus.digest(config), "the bytes of the files"
+
+
+@pytest.mark.parametrize("mark", FORMS)
+def test_pieces_in_the_middle_of_a_file_are_found(mark: str, tmp_path: Path) -> None:
+    plain = text(40, str.upper)
+    targets = [FORMS[mark](line) if 15 <= i < 25 else line for i, line in enumerate(plain)]
+    config = write(tmp_path, train=(text(40), targets))
+    with pytest.raises(UserError, match=rf"train\.en, line 16: .* \({re.escape(mark)}\)"):
+        corpus.load(config)
+    assert [target for _, target in corpus.load(joined(config)).train] == plain, "whole lines stay as they are"
+
+
+def test_pieces_of_bytes_become_the_letters_that_they_stand_for() -> None:
+    (cut,) = (cut for cut in pieces.CUTS if cut.name == "\u0120")
+    assert cut.join("\u0120caf \u00c3\u00a9 \u0120\u00d0\u00b4\u00d0 \u00b0") == "caf\u00e9 \u0434\u0430"
+    assert pieces.whole("\u0120anni mar id-dar") == "\u0120anni mar id-dar", "Maltese"
 
 
 def test_a_split_with_few_pieces_is_joined_as_the_others_are(tmp_path: Path) -> None:
@@ -92,6 +109,7 @@ def test_sources_in_pieces_are_said_and_joined(tmp_path: Path) -> None:
         ["## a heading", "##another", "number ## 3", "see #5"],
         ["fill in the \u2581\u2581\u2581\u2581", "\u2581\u2582\u2583 a bar"],
         ["a</w>b"],
+        ["\u0120anni mar id-dar"] * 20,
     ],
 )
 def test_marks_in_ordinary_text_are_no_pieces(lines: list[str], tmp_path: Path) -> None:

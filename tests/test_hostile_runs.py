@@ -3,20 +3,25 @@
 import contextlib
 import io
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_runs import write_study
+from fake_runs import edit, write_study
 from fake_search import write_search
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ablations import records
+from ablations.metrics_log import MetricsLog
+from ablations.rescoring import rescored
 from analysis.claims import claims
 from analysis.figures import embedding_norms, loss_collapse, one_shot, per_step, score_steps
 from analysis.figures.common import Missing
@@ -32,6 +37,9 @@ from analysis.tuned.tables import grids as tuned_grids
 from core import run_folder
 from core.errors import UserError
 from sweeps.dashboards.live_report import ended
+from sweeps.running.display import Lines, Screen
+from sweeps.running.plan import Job
+from sweeps.running.progress import view
 
 RUN_KEYS = ["format", "study", "arm", "label", "seed", "hash", "config", "toggles", "state", "reason", "outcome"]
 RUN_KEYS += ["attempts", "lease", "versions", "commit", "device", "threads", "processor", "command", "started"]
@@ -100,6 +108,19 @@ def use(path: Path) -> StudyResults | None:
     return study
 
 
+def watch(folder: Path) -> None:
+    """What the display of a sweep makes of a run folder, and a run that goes on in it."""
+    arm, _, rest = folder.name.rpartition("-s")
+    job = Job(folder.parent.name, arm, arm, int(rest.split("-")[0]), rest.split("-")[1], {"updates": 700}, {}, {})
+    seen = view(job, folder, "bleu")
+    Lines(1, "bleu", io.StringIO()).show([seen])
+    Screen([], 1, "bleu", Console(file=io.StringIO())).draw([seen, replace(seen, state="running")])
+    (folder / "again").mkdir(exist_ok=True)
+    MetricsLog(Path(shutil.copy(folder / "metrics.jsonl", folder / "again")), 300).close()
+    for row in run_folder.read(folder / "metrics.jsonl"):
+        assert row.get("train/step", 0) >= -math.inf
+
+
 def draw(study: StudyResults) -> None:
     """What the figures make of it; each may say that it lacks something."""
     for module in (embedding_norms, loss_collapse, one_shot, per_step, score_steps):
@@ -120,6 +141,7 @@ def test_run_json_of_any_content_is_read_or_named(
         with contextlib.suppress(UserError):
             records.read(run.parent)
             records.busy(run.parent)
+            watch(run.parent)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +170,36 @@ def test_what_is_in_sections_of_run_json_is_checked_too(
         assert section == "data" or f"`config.{key}`" in " ".join(study.failed["reason"])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("started", "yesterday"), ("started", "2026-11-20T10:00:00"), ("finished", "9" * 30)]
+)
+def test_times_of_any_kind_are_shown_or_named(original: Path, tmp_path: Path, key: str, value: str) -> None:
+    with copied(original, tmp_path) as path:
+        run = sorted(path.glob("*/run.json"))[0]
+        edit(run, state="running", cost={}, **{key: value})
+        with contextlib.suppress(UserError):
+            watch(run.parent)
+
+
+@pytest.mark.parametrize("row", [{"train/step": "x"}, {"train/step": None}, {"train/seconds": []}, {"train/loss": "x"}])
+def test_odd_rows_do_not_end_a_sweep(original: Path, tmp_path: Path, row: dict[str, Any]) -> None:
+    with copied(original, tmp_path) as path:
+        run = sorted(path.glob("*/run.json"))[0]
+        edit(run, state="running")
+        with open(run.parent / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        with contextlib.suppress(UserError):
+            watch(run.parent)
+
+
+def test_a_sample_with_a_score_that_is_none_is_scored_anew(original: Path, tmp_path: Path) -> None:
+    with copied(original, tmp_path) as path:
+        file = sorted(path.glob("*/samples.jsonl"))[0]
+        rows = [json.loads(line) | {"sentence_length": 5} for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert rescored(file.parent, None, []).rows[0]["sentence_length"] == 5
+
+
 @HOW
 @given(key=st.sampled_from(["", *SCORE_KEYS]), value=VALUES, drop=st.booleans())
 def test_scores_of_any_content_are_read_or_named(
@@ -158,6 +210,8 @@ def test_scores_of_any_content_are_read_or_named(
         study = use(path)
         assert study is not None and len(study.scores) >= 3
         draw(study)
+        with contextlib.suppress(UserError):
+            watch(sorted(path.glob("*/scores.json"))[0].parent)
 
 
 @HOW
@@ -175,9 +229,10 @@ def test_study_json_of_any_content_is_read_or_refused(
     name=st.sampled_from(["metrics.jsonl", "samples.jsonl"]),
     row=st.dictionaries(st.sampled_from(ROW_KEYS), VALUES, max_size=4),
     number=st.integers(0, 5),
+    state=st.sampled_from(["finished", "running"]),
 )
 def test_rows_of_any_content_are_read_or_counted(
-    original: Path, tmp_path: Path, name: str, row: dict[str, Any], number: int
+    original: Path, tmp_path: Path, name: str, row: dict[str, Any], number: int, state: str
 ) -> None:
     with copied(original, tmp_path) as path:
         file = sorted(path.glob(f"*/{name}"))[0]
@@ -187,6 +242,10 @@ def test_rows_of_any_content_are_read_or_counted(
         study = use(path)
         assert study is not None and len(study.scores) == 4
         draw(study)
+        with contextlib.suppress(UserError):
+            edit(file.parent / "run.json", state=state)
+            watch(file.parent)
+            rescored(file.parent, None, [])
 
 
 def arrays(**changes: Any) -> bytes:
@@ -223,6 +282,8 @@ PROBES = {
     "text": arrays(mse=np.array(["a", "b", "c"])),
     "complex": arrays(mse=np.arange(3) * 1j),
     "dates": arrays(frequency=np.array(["2020-01-01"] * 4, dtype="datetime64[D]")),
+    "no characters": arrays(types=np.array([0x110000] * 4, "<u4").view("<U1")),
+    "a bomb": arrays(norm=np.zeros(20_000_000)),
     "wrong length": arrays(mse=np.arange(2.0)),
     "two dimensions": arrays(t=np.ones((3, 3)), mse=np.ones((3, 3))),
     "scalar": arrays(norm=np.float64(1)),

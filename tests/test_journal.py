@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from searching import search_of, serially
 from ablations import records
 from core.errors import UserError
 from sweeps.running import storage
+from sweeps.running.plan import job_from
 from sweeps.tuning import search_record
 from sweeps.tuning.rounds import complete
 
@@ -85,6 +87,18 @@ def test_a_search_goes_on_too(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         trials.study  # noqa: B018 (made when first asked for)
     search_record.restore(again)
     assert complete(again) == before > 0 and "optuna.journal:3: not a line" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("config", 5), ("config", None), ("seed", "1"), ("arm", []), ("study", "../x"), ("toggles", "x")],
+)
+def test_a_run_in_the_storage_whose_types_are_wrong_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    job = asdict(sweep_of(tmp_path).jobs[0])
+    with pytest.raises(UserError, match=r"the storage holds what is not a run|is not trusted"):
+        job_from({"job": job | {name: value}}).with_text("x")
+    with pytest.raises(UserError, match="`job` is"):
+        job_from({"job": value})
 
 
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ DEEP = "[" * 1_000_000
         ('{"a":' * 300_000, "nested deeper than 100"),
         ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested deeper than 100"),
         ("[1" + "0" * 5000 + "]", "a number of 5001 digits"),
+        ("[" + "[]," * 1_000_000 + "[]]", "more than 1,000,000 lists and mappings"),
         ("{", "not JSON"),
         (b"\xff", "not JSON"),
         ("", "not JSON"),

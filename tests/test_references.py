@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,14 @@ def test_the_digest_changes_only_where_there_are_some(tmp_path: Path) -> None:
 def test_what_is_wrong_with_them_is_said(more: dict[str, list[str]], says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         corpus.load(written(tmp_path / "text", **more))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_of_references_is_named(make: Callable[[Path], None], tmp_path: Path) -> None:
+    config = written(tmp_path / "text")
+    make(tmp_path / "text" / "test.ref0")
+    with pytest.raises(UserError, match=r"test\.ref0 is a .*; put the references themselves there"):
+        corpus.load(config)
 
 
 def test_a_run_is_scored_against_all_of_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from released_files import HOSTILE, OPTIONS, legacy, saved, tensor, weight, weights, zipped
+from released_files import HOSTILE, OPTIONS, checkpoint, legacy, saved, tensor, text, weight, weights, zipped
 
 from core.errors import UserError
 from core.reading import Unreadable
@@ -147,6 +147,16 @@ def test_a_file_of_another_form_is_told(name: str, tmp_path: Path) -> None:
     make(tmp_path / "x.pt")
     with pytest.raises(UserError, match=rf"x\.pt: not a checkpoint of the released code .*({said})"):
         reading.read_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_small_file_never_becomes_large_tensors(tmp_path: Path) -> None:
+    """Bytes that pack well, each of which would be a number of four bytes, in tensors that share them."""
+    count = 30 << 20
+    views = b"}(" + text("w") + tensor((count,), (1,), 0, count, "ByteStorage") + b"q\x01" + text("v") + b"h\x01"
+    many = b"".join(text(f"w{i}") + b"h\x01" for i in range(2))
+    (tmp_path / "x.pt").write_bytes(zipped(checkpoint(views + many + b"u"), how=zipfile.ZIP_DEFLATED, _0=bytes(count)))
+    with pytest.raises(Unreadable, match="far more elements"):
+        archives.read(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("zipped_form", [True, False], ids=["zip", "legacy"])

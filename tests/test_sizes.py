@@ -21,7 +21,7 @@ from sweeps.tuning.options import SearchOptions
 GB = 10**9
 
 
-@pytest.mark.parametrize("name", [name for name in LARGEST if name != "beam"])
+@pytest.mark.parametrize("name", [name for name in LARGEST if name not in ("beam", "least_length")])
 def test_absurd_sizes_are_refused_by_name(name: str) -> None:
     with pytest.raises(UserError, match=rf"option {name}: 100,000,000,000,000,000,000 is too large; at most"):
         check(with_values(RunConfig(), {name: 10**20}))
@@ -30,6 +30,17 @@ def test_absurd_sizes_are_refused_by_name(name: str) -> None:
 def test_an_absurd_beam_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="option beam: 1,000,000,000 is too large"):
         check(with_values(RunConfig(), {"method": "autoregressive", "beam": 10**9}))
+
+
+@pytest.mark.parametrize("value", [1e9, -1.0])
+def test_a_penalty_that_no_length_can_have_is_refused(value: float) -> None:
+    with pytest.raises(UserError, match=r"option length_penalty: .* must lie between 0 and 10"):
+        check(with_values(RunConfig(), {"method": "autoregressive", "length_penalty": value}))
+
+
+def test_an_absurd_least_length_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"option least_length: .* is too large; at most 1,000,000"):
+        check(with_values(RunConfig(), {"method": "cmlm", "least_length": 10**40}))
 
 
 def test_lengths_and_noises_are_counted_together() -> None:

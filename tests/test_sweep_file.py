@@ -162,7 +162,13 @@ WRONG = {
     "job: a/b/c": r"s.yaml:1: `job` needs W&B's server",
     "method: grid\nmetric: {name: x, target: 3}": "s.yaml:2: `target` needs W&B's server",
     "method: grid\nrun_cap: 0\nparameters: {a: {value: 1}}": "s.yaml:2: `run_cap` must be a whole number",
+    "method: grid\nparameters: {a: {min: 0, max: "
+    + "9" * 40
+    + "}}": "s.yaml:2: these are 10,000,000.* points, and at most",
     "method: grid\nparameters: {a: {value: 2020-01-01}}": "s.yaml:2: .*put dates in quotes",
+    "method: grid\nparameters: {a: {value: !!bool x}}": "s.yaml:2: `x` is not true or false, as its tag !!bool says",
+    "method: grid\nparameters: {a: {value: !!int x}}": "s.yaml:2: `x` is not a number, as its tag !!int says",
+    "method: grid\nname: !!float\nparameters: {}": "s.yaml:2: `` is not a number, as its tag !!float says",
     "method: grid\nparameters:\n  a: {value: !!set {x}}": "s.yaml:3: .*neither text nor number",
     "method: grid\nparameters:\n  a: {values: [!secret x]}": "s.yaml:3: .*neither text nor number",
     "method: grid\nparameters:\n  on: {value: 1}": r"s.yaml:3: `on` is true or false to YAML; put it in quotes",

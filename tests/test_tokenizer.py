@@ -145,7 +145,13 @@ def test_training_is_deterministic(tmp_path: Path, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"kind": "bpe", "state": {"model": 1}}', '{"kind": "words"}', "\xff"]
+    "content",
+    [
+        *("", "{", "[]", '{"kind": "bpe", "state": {"model": 1}}', '{"kind": "words"}', "\xff"),
+        '{"kind": "other", "state": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}}',
+        '{"kind": "bpe", "state": {"model": {"type": "Unigram", "vocab": [], "byte_fallback": false}}}',
+        '{"kind": "bpe", "state": {"model": {"type": "BPE", "vocab": {"a": 1000000000}, "merges": []}}}',
+    ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content, encoding="latin-1")

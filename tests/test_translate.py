@@ -223,6 +223,15 @@ def test_a_beam_has_candidates_of_its_own() -> None:
         assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
 
 
+@pytest.mark.parametrize("beam", [1, 4])
+def test_weights_that_overflow_still_end_each_line(beam: int) -> None:
+    """Finite ones, so that no training is said to have diverged, whose scores are no numbers."""
+    model = model_of(Tokenizer(Words(["a", "b", "c"])), method="autoregressive", beam=beam, hypotheses=1)
+    for value in model.network.parameters():
+        value.data.fill_(3e38)
+    assert len(answers(model, "a b", "c", "")) == 3
+
+
 def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = Progress()
     quiet.add(1000)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tracked import Item, contents, framed, history_record, plain_surroundings, run_record
 
 from core.errors import UserError
-from sweeps.wb import restore, wandb_file
+from sweeps.wb import archive, restore, wandb_file
 
 CODE = """
 import sys, wandb
@@ -99,6 +100,29 @@ def test_a_log_that_holds_nothing_is_refused(tmp_path: Path, content: bytes) -> 
         wandb_file.read(empty)
 
 
+def test_a_record_in_a_million_pieces_is_put_together_at_once(tmp_path: Path) -> None:
+    """Whoever makes such a file has eight bytes a piece; copying the pieces for each of them would take hours."""
+    content, damage = bytearray(wandb_file.IDENT), list[str]()
+    for kind in (wandb_file.FIRST, *[3] * 300_000, wandb_file.LAST):
+        room = wandb_file.BLOCK - len(content) % wandb_file.BLOCK
+        content += bytes(room if room < wandb_file.HEADER else 0)
+        content += zlib.crc32(bytes([kind]) + b"x").to_bytes(4, "little") + b"\1\0" + bytes([kind]) + b"x"
+    assert list(wandb_file.chunks(bytes(content), damage)) == [b"x" * 300_002] and not damage
+
+
+def test_parts_of_an_archive_are_put_together_at_once() -> None:
+    rows = [{"archive/part": i, "archive/of": 300_000, "archive/data": "00000"} for i in range(300_000)]
+    assert archive.unpack(rows) == {}
+
+
+def test_a_log_beyond_all_measure_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / "x.wandb", "wb") as file:
+        file.write(wandb_file.IDENT)
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"x\.wandb: cannot be read \(more than"):
+        wandb_file.read(tmp_path / "x.wandb")
+
+
 def test_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.wandb: cannot be read \(No such file"):
         wandb_file.read(tmp_path / "none.wandb")
@@ -121,6 +145,12 @@ def test_a_value_that_is_no_json_is_left_out_and_said_once(tmp_path: Path, text:
     log = wandb_file.read(written(tmp_path / "x.wandb", run_record(("lr", text), ("c", "2")), *rows))
     assert log.config == {"c": 2} and log.rows == [{"x": 1}] * 3
     assert log.damage == ["4 values that are no JSON are left out, the first of them lr"]
+
+
+def test_a_path_of_names_without_end_is_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.wandb", run_record((["record", *["a"] * 5000], "1"), ("c", "2")))
+    log = wandb_file.read(path)
+    assert log.config == {"c": 2} and "1 values that are no JSON are left out" in log.damage[0]
 
 
 def test_of_a_value_and_one_below_it_the_later_one_counts(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from core.errors import UserError
 from core.options import MethodOptions
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, Schedule
 
+LEAST_TOP = 0.1
+"""A magnitude that one entry of noise in twelve stays below."""
 MOST = 1_000_000
 
 
@@ -147,8 +149,10 @@ class EndToEndOptions(MethodOptions):
             ("clamp_step", walk.clamp_step, 0),
         ):
             check_whole(name, value, least)
-        if walk.top_p is not None and not walk.top_p > 0:
-            raise UserError(f"option top_p: {walk.top_p} must be above 0")
+        if walk.top_p is not None and not walk.top_p >= LEAST_TOP:
+            raise UserError(
+                f"option top_p: {walk.top_p} must be at least {LEAST_TOP}, or noise is drawn again for ever"
+            )
         if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
             raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.checks import AT_LEAST_1, NOT_NEGATIVE, check_rule
+from core.checks import AT_LEAST_1, check_rule
 from core.errors import UserError
 from core.options import MethodOptions, added
 from core.sections import NetworkConfig
+
+MOST_PENALTY = 10
+"""Beyond it the length of a long text, to this power, is no number."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Options(MethodOptions):
         if not 1 <= self.decoding.hypotheses <= self.decoding.beam:
             said = f"option hypotheses: {self.decoding.hypotheses} must lie between 1 and beam = {self.decoding.beam}"
             raise UserError(said)
-        check_rule("length_penalty", self.decoding.length_penalty, NOT_NEGATIVE)
+        if not 0 <= self.decoding.length_penalty <= MOST_PENALTY:
+            said = f"option length_penalty: {self.decoding.length_penalty} must lie between 0 and {MOST_PENALTY}"
+            raise UserError(said)
 
 
 AS_RELEASED: dict[str, Any] = {

@@ -20,8 +20,13 @@ def limits(source_mask: Tensor, max_positions: int) -> Tensor:
     return (2 * source_mask.sum(1) + 10).clamp(max=max_positions - 1)
 
 
+WORST = -1e4
+"""log p in place of what is no number."""
+
+
 def allowed(log_p: Tensor, last: Tensor) -> Tensor:
     """log p [B, C, V], set to -inf in place for special tokens, and for all but EOS where `last` [B] is true."""
+    log_p.nan_to_num_(nan=WORST, neginf=-torch.inf)  # of weights that overflow: else no hypothesis would ever end
     log_p[..., list(NEVER)] = -torch.inf
     end = log_p[..., EOS].clone()
     log_p.masked_fill_(last[:, None, None], -torch.inf)

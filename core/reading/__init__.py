@@ -11,6 +11,7 @@ import math
 import os
 import re
 import stat
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DEEPEST = 100
 """Lists and mappings within each other, at most."""
+MOST_LISTS = 1_000_000
+"""Lists and mappings, at most: each takes fifty bytes and more, and Python looks through them again and again."""
 LONGEST_NUMBER = 300
 """Digits of a whole number, at most: it is then a float too."""
 LARGEST_JSON = 32 << 20
@@ -71,14 +74,17 @@ def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
 def parse_json(text: str | bytes, largest: int = LARGEST_JSON) -> Any:
     """The value of JSON text (of bytes: UTF-8); half of a surrogate pair in it becomes U+FFFD.
 
-    Raises Unreadable if it is not JSON, longer than `largest`, nested too deeply, or holds too long a number.
+    Raises Unreadable if it is not JSON, longer than `largest`, nested too deeply, or holds too long a number
+    or too many lists.
     """
     if len(text) > largest:
         raise Unreadable(f"more than {largest:,} bytes")
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        value = DECODER.decode(text)
-        if text.count("[") + text.count("{") > DEEPEST and _deeper(value, DEEPEST):
+        if (lists := text.count("[") + text.count("{")) > MOST_LISTS:
+            raise Unreadable(f"more than {MOST_LISTS:,} lists and mappings")
+        value = (CAREFUL if MANY_DIGITS.search(text) else DECODER).decode(text)
+        if lists > DEEPEST and _deeper(value, DEEPEST):
             raise RecursionError
         if HALF_CHARACTER.search(text):
             paired = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
@@ -100,8 +106,9 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-DECODER = json.JSONDecoder(parse_int=_whole)
-"""Made once: rows are many."""
+DECODER, CAREFUL = json.JSONDecoder(), json.JSONDecoder(parse_int=_whole)
+"""Made once: rows are many. The second takes ten times as long where there are many numbers."""
+MANY_DIGITS = re.compile(rf"[0-9]{{{LONGEST_NUMBER + 1}}}")
 
 
 def _deeper(value: Any, limit: int) -> bool:
@@ -186,6 +193,7 @@ def _arrays(file: IO[bytes], largest: int) -> dict[str, "np.ndarray"]:
         members = archive.infolist()
         if len(members) > MOST_ARRAYS or len({one.filename for one in members}) < len(members):
             raise Unreadable(f"more than {MOST_ARRAYS:,} arrays, or two of one name")
+        largest = min(largest, max(UNPACKED * os.fstat(file.fileno()).st_size, ALWAYS_UNPACKED))
         if (size := sum(one.file_size for one in members)) > largest:
             raise Unreadable(f"unpacks to {size:,} bytes; at most {largest:,}")
         return {one.filename.removesuffix(".npy"): _array(archive, one) for one in members}
@@ -208,6 +216,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> "np.ndarray":
         flat = made.reshape(-1, order="A").view("u1")
         for start in range(0, held, CHUNK):
             flat[start : start + CHUNK] = np.frombuffer(packed.read(CHUNK), "u1")
+    if dtype.kind == "U" and held and made.reshape(-1, order="A").view(f"{dtype.str[0]}u4").max() > sys.maxunicode:
+        raise Unreadable(f"{member.filename} holds what is no text")
     return made
 
 

@@ -4,6 +4,7 @@ Keys that are not named here may hold anything. What an earlier version did not 
 """
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from core.reading.typed import Name, misfit, printable
@@ -128,6 +129,10 @@ class Sample(TypedDict, total=False):
     hypothesis: str
     sentence_bleu: float | None
     trajectory: list[dict[str, Any]] | None
+
+
+Logged = TypedDict("Logged", {"train/step": float, "train/seconds": float | None}, total=False)
+"""A row of metrics.jsonl."""
 
 
 class _Arm(TypedDict):
@@ -297,7 +302,16 @@ def wrong_run(value: Any) -> str:
         wrong = "`state` is none of " + ", ".join(STATES)
     if not wrong and not 0 <= value["seed"] <= LARGEST_SEED:
         wrong = f"`seed` is not between 0 and {LARGEST_SEED}"
-    return wrong
+    odd = [] if wrong else [name for name in ("started", "finished") if not _is_time(value.get(name))]
+    return f"`{odd[0]}` is no time" if odd else wrong
+
+
+def _is_time(said: str | None) -> bool:
+    """Whether a text is a time in ISO form, or there is none."""
+    try:
+        return said is None or bool(datetime.fromisoformat(said))
+    except ValueError:
+        return False
 
 
 def wrong_study(value: Any) -> str:

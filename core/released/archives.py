@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core import reading
-from core.reading import ALWAYS_UNPACKED, UNPACKED, Unreadable
+from core.reading import ALWAYS_UNPACKED, Unreadable
 from core.released import pickles
 from core.released.pickles import Storage, View
 
@@ -28,8 +28,10 @@ LOCAL_HEADER = 30
 """Bytes before the name of a zip's entry, which come before its content."""
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """What the legacy form begins with."""
+UNPACKED = 20
+"""A packed zip gives at most so many times its size, or ALWAYS_UNPACKED bytes: weights hardly get smaller."""
 SHARED = 4
-"""Elements of all tensors for each byte of their storages, at most: some tensors share a storage."""
+"""Elements of all tensors for each byte of their storages, and of the file, at most: some tensors share a storage."""
 
 
 def read(path: Path) -> tuple[dict[str, Any], Weights]:
@@ -50,19 +52,20 @@ def read(path: Path) -> tuple[dict[str, Any], Weights]:
             raise Unreadable(f"damaged ({' '.join(str(error).split())[:200] or type(error).__name__})") from None
 
 
-def _parts(content: Any, fetch: Fetch) -> tuple[dict[str, Any], Weights]:
+def _parts(content: Any, fetch: Fetch, size: int) -> tuple[dict[str, Any], Weights]:
     if type(content) is not dict or not {"args", "model"} <= content.keys():
         raise Unreadable("holds no 'args' and 'model'")
-    return pickles.plain_options(content["args"]), _weights(content["model"], fetch)
+    return pickles.plain_options(content["args"]), _weights(content["model"], fetch, size)
 
 
-def _weights(model: Any, fetch: Fetch) -> Weights:
+def _weights(model: Any, fetch: Fetch, size: int) -> Weights:
+    """The tensors as float32. size: bytes of the file, which what is in memory must not exceed too far."""
     views = model if type(model) is dict else {}
     if not views or not all(type(name) is str and isinstance(view, View) for name, view in views.items()):
         raise Unreadable("its 'model' is not a mapping of tensors")
     storages = {view.storage for view in views.values()}
     held = sum(storage.count * storage.dtype.itemsize for storage in storages)
-    if sum(view.elements for view in views.values()) > SHARED * held:
+    if sum(view.elements for view in views.values()) > min(SHARED * held, max(SHARED * size, ALWAYS_UNPACKED)):
         raise Unreadable("tensors of far more elements than the file holds numbers")
     numbers = {storage: _numbers(storage, fetch(storage)) for storage in storages}
     return {name: numbers[v.storage].as_strided(v.size, v.stride, v.offset).float() for name, v in views.items()}
@@ -79,7 +82,8 @@ def _numbers(storage: Storage, content: bytes) -> Tensor:
 
 def _read_zip(file: IO[bytes]) -> tuple[dict[str, Any], Weights]:
     with zipfile.ZipFile(file) as archive:
-        entries = _entries(archive, file.seek(0, 2))
+        size = file.seek(0, 2)
+        entries = _entries(archive, size)
         roots = [found[1] for name in entries if (found := re.fullmatch(r"([^/]+)/data\.pkl", name))]
         if len(roots) != 1:
             raise Unreadable("a zip without data.pkl, or with several: not what torch.save writes")
@@ -98,7 +102,7 @@ def _read_zip(file: IO[bytes]) -> tuple[dict[str, Any], Weights]:
             raise Unreadable(f"a pickle of more than {LARGEST_PICKLE:,} bytes")
         with archive.open(f"{roots[0]}/data.pkl") as pickled:
             content = pickles.load(pickled, LARGEST_PICKLE)
-        return _parts(content, fetch)
+        return _parts(content, fetch, size)
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -154,7 +158,7 @@ def _read_legacy(file: IO[bytes]) -> tuple[dict[str, Any], Weights]:
         file.seek(places[storage])
         return file.read(storage.count * storage.dtype.itemsize)
 
-    return _parts(content, fetch)
+    return _parts(content, fetch, size)
 
 
 def _places(file: IO[bytes], storages: list[Storage | None], size: int) -> Iterator[tuple[str, int]]:

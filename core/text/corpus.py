@@ -3,6 +3,7 @@
 """
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.errors import UserError
+from core.memory import memory, shown
 from core.reading import Unreadable, gunzip
 from core.sections import DataConfig
 from core.text import findings, json_lines, pieces, places, synthetic
@@ -23,6 +25,8 @@ Pairs = list[tuple[str, str]]
 SPLITS = ("train", "valid", "test")
 LONGEST_WORD = 10_000
 """Characters without a blank from which on a pair is left out: no sentence has such a word, and BPE is slow on it."""
+TIMES = 3
+"""Text is there as bytes, as lines and as pairs before anything else is made of it."""
 LONG = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
 
 
@@ -85,6 +89,7 @@ def embedded(config: DataConfig) -> Corpus:
 def read_folder(config: DataConfig) -> Corpus:
     """The corpus in the folder config.data."""
     files, dropped = split_files(config), dict[str, int]()
+    check_memory(sum(path.stat().st_size for pair in files.values() for path in set(pair)), config)
     sides = {split: read_sides(split, *files[split], config) for split in SPLITS}
     sides, cuts = whole_words(sides, config.undo_bpe)
     splits = {split: read_split(split, *sides[split], dropped) for split in SPLITS}
@@ -103,6 +108,13 @@ def read_folder(config: DataConfig) -> Corpus:
     found["said"] = findings.sentences(found, {split: len(pairs) for split, pairs in splits.items()})
     train, valid, test = splits.values()
     return Corpus(name, train, valid, test, digest(config), dropped, lineage=made, found=found, references=references)
+
+
+def check_memory(size: int, config: DataConfig) -> None:
+    """Raises UserError if text of so many bytes cannot fit into the machine's memory."""
+    if (there := memory()) is not None and TIMES * size > there:
+        needed = f"asks for {shown(TIMES * size)} of memory at the least, and this machine has {shown(there)}"
+        raise UserError(f"option data: {config.data}: its {shown(size)} of text {needed}; take a part of it")
 
 
 def digest(config: DataConfig) -> str:
@@ -144,9 +156,12 @@ def read_references(target: Lines, files: list[Path], pairs: Pairs, undo_bpe: bo
 
 def folder_of(config: DataConfig) -> Path:
     """The folder of the text; UserError if it is none."""
-    folder = Path(config.data or "").expanduser()
-    if not folder.is_dir():
-        said = places.not_a_file(folder) or ("is not a folder" if folder.exists() else None)
+    try:
+        folder = Path(config.data or "").expanduser()
+    except RuntimeError as error:
+        raise UserError(f"option data: {config.data}: {error}; name the folder in full") from None
+    if not os.path.isdir(folder):
+        said = places.not_a_file(folder) or ("is not a folder" if os.path.exists(folder) else None)
         if said is None:
             raise UserError(f"option data: the folder {folder} does not exist")
         raise UserError(f"option data: {folder} {said}; it should be a folder with train, valid and test files")
@@ -227,7 +242,8 @@ def whole_words(
             raise UserError(in_pieces(where, cut))
         found["joined" if undo else "cut"][side] = cut.name
         for pair in made.values() if undo else ():
-            pair[place] = replace(pair[place], text=[cut.join(line) for line in pair[place].text])
+            whole = [cut.join(line) if cut.name in line else line for line in pair[place].text]
+            pair[place] = replace(pair[place], text=whole)
     if undo and not found["joined"]:
         raise UserError("option undo_bpe: the text holds no pieces of words (@@, \u2581, ##); leave the option out")
     return {split: (one, two) for split, (one, two) in made.items()}, found
@@ -263,7 +279,8 @@ def read_split(split: str, source: Lines, target: Lines, dropped: dict[str, int]
     kept = [pair for index, pair in enumerate(pairs) if index not in left_out] if left_out else pairs
     if not kept:
         reasons = "".join(f"; {why}: {number}" for why, number in dropped.items() if why.startswith(split))
-        raise UserError(f"{source.file} and {target.file.name} hold no sentence pair{reasons}")
+        both = f"{source.file} and {target.file.name} hold" if source.file != target.file else f"{source.file} holds"
+        raise UserError(f"{both} no sentence pair of {split}{reasons}")
     return kept
 
 

@@ -69,7 +69,7 @@ def _row(here: str, line: str) -> dict[str, Any]:
 def _belongs(here: str, row: dict[str, Any], split: str) -> bool:
     """Whether a row of a file of all splits is of this one."""
     known = {name: each for each, names in NAMES.items() for name in names}
-    if (said := row.get(SPLIT)) not in known:
+    if not isinstance(said := row.get(SPLIT), str) or said not in known:
         raise UserError(
             f"{here}: {SPLIT!r} must say train, valid or test, and is {_shown(said)}; "
             "or name the files train.jsonl, valid.jsonl and test.jsonl"

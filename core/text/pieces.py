@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tokenizers import decoders
+
 from core.text.lines import Lines
 
 LOOKED_AT = 10_000
@@ -31,15 +33,21 @@ def _sentencepiece(line: str) -> str:
     return line.replace(" ", "").replace("\u2581", " ").strip()
 
 
+def _bytes(line: str) -> str:
+    return str(decoders.ByteLevel().decode(line.split())).strip()
+
+
 CUTS = (
     Cut("@@", re.compile(r"[^\s@]@@(?= +\S)"), 0.01, lambda line: re.sub(r"(?<=\S)@@( +|$)", "", line)),
-    Cut("\u2581", re.compile(r"(?:^| )\u2581[^\s\u2581]"), 0.5, _sentencepiece),
+    Cut("\u2581", re.compile(r"(?:^| )\u2581 ?[^\s\u2581]"), 0.1, _sentencepiece),
+    Cut("\u0120", re.compile(r"(?:^| )\u0120\w.* \u0120\w"), 0.1, _bytes),
     Cut("##", re.compile(r"\w ##\w+(?= |$)"), 0.1, lambda line: re.sub(r"(?<=\S) ##(?=\w)", "", line)),
     Cut("\uffed", re.compile(r"\S\uffed(?= )| \uffed\S"), 0.01, lambda line: re.sub(r" ?\uffed ?", "", line)),
-    Cut("</w>", re.compile(r"\w</w>(?= |$)"), 0.5, lambda line: line.replace(" ", "").replace("</w>", " ").strip()),
+    Cut("</w>", re.compile(r"\w</w>(?= |$)"), 0.1, lambda line: line.replace(" ", "").replace("</w>", " ").strip()),
 )
-"""subword-nmt and fairseq; SentencePiece; WordPiece; OpenNMT's joiner; the first BPE. Marks that ordinary text may hold
-now and then need a larger share of the lines."""
+"""subword-nmt and fairseq; SentencePiece; BPE over bytes, as of GPT-2; WordPiece; OpenNMT's joiner; the first BPE.
+Marks that ordinary text may hold now and then need a larger share of the lines; \u0120 is a letter of Maltese, so it
+takes two such words in a line."""
 
 
 def spread(lines: Sequence[str]) -> range:

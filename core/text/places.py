@@ -25,8 +25,10 @@ def not_a_file(path: Path) -> str | None:
     """What stands at a path in place of a file; None for a file, and where nothing is."""
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
+    except ValueError:
+        return "has a name that no file can have"
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             where = f"is a link to {os.readlink(path)}"
             return f"{where}, which does not exist" if isinstance(error, FileNotFoundError) else f"{where}, a circle"
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
@@ -89,6 +91,9 @@ def what_is_there(folder: Path, split: str) -> str:
         suffixes = {name.removeprefix(f"{each}.") for name in plain if name.startswith(f"{each}.")}
         if not suffixes:
             continue
+        if len(suffixes) == 1:
+            sides = f"{each}.SRC and {each}.TGT, or one file of JSON lines, {each}.jsonl"
+            return f"Of {each} only {each}.{suffixes.pop()} is there; a text has two sides: {sides}."
         return f"Suffixes of {each} there: {', '.join(sorted(suffixes))}; choose with the options src and tgt."
     said = f"The folder has no {split} files; it should hold train.SRC, train.TGT, valid.SRC, ... (or .gz)"
     said += f", or {split}.jsonl."

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.text.places import not_a_file
 
 
 def files_of(target: Path, suffix: str) -> list[Path]:
-    """The files of more references beside a target side, by their numbers. Raises UserError if one is there twice."""
+    """The files of more references beside a target side, by their numbers. Raises UserError if one is there
+    twice, or is no file."""
     name = target.name.removesuffix(".gz").removesuffix(f".{suffix}")
     found: dict[str, Path] = {}
     for path in sorted(target.parent.iterdir()):
         plain = path.name.removesuffix(".gz")
-        if not re.fullmatch(rf"{re.escape(name)}\.ref\d+", plain) or plain == f"{name}.{suffix}" or not path.is_file():
+        if not re.fullmatch(rf"{re.escape(name)}\.ref\d+", plain) or plain == f"{name}.{suffix}":
             continue
+        if said := not_a_file(path):
+            raise UserError(f"{path} {said}; put the references themselves there, or remove it")
         if plain in found:
             raise UserError(f"both {found[plain]} and {path.name} exist; remove the one that is not to be used")
         found[plain] = path

@@ -154,7 +154,11 @@ class Tokenizer:
                     if not all(isinstance(word, str) for word in list(saved["state"])):
                         raise ValueError("its types are no text")
                     return Tokenizer(codec(saved["state"]))
-            return Tokenizer(Bpe(tokenizers.Tokenizer.from_str(json.dumps(saved["state"]))))
+            inner = tokenizers.Tokenizer.from_str(json.dumps(saved["state"]))
+            ids = sorted(inner.get_vocab().values())
+            if saved["kind"] != Bpe.kind or not isinstance(inner.model, models.BPE) or ids != list(range(len(ids))):
+                raise ValueError("it is no BPE of ours")
+            return Tokenizer(Bpe(inner))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except Exception as error:  # the library raises plain Exception

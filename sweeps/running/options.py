@@ -10,7 +10,8 @@ import tyro
 
 from core.config import RunConfig, width_of
 from core.errors import UserError, masked_line
-from core.sizes import on_gpu, shown
+from core.memory import shown
+from core.sizes import on_gpu
 from sweeps.running import pool
 
 MOST_WORKERS = 1000

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ablations import records
 from ablations.studies import Arm, Study
@@ -12,7 +12,7 @@ from core.checks import check
 from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
 from core.errors import UserError
 from core.options import as_before, nearest, parse_value, values_of
-from core.reading.typed import is_name
+from core.reading.typed import is_name, misfit
 from core.run_folder import RUN, path_of
 from core.sections import TrainingConfig
 from core.sizes import check_memory
@@ -65,10 +65,14 @@ def job_from(attributes: Mapping[str, Any]) -> Job:
 
     Raises UserError for one of another version, or whose folder would lie elsewhere: storages are written by others.
     """
+    found, kinds = attributes["job"], get_type_hints(Job)
+    wrong = misfit(found, dict[str, Any], "job")
+    wrong = wrong or next(filter(None, (misfit(found[n], kinds[n], n) for n in found.keys() & kinds.keys())), "")
     try:
-        job = Job(**attributes["job"])
+        job = Job(**({} if wrong else found))
     except TypeError as error:
-        raise UserError(f"the storage holds what is not a run of this version ({error}); use its code") from error
+        said = f"the storage holds what is not a run of this version ({wrong or error})"
+        raise UserError(f"{said}; use its code, or another storage: the runs are safe in their folders") from error
     checked_name(job.study)
     checked_name(job.key)
     return job

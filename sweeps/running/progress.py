@@ -50,8 +50,13 @@ def seconds_since(start: str | None, end: str | None = None) -> float:
     """Seconds between two ISO times (the second: now)."""
     if start is None:
         return 0.0
-    until = datetime.fromisoformat(end) if end else datetime.now(UTC)
-    return max(0.0, (until - datetime.fromisoformat(start)).total_seconds())
+    until = _time(end) if end else datetime.now(UTC)
+    return max(0.0, (until - _time(start)).total_seconds())
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def view(job: Job, folder: Path, metric: str) -> View:

@@ -46,7 +46,9 @@ def unpack(history: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
     expected: Any = None
     for row in history:
         if isinstance(part := row.get("archive/data"), str):
-            parts = [*parts, part] if row.get("archive/part") == len(parts) != 0 else [part]
+            if row.get("archive/part") != len(parts):
+                parts = []
+            parts.append(part)
             expected = row.get("archive/of")
     if len(parts) != expected:
         return {}

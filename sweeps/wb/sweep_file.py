@@ -147,9 +147,20 @@ def _unfit(node: Any, is_key: bool) -> str:
         return f"a value is neither text nor number ({tag}); put dates in quotes"
     if tag in ("int", "float") and len(node.value) > LONGEST_NUMBER:
         return f"a number of {len(node.value):,} characters"
+    if tag in ("bool", "int", "float") and not _is_of_its_kind(node):
+        return f"`{node.value}` is not {TAGS[tag]}, as its tag !!{tag} says"
     if isinstance(node, yaml.ScalarNode) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in node.value):
         return "a character that no command line can hold"
     return ""
+
+
+def _is_of_its_kind(node: Any) -> bool:
+    """Whether a value is what its tag says."""
+    try:
+        yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        return False
+    return True
 
 
 def kind(value: Any) -> str:

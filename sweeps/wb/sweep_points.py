@@ -146,7 +146,7 @@ def points(file: SweepFile, count: int | None = None) -> list[Point]:
         return [{each.name: each.draw(generator.random() or 0.5) for each in found} for generator in generators]
     found = parameters(file)
     choices = [_choices(file, parameter) for parameter in found]
-    size = _check_count(file, min([math.prod(len(choice) for choice in choices), *caps]), ("parameters",))
+    size = _check_count(file, min([math.prod(map(_size, choices)), *caps]), ("parameters",))
     rows = itertools.product(*(choice[:size] for choice in choices))
     return [dict(zip([p.name for p in found], row, strict=True)) for row in itertools.islice(rows, size)]
 
@@ -172,6 +172,11 @@ def _choices(file: SweepFile, parameter: Parameter) -> Sequence[Any]:
         return range(spec["min"], spec["max"] + 1)
     said = f"parameter `{parameter.name}`: a grid cannot go through {parameter.distribution}"
     raise file.error(("parameters", parameter.name), f"{said}; give `values`, or use method random")
+
+
+def _size(choice: Sequence[Any]) -> int:
+    """How many there are: `len` counts no range beyond 2^63."""
+    return choice.stop - choice.start if isinstance(choice, range) else len(choice)
 
 
 def _canonical(value: Any) -> str:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core import reading
 from core.errors import UserError
-from core.reading import Unreadable, parse_json
+from core.reading import DEEPEST, Unreadable, parse_json
 from sweeps.wb import private
 
 BLOCK, HEADER = 32768, 7
+LARGEST = 1 << 29
+"""Bytes of a log, at most: 300,000 rows of twenty numbers are half of it."""
 IDENT = b":W&B\xe1\xbe\x00"
 WHOLE, FIRST, LAST = 1, 2, 4
 
@@ -73,8 +76,10 @@ def chunks(content: bytes, damage: list[str]) -> Iterator[bytes]:
     for kind, body in pieces(content, damage):
         if kind in (WHOLE, FIRST):
             parts = []
+        elif not kind:
+            parts = None
         if parts is not None:
-            parts = [*parts, body] if kind else None
+            parts.append(body)
         if kind in (WHOLE, LAST) and parts is not None:
             yield b"".join(parts)
             parts = None
@@ -83,9 +88,11 @@ def chunks(content: bytes, damage: list[str]) -> Iterator[bytes]:
 def read(path: Path) -> Log:
     """The log of one run. Raises UserError if the file is not there, is no log, or holds nothing."""
     try:
-        content = path.read_bytes()
+        content = reading.content(path, LARGEST)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except Unreadable as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
     if content in (b"", IDENT):
         raise UserError(f"{path}: holds no record; its run was killed at once, or has just begun")
     if not content.startswith(IDENT):
@@ -128,8 +135,10 @@ def _update(target: dict[str, Any], items: Iterable[Any], odd: list[str]) -> dic
         *path, last = names = list(item.nested_key) or [item.key]
         try:
             value = parse_json(item.value_json)
+            if len(path) > DEEPEST:
+                raise Unreadable(f"nested deeper than {DEEPEST}")
         except Unreadable:
-            odd.append(".".join(names))
+            odd.append(".".join(names[:DEEPEST]))
             continue
         place = target
         for name in path:
