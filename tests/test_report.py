@@ -362,7 +362,7 @@ def test_times_that_are_shares_are_shown(t: object, shown: str) -> None:
 
 def test_a_page_with_notes_alone_says_that_nothing_failed(tmp_path: Path) -> None:
     study = load(write_study(tmp_path, "modules", seeds=(1,)))
-    said = failures_section(replace(study, notes=["two arms differ in dropout"])).body
+    said = failures_section(replace(study, notes=("two arms differ in dropout",))).body
     assert "every planned run finished" in said and "two arms differ in dropout" in said
 
 
