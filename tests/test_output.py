@@ -75,7 +75,8 @@ def test_a_full_standard_output_is_named_in_the_midst_of_work() -> None:
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_where_nobody_reads_and_without_figures_its_status_says_so(tmp_path: Path) -> None:
-    line = f"-m sweeps.study --study norm --only norm-latent --preset smoke --seeds 1 --set updates=3 --runs {tmp_path}/runs"
+    line = "-m sweeps.study --study norm --only norm-latent --preset smoke --seeds 1 --set updates=3"
+    line += f" --runs {tmp_path}/runs"
     env = {"WANDB_MODE": "disabled"}
     done = run(f"{line} --figures {tmp_path}/figures", closed(), **env)
     assert done.returncode == 0 and done.stderr.count("Broken pipe; the work goes on") == 1, done.stderr

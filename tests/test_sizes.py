@@ -97,7 +97,9 @@ OPTIONS = {name: value for name, value in presets.SMOKE.items() if name != "voca
 BEGUN: dict[str, Callable[[Path], object]] = {
     "a sweep": lambda folder: prepare(SweepOptions(preset="smoke", runs=folder), "sweeps.study"),
     "a run": lambda folder: launch(presets.get("smoke").config, Place(runs=folder), "smoke"),
-    "a distillation": lambda folder: distill.distill(distill.parse(["--preset", "smoke", "--out", str(folder / "new")])),
+    "a distillation": lambda folder: distill.distill(
+        distill.parse(["--preset", "smoke", "--out", str(folder / "new")])
+    ),
     "from Python": lambda folder: train(load_text(corpus_pairs=50, corpus_heldout=5), folder=folder / "new", **OPTIONS),
 }
 
@@ -107,7 +109,7 @@ def test_memory_is_estimated_before_anything_is_begun(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizes, "memory", lambda: 10_000)
-    with pytest.raises(UserError, match="asks for .* of memory at the least .*and this machine has 0.0 GB"):
+    with pytest.raises(UserError, match=r"asks for .* of memory at the least .*and this machine has 0\.0 GB"):
         BEGUN[what](tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -119,7 +121,7 @@ def test_memory_is_estimated_again_once_the_types_are_known(monkeypatch: pytest.
     monkeypatch.setattr(sizes, "memory", lambda: int(needed) + 1)
     new_network(config, method, materials, torch.device("cpu"))
     monkeypatch.setattr(sizes, "memory", lambda: int(needed) - 1)
-    with pytest.raises(UserError, match="asks for .* of memory at the least"):
+    with pytest.raises(UserError, match=r"asks for .* of memory at the least"):
         new_network(config, method, materials, torch.device("cpu"))
 
 
