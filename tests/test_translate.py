@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core import line_answers, line_input, methods, model_folder, run_folder, translate
@@ -99,6 +99,7 @@ def read(content: bytes, **how: Any) -> list[list[Line]]:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), st.booleans())
+@example(["\ufeffa\r", "\ufeffb\rc\r"], True)
 def test_only_lf_ends_a_line_of_input(texts: list[str], ended: bool) -> None:
     content = "\n".join(texts).encode() + (b"\n" if ended and texts else b"")
     lines = [line for window in read(content, size=3) for line in window]
