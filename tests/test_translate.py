@@ -211,6 +211,8 @@ def test_candidates_are_rows_of_json_with_the_chosen_one_first(model: Model) -> 
     few = [json.loads(row) for row in answers(model, "x y", "", "z\u2028", decoding=decoding, best=3)]
     texts = [row["text"] for row in few[0]["candidates"]]
     assert len(texts) == len(set(texts)) <= 3 and texts[0] == first["candidates"][0]["text"]
+    one = json.loads(answers(model, "x y", "", "z\u2028", decoding=decoding, best=1)[0])
+    assert one["candidates"] == few[0]["candidates"][:1] and len(texts) > 1
 
 
 def test_a_beam_has_candidates_of_its_own() -> None:
