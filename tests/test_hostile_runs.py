@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_runs import write_study
 from fake_search import write_search
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ablations import records
@@ -150,6 +150,7 @@ def test_what_is_in_sections_of_run_json_is_checked_too(
 
 @HOW
 @given(key=st.sampled_from(["", *SCORE_KEYS]), value=VALUES, drop=st.booleans())
+@example(key="", value=[1], drop=False)
 def test_scores_of_any_content_are_read_or_named(
     original: Path, tmp_path: Path, key: str, value: Any, drop: bool
 ) -> None:
