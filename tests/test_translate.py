@@ -211,8 +211,6 @@ def test_candidates_are_rows_of_json_with_the_chosen_one_first(model: Model) -> 
     few = [json.loads(row) for row in answers(model, "x y", "", "z\u2028", decoding=decoding, best=3)]
     texts = [row["text"] for row in few[0]["candidates"]]
     assert len(texts) == len(set(texts)) <= 3 and texts[0] == first["candidates"][0]["text"]
-    one = json.loads(answers(model, "x y", "", "z\u2028", decoding=decoding, best=1)[0])
-    assert one["candidates"] == few[0]["candidates"][:1] and len(texts) > 1
 
 
 def test_a_beam_has_candidates_of_its_own() -> None:
@@ -225,6 +223,8 @@ def test_a_beam_has_candidates_of_its_own() -> None:
         found = json.loads(row)["candidates"]
         assert len(found) == 3 and found[0]["text"] == best
         assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+    (row,) = answers(model, "a b", decoding=decoding, best=2)
+    assert len(json.loads(row)["candidates"]) == 2
 
 
 def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
