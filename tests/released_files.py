@@ -191,7 +191,12 @@ HOSTILE: dict[str, bytes] = {
     "a storage of less than nothing": weight(tensor((), (), 0, -2)),
     "a storage of no numbers": weight(tensor((1,), (1,), 0, 1, "QInt8Storage")),
     "far more tensors than numbers": checkpoint(
-        b"}" + tensor((2,), (1,), 0, 2) + b"q\x010(" + b"".join(text(f"w{i}") + b"h\x01" for i in range(1000)) + b"u"
+        b"}("
+        + text("w")
+        + tensor((2,), (1,), 0, 2)
+        + b"q\x01"
+        + b"".join(text(f"w{i}") + b"h\x01" for i in range(1000))
+        + b"u"
     ),
 }
 """Pickles by which a checkpoint might call or write something, hang, or fill the memory."""

@@ -64,6 +64,7 @@ def test_modules_are_the_2_x_2_x_2_of_the_paper() -> None:
 def test_presets_are_valid_options(preset: presets.Preset) -> None:
     assert all_options(preset.config).keys() == all_options(RunConfig()).keys()
     assert preset.purpose and preset.expected and preset.command.startswith("make ")
+    assert preset.seeds >= 3 or preset.name == "smoke", "two seeds have no interval"
 
 
 @pytest.mark.parametrize(

@@ -213,9 +213,10 @@ def test_a_tokenizer_of_another_model_is_refused(state: str, made: Path, tmp_pat
 
 @dataclasses.dataclass
 class Disk:
-    """What reaches the disk, in order: the names of files synced and of files renamed."""
+    """What reaches the disk, in order: the names of files synced and of files renamed; when a record said finished."""
 
     happened: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    finished: list[int] = dataclasses.field(default_factory=list)
 
     def of(self, name: str) -> list[int]:
         """When a file of that name was renamed."""
@@ -234,6 +235,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     def replacing(source: Path, target: Path) -> None:
         replace(source, target)
         found.happened.append(("renamed", Path(target).name))
+        if Path(target).name == RUN and json.loads(Path(target).read_text())["state"] == "finished":
+            found.finished.append(len(found.happened) - 1)
 
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(os, "replace", replacing)
@@ -244,7 +247,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def test_all_of_a_run_is_on_the_disk_before_its_record_says_finished(tmp_path: Path, disk: Disk) -> None:
     launch(smoke(checkpoint_seconds=0.0), Place(runs=tmp_path), "smoke")
     (folder,) = tmp_path.glob("single/*-s1-*")
-    finished = disk.of(RUN)[-1]
+    (finished,) = disk.finished
     for name in (STATE, WEIGHTS, TOKENIZER, SAMPLES, PROBES, SCORES):
         last = disk.of(name)[-1]
         before, after = disk.happened[last - 1], disk.happened[last + 1]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.choices import Choices, chosen_panels
 from analysis.figures import ablation, drawing, loss_collapse
+from analysis.figures.__main__ import main
 from analysis.figures.common import smooth
 from analysis.figures.layout import panels
 from analysis.formats import VENUES
@@ -61,6 +62,21 @@ def test_what_there_is_not_is_refused_with_what_there_is(modules: StudyResults) 
         drawing.choose(modules, ["anker"], [], False)
     with pytest.raises(UserError, match=r"no figure has a panel 'acuracy'; there are toggles, arms, .*accuracy"):
         drawing.choose(modules, [], ["acuracy"], False)
+
+
+def test_the_command_passes_the_choices_on(
+    modules: StudyResults, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def keep(*given: Any) -> None:
+        raise UserError(str(given[-1]))
+
+    monkeypatch.setattr(drawing, "redraw", keep)
+    chosen = ["--arms", "anchor+norm+F4", "rounding+norm+F1", "--panels", "mse", "--note"]
+    monkeypatch.setattr("sys.argv", ["figures", str(modules.path), *chosen])
+    with pytest.raises(SystemExit):
+        main()
+    wanted = Choices(("anchor+norm+F4", "rounding+norm+F1"), ("mse",), note=True)
+    assert capsys.readouterr().err == f"error: {wanted}\n"
 
 
 def test_a_part_of_a_study_has_the_banner_of_the_whole(modules: StudyResults) -> None:

@@ -1,6 +1,7 @@
 """What commands show: of a sweep and a search time left, standings, the screen; of one piece of work how far it is."""
 
 import errno
+import importlib
 import io
 import os
 import pty
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import write_study
 from fake_sweep import UPDATES, jobs_for
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +27,11 @@ from ablations import launch
 from ablations.place import Place
 from ablations.presets import get
 from ablations.show_training import ShownTraining
+from analysis.figures import drawing, score_steps
+from analysis.load import load
 from core import display as lines
 from core import watching
+from core.errors import UserError
 from core.sections import TrainingConfig
 from sweeps.running import display, progress
 from sweeps.tuning.display import SearchScreen, SearchStanding
@@ -251,6 +256,32 @@ def test_a_distillation_shows_each_of_its_stages_to_the_end(tmp_path: Path) -> N
     assert recorder.stages["writing the targets"] == (200, 200)
 
 
+def test_reading_and_drawing_a_study_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "MODULES", (score_steps,))
+    recorder = Recorder()
+    with watching.watched_by(recorder):
+        study = load(write_study(tmp_path, "token_loss", seeds=(1,)))
+        drawing.redraw(study, tmp_path / "figures", ["svg"])
+    for stage in ("reading the runs", "reading scores.json", "reading probes.npz"):
+        assert recorder.stages[stage] == (4, 4)
+    assert recorder.now == "drawing score_steps"
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_search_is_shown_on_a_terminal_alone() -> None:
+    standing = SearchStanding(3, 720.0, 1800.0, [view("a", "running", done=3)], [("A", 41.5, 6)])
+    for stream, is_shown in ((Terminal(), True), (io.StringIO(), False)):
+        with SearchScreen("val/bleu", Console(file=stream, width=80, height=24, force_terminal=True)) as screen:
+            screen.show(standing)
+        assert ("round 3" in stream.getvalue()) is is_shown
+
+
 def on_a_terminal(columns: int, *arguments: str, **environment: str) -> tuple[int, str]:
     """A command on a terminal of so many columns: its status, and all that it wrote there."""
     lead, follow = pty.openpty()
@@ -281,6 +312,29 @@ def test_on_a_terminal_one_line_renews_itself(columns: int, tmp_path: Path) -> N
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") > 0, "the cursor is there again"
     renewed = [line for line in re.split(r"[\r\n]+", plain) if line.startswith("training")]
     assert renewed and max(map(len, renewed)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("module", "work"),
+    [
+        ("ablations.distill.__main__", "ablations.distill.__main__.distill"),
+        ("analysis.figures.__main__", "analysis.load.load"),
+        ("analysis.report.__main__", "analysis.report.__main__.load_reported"),
+    ],
+)
+def test_commands_watch_their_work(
+    module: str, work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def say(*arguments: Any) -> None:
+        watching.watcher().say("at work")
+        raise UserError("seen")
+
+    monkeypatch.setattr(work, say)
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path)] + ["x"] * ("analysis" in module))
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main()
+    out, err = capfd.readouterr()
+    assert "at work" in (out if "distill" in module else err)
 
 
 @pytest.mark.slow

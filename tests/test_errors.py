@@ -48,6 +48,12 @@ def test_what_is_wrong_and_ctrl_c_have_their_own_status(capsys: pytest.CaptureFi
     assert said(KeyboardInterrupt(), capsys)[0] == 130
 
 
+def test_no_password_stands_in_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        said(UserError("no answer of mysql://me:s3cret@host"), capsys)[1] == "error: no answer of mysql://me:***@host\n"
+    )
+
+
 def test_an_output_that_lacks_a_character_gets_another(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "sweeps.study", "--dry-run", "--preset", "smoke", "--runs", str(tmp_path)]
     env = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -174,8 +174,10 @@ def test_of_a_run_held_twice_the_finished_one_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../up", "..", "a/b", ""])
 def test_names_from_outside_never_leave_the_folder(name: str) -> None:
-    record = {"study": "s", "arm": name, "seed": 1, "hash": "0123abcd"}
-    assert restore.restore_run(restore.Held("x", {"record": record}, {}, [])) is None
+    record = {"format": 1, "study": "s", "arm": "a", "seed": 1, "hash": "0123abcd"}
+    assert restore.restore_run(restore.Held("x", {"record": record}, {}, [])) is not None
+    for key in ("study", "arm", "hash"):
+        assert restore.restore_run(restore.Held("x", {"record": record | {key: name}}, {}, [])) is None
 
 
 def test_an_archive_is_whole_or_none(tmp_path: Path) -> None:

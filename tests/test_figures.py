@@ -143,6 +143,17 @@ def test_norm_quantiles_by_hand_without_unseen_types(tmp_path: Path) -> None:
     assert raw["p95"] == pytest.approx(2 * np.quantile([0, *range(2, 12)], 0.95))
 
 
+def test_types_are_ranked_by_their_frequency_in_targets(tmp_path: Path) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1,))
+    for file in path.glob("*/probes.npz"):
+        frequency = np.array([*range(1, 25), 0])
+        norm = np.where(frequency > 14, 1.0, 2.0)
+        np.savez(file, frequency=frequency, source_frequency=frequency[::-1], norm=norm)
+    stats = embedding_norms.statistics(embedding_norms.tidy(load(path)))
+    rows = stats[stats["arm"] == "anchor"]
+    assert rows[["rank_low", "rank_high", "median"]].to_numpy().tolist() == [[1, 10, 1.0], [11, 24, 2.0]]
+
+
 def test_curves_are_means_and_ranges_over_seeds(modules: Path) -> None:
     study = load(modules)
     stats = loss_collapse.statistics(loss_collapse.tidy(study))

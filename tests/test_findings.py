@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import footer, load
+from analysis.report.html import join
+from analysis.report.sections.provenance import recipe
 from core.config import DataConfig
 from core.errors import UserError
 from core.text import corpus, findings, materials, pieces
@@ -245,13 +247,16 @@ def test_the_embedded_corpus_has_nothing_to_say() -> None:
         (None, None),
     ],
 )
-def test_the_footer_repeats_them(found: Any, line: str | None, tmp_path: Path) -> None:
+def test_footer_and_report_repeat_them(found: Any, line: str | None, tmp_path: Path) -> None:
     folder = write_study(tmp_path, "modules", seeds=(1, 2))
     for path in folder.glob("*/run.json"):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"data": record["data"] | {"found": found}}))
-    lines = [each for each in footer.footer(load.load(folder)) if each.startswith("Text: ")]
+    study = load.load(folder)
+    lines = [each for each in footer.footer(study) if each.startswith("Text: ")]
     assert lines == ([line] if line else [])
+    shown = str(join(recipe(study)))
+    assert f"<dt>Text</dt><dd>{line.removeprefix('Text: ')}</dd>" in shown if line else "<dt>Text</dt>" not in shown
 
 
 # References

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fake_runs import edit, write_study
 from fake_search import write_search
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -202,6 +202,7 @@ def test_a_sample_with_a_score_that_is_none_is_scored_anew(original: Path, tmp_p
 
 @HOW
 @given(key=st.sampled_from(["", *SCORE_KEYS]), value=VALUES, drop=st.booleans())
+@example(key="", value=[1], drop=False)
 def test_scores_of_any_content_are_read_or_named(
     original: Path, tmp_path: Path, key: str, value: Any, drop: bool
 ) -> None:

@@ -63,6 +63,14 @@ def test_all_at_the_ceiling_is_no_comparison_and_one_below_it_is(others: list[fl
     assert of([high], [99.0], "own") == "", "of a metric of unknown scale nothing is known of a ceiling"
 
 
+def test_where_the_control_has_no_result_all_arms_at_the_floor_allow_no_verdict() -> None:
+    rows = [{"arm": arm, "label": arm, "seed": seed, "bleu": 1.4, "floor/bleu": 1.5} for arm in "ab" for seed in (1, 2)]
+    frame = pd.DataFrame(rows)
+    assert "nothing shows that any arm has learned" in why_no_verdict({"control": "gone"}, frame, "bleu")
+    frame.loc[frame["arm"] == "b", "bleu"] += [20.0, 21.0]
+    assert why_no_verdict({"control": "gone"}, frame, "bleu") == ""
+
+
 @given(values, values)
 def test_without_a_known_floor_nothing_is_said(control: list[float], other: list[float]) -> None:
     assert of([min(value, 98) for value in control], other, floor_=None) == ""

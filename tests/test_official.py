@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import model_folder
+from core import model_folder, official
 from core.errors import UserError
 from core.released import reading, replay
 from core.released.dictionary import read_dictionary
@@ -141,6 +141,19 @@ def test_a_broken_file_gets_one_clear_line(content: bytes, tmp_path: Path) -> No
         done = run(*[tmp_path / a if "." in a else a for a in arguments])
         assert done.returncode == 2
         assert "Traceback" not in done.stderr and "error: " in done.stderr and "x." in done.stderr
+
+
+def test_an_error_without_a_case_names_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("odd shapes")
+
+    monkeypatch.setattr("core.released.replay.check_checkpoint", fail)
+    monkeypatch.setattr(sys, "argv", ["official", "--checkpoint", "some.pt", "--dict", "dict.txt"])
+    with pytest.raises(SystemExit):
+        official.main()
+    assert capsys.readouterr().err == "error: some.pt: arrays and options do not fit (odd shapes)\n"
 
 
 def test_command_prints_one_json_object() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from fake_runs import edit, write_study
 from fake_sweep import ROOT, executions, run, sweep_of, tidy
 from large_studies import write_rows
 
-from ablations import records
+from ablations import provenance, records
 from analysis.figures.__main__ import main as draw
 from analysis.load import EXTREME, STEP, load
 from analysis.plain_text import csv_text
@@ -21,7 +22,10 @@ from core import reading
 from core.errors import UserError, masked, masked_line
 from core.reading.typed import is_name, printable
 from sweeps import mirror
+from sweeps.running import attempt, conduct
+from sweeps.running.options import SweepOptions, typed
 from sweeps.running.plan import checked_name
+from sweeps.running.prepare import prepare
 from sweeps.wb import connection, restore
 
 
@@ -189,10 +193,13 @@ def test_a_large_file_is_read_as_row_by_row(tmp_path: Path) -> None:
 # Secrets, and what speaks of one run
 
 
+SECRET = "postgresql://me:s3cret@host/db"
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://me:s3cret@host/db",
+        SECRET,
         "postgresql:/me:s3cret@host/db",
         "redis://:s3cret@host",
         "mysql://me:s3/c:ret@s3cret@host",
@@ -205,12 +212,50 @@ def test_passwords_are_masked(text: str) -> None:
     assert "cret" not in masked_line(["a b", text.replace("s3", "s 3")]) or " " in text
 
 
+def test_no_password_reaches_records_logs_and_command_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["python", "-m", "sweeps.study", "--storage", SECRET]
+    monkeypatch.setattr("sys.orig_argv", line)
+    monkeypatch.setattr("sys.argv", line[2:])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    said = [provenance.provenance(torch.device("cpu"))["command"], typed("sweeps.study")]
+    sweep = sweep_of(tmp_path, ("a",), 1)
+
+    def refusing(*arguments: Any) -> None:
+        raise RuntimeError(f"{SECRET} does not answer")
+
+    folder = sweep.jobs[0].create(tmp_path)
+    assert records.claim(folder)
+    with pytest.raises(RuntimeError):
+        attempt.attempt(sweep.jobs[0], folder, refusing)
+    records.release(folder)
+    said += [capsys.readouterr().err, records.read(folder)["reason"]]
+    assert all("me:***@host" in each and "s3cret" not in each for each in said), said
+
+
+def test_workers_get_the_storage_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command lines of others are for everybody on a machine to read."""
+    begun = dict[str, Any]()
+
+    def begin(line: list[str], *rest: Any) -> None:
+        begun.update(line=line, extra=rest[-1])
+        raise UserError("begun")
+
+    monkeypatch.setattr(conduct, "Pool", begin)
+    sweep = sweep_of(tmp_path)
+    with pytest.raises(UserError, match="begun"):
+        run(sweep)
+    assert not [word for word in begun["line"] if sweep.storage in word]
+    assert begun["extra"]["SWEEP_STORAGE"] == sweep.storage
+
+
 def test_only_the_program_of_an_agent_keeps_what_it_says_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in connection.AGENT:
         monkeypatch.setenv(name, "job123")
     connection.check_mode()
     assert os.environ["WANDB_RUN_ID"] == "job123", "sweeps.arm"
-    connection.begin()
+    prepare(SweepOptions(study="norm", preset="smoke"), "sweeps.study")
     assert not set(connection.AGENT) & set(os.environ), "a sweep, whose runs would all be job123"
 
 

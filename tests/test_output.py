@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 
 
-def run(code: str, out: int, unbuffered: str = "1") -> subprocess.CompletedProcess[str]:
-    """A program with this standard output."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+def run(code: str, out: int, unbuffered: str = "1", **more: str) -> subprocess.CompletedProcess[str]:
+    """A program with this standard output; more: of its environment."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered} | more
     line = [sys.executable, *(["-c", code] if "\n" in code else code.split())]
     return subprocess.run(line, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
 
@@ -71,6 +71,19 @@ def test_a_full_standard_output_is_named_in_the_midst_of_work() -> None:
     with open("/dev/full", "w") as full:
         done = run(WORK.format("pass"), full.fileno(), unbuffered="")
     assert done.returncode == 2 and done.stderr.startswith("error: standard output: No space left on device; make room")
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_where_nobody_reads_and_without_figures_its_status_says_so(tmp_path: Path) -> None:
+    line = "-m sweeps.study --study norm --only norm-latent --preset smoke --seeds 1 --set updates=3"
+    line += f" --runs {tmp_path}/runs"
+    env = {"WANDB_MODE": "disabled"}
+    done = run(f"{line} --figures {tmp_path}/figures", closed(), **env)
+    assert done.returncode == 0 and done.stderr.count("Broken pipe; the work goes on") == 1, done.stderr
+    assert list(tmp_path.glob("figures/*/table.md"))
+    (tmp_path / "file").touch()
+    done = run(f"{line} --figures {tmp_path}/file", closed(), **env)
+    assert done.returncode == 1 and "no figures; the runs are done. Draw them by: " in done.stderr, done.stderr
 
 
 def test_figures_are_written_whoever_reads_and_what_was_not_written_is_a_status(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from ablations import records
+from ablations import evaluate, records
 from ablations.distill.corpus import reference_texts
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
@@ -18,10 +18,11 @@ from ablations.presets import get
 from core import scores
 from core.config import with_values
 from core.errors import UserError
+from core.evaluator import Evaluator, new_network
 from core.run_folder import read
 from core.sections import DataConfig
 from core.text import corpus
-from core.text.materials import prepare
+from core.text.materials import device_for, prepare
 from core.text.references import of_pairs
 
 SOURCES = [f"a{i} b{i} c{i} d{i} e{i}" for i in range(12)]
@@ -129,6 +130,16 @@ def test_a_run_is_scored_against_all_of_them(tmp_path: Path) -> None:
     assert all("nrefs:var|" in found[name] for name in ("signature", "chrf_signature", "rouge_signature"))
     assert rows[1]["sentence_bleu"] == scores.sentence_bleu(texts[1], rows[1]["references"])
     assert json.loads((folder / "run.json").read_text())["data"]["references"] == {"valid": 2, "test": 2}
+
+
+def test_each_sentence_is_scored_against_all_of_its_references(tmp_path: Path) -> None:
+    second = ["", "q r s t u", "", ""]
+    data = written(tmp_path / "text", test_ref0=targets(), test_ref1=second)
+    config = with_values(get("smoke").config, {"data": data.data, "vocab_size": 300})
+    evaluator = Evaluator(prepare(config.data), config, device_for("cpu"))
+    network = new_network(config, evaluator.method, evaluator.materials, evaluator.device).eval()
+    rows = [json.loads(line) for line in evaluate.samples(evaluator, network, [second[1]] * 4).splitlines()]
+    assert [row["sentence_bleu"] for row in rows] == pytest.approx([0, 100, 0, 0])
 
 
 def test_a_distilled_corpus_keeps_them(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def test_what_a_hostile_pickle_asks_for_is_refused(name: str, tmp_path: Path, mo
     assert os.listdir(tmp_path) == ["hostile.pt"]
 
 
+@pytest.mark.parametrize(
+    "name", ["a tensor of much", "a tensor beyond its storage", "a tensor from beyond", "steps beyond"]
+)
+def test_a_tensor_that_does_not_lie_within_its_storage_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(zipped(HOSTILE[name], _0=NUMBERS))
+    with pytest.raises(Unreadable, match="a tensor that does not lie within its storage"):
+        archives.read(tmp_path / "x.pt")
+
+
 def test_a_pickle_that_asks_for_nothing_is_read(tmp_path: Path) -> None:
     """So that the others are refused for what they ask for."""
     for form in (zipped(weight(TWO), _0=NUMBERS), legacy(weight(TWO), ("0", 2, NUMBERS))):

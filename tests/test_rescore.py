@@ -60,6 +60,10 @@ def late(hypotheses, references, sources):
     yield 1.0
     raise ValueError("too late")
 
+def second(hypotheses, references, sources, calls=[]):
+    calls.append(1)
+    return 1 / (len(calls) < 2)
+
 number = 3
 '''
 
@@ -230,6 +234,9 @@ def test_the_command_ends_with_one_message(study: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and done.stderr.startswith("error: --metric own_metrics:broken: failed (ValueError")
     assert done.stderr.count("\n") == 1 and done.stdout == ""
+    before = content(study)
+    done = subprocess.run([*line[:-1], "own_metrics:second"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "failed (ZeroDivisionError" in done.stderr and content(study) == before
 
 
 def test_a_search_leads_to_the_runs_that_have_texts(tmp_path: Path) -> None:

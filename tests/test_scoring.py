@@ -108,6 +108,16 @@ def test_a_tokenizer_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPat
         cached.cache_clear()
 
 
+@pytest.mark.parametrize("name", MECAB)
+def test_mecab_is_taken_where_it_is_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.scoring import tokenizers
+
+    monkeypatch.setattr(tokenizers, "metric", lambda name: None)
+    tokenizers._mecab.cache_clear()
+    assert choose(AUTO, SCRIPTS[name][1]).name == MECAB[name]
+    tokenizers._mecab.cache_clear()
+
+
 # Words
 
 

@@ -1,18 +1,26 @@
 """Absurd sizes end at once, naming the option, before anything is allocated; what a dry run refuses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ablations import presets
+from ablations.distill import __main__ as distill
+from ablations.launch import launch
+from ablations.place import Place
 from core import methods, sizes
 from core.checks import LARGEST, LEAST_TYPES, check, check_threads
 from core.config import RunConfig, all_options, with_values
 from core.errors import UserError
+from core.evaluator import new_network
+from core.text.materials import prepare as prepare_text
 from core.text.tokenizer import SMALLEST_BPE
-from core.use import load_text
+from core.use import load_text, train
 from sweeps.running.options import StudyOptions, SweepOptions
 from sweeps.running.prepare import prepare, recipe_of
 from sweeps.tuning import options as search_options
@@ -94,6 +102,38 @@ def test_what_does_not_fit_is_named(
         sizes.check_memory(config)
     monkeypatch.setattr(sizes, "memory", lambda: None)
     sizes.check_memory(config)
+
+
+OPTIONS = {name: value for name, value in presets.SMOKE.items() if name != "vocab_size" and "corpus" not in name}
+BEGUN: dict[str, Callable[[Path], object]] = {
+    "a sweep": lambda folder: prepare(SweepOptions(preset="smoke", runs=folder), "sweeps.study"),
+    "a run": lambda folder: launch(presets.get("smoke").config, Place(runs=folder), "smoke"),
+    "a distillation": lambda folder: distill.distill(
+        distill.parse(["--preset", "smoke", "--out", str(folder / "new")])
+    ),
+    "from Python": lambda folder: train(load_text(corpus_pairs=50, corpus_heldout=5), folder=folder / "new", **OPTIONS),
+}
+
+
+@pytest.mark.parametrize("what", BEGUN)
+def test_memory_is_estimated_before_anything_is_begun(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "memory", lambda: 10_000)
+    with pytest.raises(UserError, match=r"asks for .* of memory at the least .*and this machine has 0\.0 GB"):
+        BEGUN[what](tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_estimated_again_once_the_types_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = presets.get("smoke").config
+    method, materials = methods.method_for(config.method), prepare_text(config.data)
+    needed = sum(need.bytes for need in sizes.needs(all_options(config), len(materials.tokenizer)))
+    monkeypatch.setattr(sizes, "memory", lambda: int(needed) + 1)
+    new_network(config, method, materials, torch.device("cpu"))
+    monkeypatch.setattr(sizes, "memory", lambda: int(needed) - 1)
+    with pytest.raises(UserError, match=r"asks for .* of memory at the least"):
+        new_network(config, method, materials, torch.device("cpu"))
 
 
 def test_a_batch_on_a_gpu_is_the_gpus_affair(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Translation from a command line: a line for each line, whatever stands in it; long lines; candidates; windows."""
 
+import io
 import json
 import os
 import pty
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core import line_answers, line_input, methods, model_folder, run_folder
+from core import line_answers, line_input, methods, model_folder, run_folder, translate
 from core.config import RunConfig, with_values
 from core.errors import UserError
 from core.line_answers import Answers, Progress
@@ -98,6 +99,7 @@ def read(content: bytes, **how: Any) -> list[list[Line]]:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), st.booleans())
+@example(["\ufeffa\r", "\ufeffb\rc\r"], True)
 def test_only_lf_ends_a_line_of_input(texts: list[str], ended: bool) -> None:
     content = "\n".join(texts).encode() + (b"\n" if ended and texts else b"")
     lines = [line for window in read(content, size=3) for line in window]
@@ -221,6 +223,8 @@ def test_a_beam_has_candidates_of_its_own() -> None:
         found = json.loads(row)["candidates"]
         assert len(found) == 3 and found[0]["text"] == best
         assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+    (row,) = answers(model, "a b", decoding=decoding, best=2)
+    assert len(json.loads(row)["candidates"]) == 2
 
 
 @pytest.mark.parametrize("beam", [1, 4])
@@ -239,6 +243,22 @@ def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> No
     talking = Progress(seconds=0.0)
     talking.add(1000)
     assert "1,000 lines translated, " in capsys.readouterr().err
+
+
+def test_each_window_is_given_out_before_the_next_is_waited_for(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, given = io.BytesIO(), list[bytes]()
+
+    def windows(source: int) -> Iterator[list[Line]]:
+        for number in (1, 2):
+            yield [Line(number, "x")]
+            given.append(written.getvalue())
+
+    monkeypatch.setattr(translate, "windows", windows)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    with open(os.devnull) as nothing:  # what tests run with has no number
+        monkeypatch.setattr("sys.stdin", nothing)
+        translate.answer(Answers(model, model.decoding, 1, "cut"))
+    assert [each.count(b"\n") for each in given] == [1, 2]
 
 
 # The command
@@ -262,6 +282,18 @@ def test_the_command_keeps_lines_aligned(folder: Path) -> None:
     done = command(folder, given=b"\xef\xbb\xbfx\ry\r\n\n" + b"x " * 30 + b"\n\xe2\x80\xa8z")
     assert done.returncode == 0 and done.stdout.count(b"\n") == 4 and len(done.stdout.decode().splitlines()) == 4
     assert done.stdout.split(b"\n")[1] == b"" and b"line 3: 30 tokens" in done.stderr
+
+
+def test_the_command_says_how_far_it_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("x\ny\n")
+    monkeypatch.setattr(line_answers, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("sys.argv", ["translate", str(folder)])
+    with open(tmp_path / "in") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert translate.main() == 0
+    assert "2 lines translated, " in capsys.readouterr().err
 
 
 @pytest.mark.slow
