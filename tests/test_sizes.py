@@ -104,7 +104,9 @@ def test_what_does_not_fit_is_named(
     sizes.check_memory(config)
 
 
-OPTIONS = {name: value for name, value in presets.SMOKE.items() if name != "vocab_size" and "corpus" not in name}
+OPTIONS: dict[str, Any] = {
+    name: value for name, value in presets.SMOKE.items() if name != "vocab_size" and "corpus" not in name
+}
 BEGUN: dict[str, Callable[[Path], object]] = {
     "a sweep": lambda folder: prepare(SweepOptions(preset="smoke", runs=folder), "sweeps.study"),
     "a run": lambda folder: launch(presets.get("smoke").config, Place(runs=folder), "smoke"),
