@@ -16,7 +16,7 @@ from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
-from sweeps.running.prepare import prepare
+from sweeps.running.prepare import check_runs, prepare
 from sweeps.running.recipe import Recipe
 from sweeps.running.report import show_plan
 
@@ -174,3 +174,16 @@ def test_all_methods_can_be_compared() -> None:
         *Recipe.of(studies.get("systems"), "smoke", overrides={"updates": 13}).jobs(seeds=1),
     ]
     assert not plan.comparable(other)
+
+
+def test_a_home_that_is_not_looked_up_is_refused() -> None:
+    """The check looked at one folder, and the runs went to another, called ~."""
+    for name in ("~/runs", "~nobody/runs"):
+        with pytest.raises(UserError, match="name the folder in full"):
+            check_runs(Path(name))
+
+
+def test_a_plan_moves_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = SweepOptions(preset="smoke", seeds=1, runs=tmp_path / "\x1b[31m")
+    show_plan(*prepare(options, "sweeps.study"))
+    assert "\x1b" not in (said := capsys.readouterr().out) and "⟨U+001B⟩" in said

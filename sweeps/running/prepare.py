@@ -57,7 +57,9 @@ def positive_minutes(minutes: float) -> float:
 
 def check_runs(runs: Path) -> None:
     """Raises UserError on a folder of all runs that cannot be written to, or made."""
-    whole = runs.expanduser().absolute()
+    if str(runs).startswith("~"):
+        raise UserError(f"--runs {runs}: ~ is a name like any other here; name the folder in full")
+    whole = runs.absolute()
     place = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
     if not place.is_dir():
         raise UserError(f"--runs {runs}: {place} is no folder; name one to write to")

@@ -43,9 +43,10 @@ def show_plan(sweep: Sweep, preset: Preset) -> int:
         print(f"the study sets itself: {own}; --set takes others")
     views = [view(job, job.folder(sweep.runs), sweep.metric) for job in sweep.jobs]
     for v in views:
-        print(f"{standing(v):28} {v.job.folder(sweep.runs)}")
+        print(printable(f"{standing(v):28} {v.job.folder(sweep.runs)}"))
     missing = sum(v.state != "finished" for v in views)
-    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {masked_word(sweep.storage)}")
+    storage = printable(masked_word(sweep.storage))
+    print(f"{missing} of {len(views)} runs to do, {sweep.workers} at a time; storage {storage}")
     return missing
 
 
