@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from types import TracebackType
 from typing import NoReturn
+from urllib.parse import unquote
 
 from core import surroundings
 from core.reading.typed import printable
@@ -42,6 +43,14 @@ def masked(text: str) -> str:
 def masked_word(text: str) -> str:
     """The same for what is one URL, name or argument: a password in it may have blanks."""
     return _IN_ONE_WORD.sub(_stars, text)
+
+
+def without_password(text: str, url: str) -> str:
+    """A text without the URL's password, which may stand in it apart from the URL, as a port that is no number."""
+    found = re.search(r":/{1,2}[^\s:/@]*:(.+)@", url, re.S)
+    for secret in {found[1], unquote(found[1])} if found else ():
+        text = text.replace(secret, "***")
+    return masked(text)
 
 
 def _stars(found: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
 from core import reading, run_folder
-from core.errors import UserError, masked, masked_word
+from core.errors import UserError, masked, masked_word, without_password
 from sweeps.extras import need
 from sweeps.running import optuna_private
 
@@ -209,8 +209,9 @@ def open_storage(where: str) -> BaseStorage:
             raise
         except Exception as error:  # each kind of storage raises its own
             if attempt == ATTEMPTS or isinstance(error, ImportError | UserError):
-                said = f"cannot be opened ({reason(error)}); give a path or a URL that Optuna knows"
-                raise UserError(masked(f"--storage {masked_word(where)}: {said}")) from error
+                why = without_password(reason(error), where)
+                said = f"cannot be opened ({why}); give a path or a URL that Optuna knows"
+                raise UserError(f"--storage {masked_word(where)}: {said}") from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
 
