@@ -105,7 +105,9 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         storage.open_storage("nosuchdb://x")
 
 
-@pytest.mark.parametrize("url", ["grpc://:s3cret@127.0.0.1:1", "grpc://me:s3%20cret@h:1", "postgresql://me:s3cret@h:x/d"])
+@pytest.mark.parametrize(
+    "url", ["grpc://:s3cret@127.0.0.1:1", "grpc://me:s3%20cret@h:1", "postgresql://me:s3cret@h:x/d"]
+)
 def test_a_password_that_is_taken_for_a_port_is_not_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
     with pytest.raises(UserError, match="cannot be opened") as caught:
