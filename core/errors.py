@@ -98,6 +98,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], int]:
 
 def _flush() -> None:
     """Write what standard output still holds: what is wrong with it is said, and not left to the interpreter's end."""
+    if sys.stdout is None:
+        raise UserError("standard output: closed, and what there was to say is not written")
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -123,6 +125,8 @@ def _refused(error: OSError) -> str:
         named = error.filename or ("standard output" if _output_is_full() else None)
         where = f"{named}: " if named else ""
         return f"{where}{error.strerror}; make room and start the same command again"
+    if error.filename is None and error.errno == errno.EBADF:
+        return f"standard output: {error.strerror}"
     if error.filename is None:
         raise error
     return f"{error.filename}: {error.strerror}"

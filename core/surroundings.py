@@ -15,10 +15,21 @@ BACKEND = "agg"
 def prepare() -> None:
     """Give this process and its children a HOME and a backend, and print ? for what the terminal's encoding lacks."""
     choose_backend()
+    occupy_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if not os.environ.get("HOME"):  # as under cron and in containers; nltk and wandb give up without one
         os.environ["HOME"] = home()
+
+
+def occupy_streams() -> None:
+    """Give standard streams that are closed to the null device: the next file would get their number, and be written to
+    by whoever writes to a standard stream."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def choose_backend() -> None:
@@ -60,7 +71,9 @@ class _Lasting(io.RawIOBase):
 
 
 def outlive_output() -> None:
-    """For work of hours: go on where standard output is closed (`| head -1`) or on a full disk."""
+    """For work of hours: go on where standard output is closed (`| head -1`, `>&-`) or on a full disk."""
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
         sys.stdout.flush()
         how: dict[str, Any] = {"encoding": sys.stdout.encoding, "errors": "replace", "line_buffering": True}

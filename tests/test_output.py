@@ -66,6 +66,25 @@ def test_a_full_standard_output_is_named_at_the_end_too() -> None:
     assert done.returncode == 2 and done.stderr == "error: standard output: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("first", "redirected", "status", "said"),
+    [
+        ("pass", ">&-", 2, "error: standard output: closed, and what there was to say is not written\n"),
+        ("pass", "1</dev/null", 2, "error: standard output: Bad file descriptor\n"),
+        ("outlive_output()", ">&-", 0, ""),
+    ],
+)
+def test_an_output_that_is_none_is_named(first: str, redirected: str, status: int, said: str, tmp_path: Path) -> None:
+    """And no file of ours gets its number: a child would write into it."""
+    work = f"open('kept', 'w').write('mine'); {first}; import subprocess; f = open('kept', 'a')"
+    code = WORK.format(f"{work}; subprocess.run(['echo', 'a child'], stderr=-3)")
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = ["bash", "-c", f'"$0" -c "$1" {redirected}', sys.executable, code]
+    done = subprocess.run(line, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.replace("done\n", "")) == (status, said)
+    assert (tmp_path / "kept").read_text() == "mine"
+
+
 @needs_full
 def test_a_full_standard_output_is_named_in_the_midst_of_work() -> None:
     with open("/dev/full", "w") as full:
