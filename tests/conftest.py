@@ -1,5 +1,6 @@
 """What all tests share: one thread, no window, no network, no stray files, the same examples on every run."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def forget_wandb() -> None:
 
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A study of 8 arms and 3 seeds, and its report."""
+    """A study of 8 arms and 3 seeds, and its report; the sentences of one run score differently."""
     from fake_runs import write_study
 
     from analysis.load import load
@@ -87,6 +88,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from analysis.report.page import page
 
     study = write_study(tmp_path_factory.mktemp("runs"), "modules", seeds=(1, 2, 3))
+    (samples,) = study.glob("rounding+norm+F1-s2-*/samples.jsonl")
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    varied = [row | {"sentence_bleu": 7.0 * row["id"] % 30} for row in rows]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in varied))
     return study, write(page(load(study)), tmp_path_factory.mktemp("report"))
 
 

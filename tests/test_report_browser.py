@@ -226,6 +226,7 @@ def test_samples_of_any_seed_with_their_decoding_and_differences(page: Any, repo
     first = page.locator("#sample-view .outputs > li").first
     for seed, number in ((1, 29), (3, 4)):
         page.select_option("#sample-seed", str(seed))
+        assert page.locator(".sentence:visible h3").inner_text().endswith(f", seed {seed}")
         page.select_option("#sentence", str(number))
         row = sample(reported[0], "anchor+norm+F4", seed, number)
         assert page.locator(".sentence:visible h3").all_inner_texts() == [f"Sentence {number}, seed {seed}"]
