@@ -60,7 +60,29 @@ def checksum(tensors: Tensors, facts: str) -> str:
 
 
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors (on the CPU) and facts of a file. Raises Damaged if it is missing or not as written."""
+    """Tensors (on the CPU) and facts of a file. Raises Damaged if it is missing or not as written.
+
+    The library opens a file twice: one that is replaced in between is read again.
+    """
+    while True:
+        before = _standing(path)
+        try:
+            return _load(path)
+        except Damaged:
+            if _standing(path) == before:
+                raise
+
+
+def _standing(path: Path) -> tuple[int, int] | None:
+    """Which file is at a path, and since when; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         reading.opened(path).close()  # no pipe, for whose writer the library would wait
         with safe_open(path, framework="pt") as file:

@@ -267,3 +267,20 @@ def test_the_same_checkpoint_is_always_the_same_bytes(tmp_path: Path) -> None:
         checkpoints.save(tmp_path / "x", TENSORS, FACTS)
         written.add((tmp_path / "x").read_bytes())
     assert len(written) == 1
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head and numbers came from two files, and the checksum of a good checkpoint differed."""
+    path, own = tmp_path / "state.safetensors", checkpoints.checksum
+    checkpoints.save(path, {"w": torch.zeros(2)}, {"step": 1})
+
+    def replaced(tensors: dict[str, torch.Tensor], facts: str) -> str:
+        monkeypatch.setattr(checkpoints, "checksum", own)
+        checkpoints.save(path, {"w": torch.ones(2)}, {"step": 2})
+        return "another"
+
+    monkeypatch.setattr(checkpoints, "checksum", replaced)
+    tensors, facts = checkpoints.load(path)
+    assert facts == {"step": 2} and tensors["w"].tolist() == [1.0, 1.0]
