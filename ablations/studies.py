@@ -34,8 +34,8 @@ class Study:
     and searches, and that verdicts are about; --set metric=NAME takes another. nuisance: what a search tunes for each
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
-    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, or `sized`, which has what the
-    study sets with one preset, by its name, or the preset (--set takes another).
+    in analysis/questions/. Every other option is the same for all arms: as `fixed` says, or `by_preset`, which has what
+    the study sets with one preset, by its name, or the preset (--set takes another).
     """
 
     name: str
@@ -47,11 +47,11 @@ class Study:
     nuisance: Mapping[str, Dimension] = field(default_factory=lambda: dict(NUISANCE))
     claims: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    sized: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def own(self, preset: str) -> dict[str, Any]:
+    def sets(self, preset: str) -> dict[str, Any]:
         """What the study itself sets for all arms with the preset of that name."""
-        return {**self.fixed, **self.sized.get(preset, {})}
+        return {**self.fixed, **self.by_preset.get(preset, {})}
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -150,7 +150,7 @@ STUDIES: dict[str, Study] = {
             control=methods.DEFAULT,
             nuisance={**NUISANCE, **OWN},
             claims=SYSTEMS,
-            sized={"tiny": {"updates": 1400}},
+            by_preset={"tiny": {"updates": 1400}},
         ),
         Study(
             "systems_time",
@@ -172,7 +172,7 @@ STUDIES: dict[str, Study] = {
             },
             control="diffuseq+rounding+nonorm+F1",
             fixed={"restart_positions": True},
-            sized={"tiny": {"updates": 1000}},
+            by_preset={"tiny": {"updates": 1000}},
         ),
     )
 }

@@ -80,7 +80,7 @@ class Recipe:
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
         control = next((arm for arm in study.arms if arm.name == study.control), None)
-        own = study.own(chosen.name)
+        own = study.sets(chosen.name)
         values = {**text, "metric": study.metric, **own, **(overrides or {})}
         method = (control.values if control else {}).get("method", methods.DEFAULT)
         config = with_values(chosen.shared(method), values)
