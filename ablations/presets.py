@@ -10,6 +10,8 @@ from core.config import RunConfig, with_values
 from core.errors import UserError
 from core.options import nearest
 
+AS_RELEASED = "Preset as_released has each method's own recipe."
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -33,10 +35,15 @@ class Preset:
         return self.config_for(methods.DEFAULT)
 
     def config_for(self, method: str) -> RunConfig:
-        """The options of a run by any method: the preset's, as far as the method has them, or its released recipe."""
+        """The options of a run by any method: the preset's, as far as the method has them, or its released recipe.
+
+        Raises UserError where the preset has for an option what the method cannot."""
         if self.as_released:
             return with_values(RunConfig(), {"method": method, **methods.released(method)})
-        return with_values(with_values(RunConfig(), self.values), {"method": method})
+        try:
+            return with_values(with_values(RunConfig(), self.values), {"method": method})
+        except UserError as error:
+            raise UserError(f"preset {self.name} does not go with method {method}: {error} {AS_RELEASED}") from error
 
     def shared(self, method: str) -> RunConfig:
         """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""

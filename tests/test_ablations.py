@@ -401,6 +401,16 @@ def test_a_run_of_a_sweep_as_released_is_that_of_the_command() -> None:
         assert flat(config) == flat(presets.get("as_released").config_for(arm.name))
 
 
+@pytest.mark.parametrize("study", studies.STUDIES)
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_a_study_goes_with_a_preset_or_names_the_one_that_it_goes_with(study: str, preset: str) -> None:
+    try:
+        Recipe.of(studies.get(study), preset).jobs(1)
+    except UserError as error:
+        assert preset == "iwslt14" and "method" in studies.get(study).factors
+        assert "preset iwslt14 does not go with method diffuseq" in str(error) or "(arm diffuseq)" in str(error)
+
+
 def test_a_method_without_a_released_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("core.methods.cmlm_options.AS_RELEASED")
     with pytest.raises(UserError, match=r"recipe: write AS_RELEASED in core/methods/cmlm_options.py, or"):

@@ -145,7 +145,7 @@ def jobs_for(
     if (count := seeds * len(study.arms)) > LARGEST:
         raise UserError(f"--seeds {seeds}: these are {count:,} runs, and at most {LARGEST:,} can be run")
     for arm in study.arms:
-        check_arm(arm, with_values(config, arm.values))
+        config_of(arm, config)
     jobs = []
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
@@ -153,13 +153,15 @@ def jobs_for(
     return first_trainings_first(jobs)
 
 
-def check_arm(arm: Arm, config: RunConfig) -> None:
-    """Raises UserError for the options of an arm if no run can have them, or the machine has no memory for one."""
+def config_of(arm: Arm, config: RunConfig, **more: Any) -> RunConfig:
+    """The options of a run of an arm. Raises UserError if no run can have them, or the machine lacks the memory."""
     try:
-        check(config)
-        check_memory(config)
+        found = with_values(config, {**arm.values, **more})
+        check(found)
+        check_memory(found)
     except UserError as error:
         raise UserError(f"{error} (arm {arm.name})") from error
+    return found
 
 
 def job_for(arm: Arm, folder: str, config: RunConfig, hash8: str) -> Job:

@@ -91,8 +91,7 @@ class Recipe:
 
     def job(self, arm: Arm, seed: int) -> Job:
         """One run."""
-        config = with_values(self.config, {**arm.values, "seed": seed})
-        plan.check_arm(arm, config)
+        config = plan.config_of(arm, self.config, seed=seed)
         return plan.job_for(arm, self.folder, config, identify(config))
 
     def jobs(self, seeds: int) -> list[Job]:
