@@ -16,7 +16,7 @@ from typing import Any
 
 from core import reading
 from core.errors import UserError
-from core.reading import Unreadable, file_kinds
+from core.reading import Unreadable, file_kinds, search_kinds
 from core.reading.typed import misfit
 
 RUN = "run.json"
@@ -138,7 +138,7 @@ def read(path: Path) -> Any:
 
     A .jsonl file may be absent (no row), and its last line torn (its writer was killed), which is left out. Raises
     UserError naming file, line or key, and the way out, for all else that is wrong, also for what is of a wrong type
-    (core/reading/file_kinds.py) and for what is beyond the limits of core.reading.
+    (core/reading/file_kinds.py, search_kinds.py) and for what is beyond the limits of core.reading.
     """
     try:
         if path.suffix == ".jsonl":
@@ -171,7 +171,7 @@ _WRONG: dict[str, Callable[[Any], str]] = {
     RUN: file_kinds.wrong_run,
     SCORES: lambda value: misfit(value, file_kinds.Scores),
     STUDY: file_kinds.wrong_study,
-    SEARCH: file_kinds.wrong_search,
+    SEARCH: search_kinds.wrong_search,
     PROBES: file_kinds.wrong_arrays,
 }
 
@@ -189,7 +189,7 @@ def _content(path: Path) -> Any:
         raise Unreadable(wrong)
     if path.name == SEARCH:
         arms = [arm | {"label": arm.get("label") or arm["name"]} for arm in value["arms"]]
-        return file_kinds.FILLED_SEARCH | value | {"arms": arms} | _trials(value)
+        return search_kinds.FILLED | value | {"arms": arms} | _trials(value)
     if path.name != RUN:
         return value
     names = {"study": path.parent.parent.name, "label": value["arm"], "hash": path.parent.name[-8:]}
@@ -199,7 +199,7 @@ def _content(path: Path) -> Any:
 def _trials(search: dict[str, Any]) -> dict[str, Any]:
     """The trials of a search that can be used, and what is wrong with the others."""
     names, trials = {arm["name"] for arm in search["arms"]}, search.get("trials", [])
-    wrong = [file_kinds.wrong_trial(trial, names, number) for number, trial in enumerate(trials)]
+    wrong = [search_kinds.wrong_trial(trial, names, number) for number, trial in enumerate(trials)]
     return {
         "trials": [trial for trial, fault in zip(trials, wrong, strict=True) if not fault],
         "damaged": [fault for fault in wrong if fault],
