@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ablations import records
-from ablations.floor import floor
+from ablations.floor import constants, floor
 from core import scores
+from core.config import recorded
 from core.errors import UserError
 from core.run_folder import RUN, SAMPLES, SCORES, SEARCH, plain, read, replacing
 from core.scoring.own import Own
 from core.scoring.tokenizers import AUTO
+from core.text.materials import prepare
 
 OWN, OWN_SIGNATURE, CURVES = "own/", "own_signature/", "curves_signature"
 """In scores.json: the score of a user's function, the function, and the signature of the BLEUs that only decoding could
@@ -79,8 +81,8 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     made = scores.score(hypotheses, references, wanted)
     found = {name: value for name, value in before.items() if name != CURVES} | made
     chosen = scores.tokenizer_for(references, wanted)
-    if outputs := before.get("floor_outputs"):
-        found |= floor(outputs, references, lambda h, r: scores.score(h, r, wanted))
+    if outputs := outputs_for(folder, before.get("floor_outputs") or []):
+        found |= {"floor_outputs": outputs} | floor(outputs, references, lambda h, r: scores.score(h, r, wanted))
     rows = [row | by_sentence(row, group, chosen) for row, group in zip(rows, references, strict=True)]
     for metric in own:
         try:
@@ -91,6 +93,21 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
         rows = [row | {f"{OWN}{metric.name}": one} for row, one in zip(rows, each, strict=True)] if each else rows
     curves = before.get(CURVES, before.get("signature"))
     return Rescored(folder, before, found | ({CURVES: curves} if curves not in (None, made["signature"]) else {}), rows)
+
+
+def outputs_for(folder: Path, before: list[str]) -> list[str]:
+    """The outputs of a run's floor, made anew if the text that it was trained on is there, else those of before."""
+    record = records.read(folder)
+    try:
+        text = prepare(recorded(record.get("config") or {}).data)
+    except UserError as error:
+        why = str(error)
+    else:
+        if text.corpus.digest == (record.get("data") or {}).get("digest"):
+            return constants(text.train.target, text.tokenizer)
+        why = f"the text of {text.corpus.name} has changed"
+    print(f"{folder}: {why}; the outputs of its floor stay as they are", file=sys.stderr)
+    return before
 
 
 def is_whole(row: Any) -> bool:

@@ -10,7 +10,7 @@ claim holds. The verdict is
 
 Both need a p of at most 0.05 after Holm's correction; p is the smallest error probability at which the interval would
 still decide. Where the scores allow no verdict at all (analysis/judging.py) there is none, whatever the interval. There
-are three families, each corrected for those of its claims that the study can test: about the score
+are three families, each corrected for those of its claims that the study can test, whatever came out: about the score
 (what a reader acts on), about mechanisms (why it should be so), and about other systems. Verdicts on scores thus do not
 depend on how many mechanisms are looked at, as in the table of effects main effects do not on interactions. The chance
 of a false verdict is at most 5% in each, 10% in two together. The claims are about the full model (the study's control
@@ -76,8 +76,8 @@ def claims(study: StudyResults) -> list[Claim]:
 
 
 def judge_family(family: list[Question]) -> list[Claim]:
-    """The verdicts on claims that are corrected together."""
-    adjusted = holm([question.pvalue for question in family])
+    """The verdicts on claims that are corrected together; a void one counts, as if p were 1: it was asked."""
+    adjusted = holm([1.0 if question.void else question.pvalue for question in family])
     tested = int(np.isfinite(adjusted).sum())
     return [judge(question, float(p), tested) for question, p in zip(family, adjusted, strict=True)]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ablations import presets
-from ablations.floor import constants, floor
+from ablations.floor import CENTRAL, central, constants, floor
 from analysis import tables
 from analysis.claims import claims
 from analysis.judging import CLEAR, NO_VERDICT, PRESETS, learned, why_no_verdict
@@ -105,11 +105,33 @@ def test_the_floor_is_the_best_of_outputs_made_of_targets() -> None:
     pairs = [(f"s{i}", "a b c d" if i % 3 else f"a b x{i} y{i} z{i}") for i in range(30)]
     tokenizer = Tokenizer(train_words([text for pair in pairs for text in pair]))
     outputs = constants(encode(pairs, tokenizer, 128).target, tokenizer)
-    assert outputs[0].startswith("a b c d") and "a b c d" in outputs and len(outputs) == len(set(outputs)) == 2
+    assert outputs[0].startswith("a b c d") and "a b c d" in outputs and len(outputs) == len(set(outputs)) == 2 + 2
     references = [target for _, target in pairs]
     found = floor(outputs, references, scores.score)
     assert found["floor/bleu"] == pytest.approx(scores.bleu(["a b c d"] * 30, references))
     assert {"floor/bleu", "floor/chrf", "floor/rougeL"} <= found.keys() and "floor/sentences" not in found
+
+
+def test_targets_that_are_like_all_others_are_among_the_outputs() -> None:
+    """The most frequent target is none of them: it shares no word with the others, which share most of theirs."""
+    colours = ["blue", "red", "green", "black", "white", "grey", "brown"]
+    pairs = [(colour, f"a man in a {colour} shirt") for colour in colours] + [("x", "v w u"), ("y", "v w u")]
+    tokenizer = Tokenizer(train_words([text for pair in pairs for text in pair]))
+    outputs = constants(encode(pairs, tokenizer, 128).target, tokenizer)
+    assert "v w u" in outputs and sum(output.startswith("a man in a ") for output in outputs) == CENTRAL
+    references = [target for _, target in pairs]
+    assert floor(outputs, references, scores.score)["floor/bleu"] == pytest.approx(
+        max(scores.bleu([target] * len(references), references) for target in references)
+    )
+
+
+@given(st.lists(st.lists(st.integers(4, 7), min_size=4, max_size=9).map(tuple), min_size=1, max_size=12))
+def test_the_central_rows_are_those_of_the_highest_bleu(rows: list[tuple[int, ...]]) -> None:
+    """By sacreBLEU, where rows have 4-grams: each is one of its own references, so no precision is 0."""
+    found = central(rows, len(rows))
+    texts = {row: " ".join(f"w{i}" for i in row) for row in rows}
+    values = [scores.bleu([texts[row]] * len(rows), [texts[row] for row in rows]) for row in found]
+    assert sorted(found) == sorted(texts) and values == pytest.approx(sorted(values, reverse=True))
 
 
 def unlearned(root: Path) -> Path:

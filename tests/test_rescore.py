@@ -106,6 +106,18 @@ def test_all_scores_come_from_the_samples(study: Path) -> None:
     assert "curves_signature" not in read(finished(study)[0] / "scores.json")
 
 
+def test_the_floor_is_made_anew_where_its_text_is_there(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here, changed, *_ = finished(study)
+    for folder in (here, changed):
+        edit(folder / "scores.json", floor_outputs=["a"])
+    edit(here / "run.json", data={"digest": "embedded-1"})
+    edit(changed / "run.json", data={"digest": "another"})
+    rescore(study)
+    assert len(read(here / "scores.json")["floor_outputs"]) > 3
+    assert read(changed / "scores.json")["floor_outputs"] == ["a"]
+    assert f"{changed}: the text of embedded" in capsys.readouterr().err
+
+
 def test_twice_is_as_once(study: Path) -> None:
     rescore(study, None, "own_metrics:exact")
     once = content(study)

@@ -60,12 +60,12 @@ def test_close_is_within_a_point(tmp_path: Path) -> None:
     assert (claim.verdict, claim.edges) == ("not reproduced", (-1.0,))
 
 
-def test_a_system_that_has_not_learned_gives_no_verdict_and_is_no_question(tmp_path: Path) -> None:
+def test_a_system_that_has_not_learned_gives_no_verdict_but_was_asked(tmp_path: Path) -> None:
     found = verdicts(systems(tmp_path, diffusion_lm=1.5))
     claim = found["above_diffusion_lm"]
     assert claim.verdict == "no verdict" and claim.effect.estimate == pytest.approx(68.5)
     assert claim.reason.startswith("No verdict: nothing shows that diffusion_lm has learned.")
-    assert "for 6 system claims" in found["above_rdm"].reason and found["above_rdm"].verdict == "not reproduced"
+    assert "for 7 system claims" in found["above_rdm"].reason and found["above_rdm"].verdict == "not reproduced"
 
 
 def test_of_a_metric_without_a_scale_there_is_no_margin(tmp_path: Path) -> None:
