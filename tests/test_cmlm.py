@@ -52,6 +52,24 @@ def test_a_decision_that_differs_is_named(array: str, noticed: str, tmp_path: Pa
     assert not report["tokens_identical"] and noticed in report["different"]
 
 
+def test_the_report_names_the_decisions_that_agree() -> None:
+    assert {"word_mask", "decode_step_argmax", "decode_best", "decode_tokens"} <= set(
+        replay.replay(RECORDED)["identical"]
+    )
+
+
+def test_sources_padded_on_the_left_are_the_same(tmp_path: Path) -> None:
+    with np.load(RECORDED) as file:
+        case = dict(file)
+    for row, length in enumerate(case["src_lengths"]):
+        shift = case["src"].shape[1] - length
+        case["src"][row] = np.roll(case["src"][row], shift)
+        case["encoder_out"][:, row] = np.roll(case["encoder_out"][:, row], shift, axis=0)
+    np.savez(tmp_path / "left.npz", **case)
+    report = replay.replay(tmp_path / "left.npz")
+    assert report["tokens_identical"] and report["largest"] < 1e-5
+
+
 @pytest.mark.parametrize("recipe", [AS_RELEASED, MASK_PREDICT])
 def test_the_released_recipes_are_options(recipe: dict[str, Any]) -> None:
     made = with_values(with_values(RunConfig(), {"method": "cmlm"}), recipe)

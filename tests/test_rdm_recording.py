@@ -13,6 +13,7 @@ from torch import Tensor
 from core.discrete.decoding import gumbel, lengths_around, predictor, special
 from core.discrete.routing import Router, Written
 from core.discrete.weighted import weighted
+from core.errors import UserError
 from core.methods.rdm import RDM, Draws
 from core.released import rdm as released
 from core.released import reading, replay
@@ -158,3 +159,61 @@ def test_what_differs_is_noticed(name: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "case.npz", **case)
     report = replay.replay(tmp_path / "case.npz")
     assert not report["tokens_identical"] or report["largest"] > 1e-3
+
+
+def drawn_noise(case: dict[str, Any], name: str) -> np.ndarray:
+    """The types that the recorded numbers draw at each step, given the tokens before it."""
+    abar, q = case["log_cumprod_alpha"], case["vocab_log_prob"]
+    before = np.concatenate([case[f"{name}_init_tokens"][None], case[f"{name}_step_tokens"][:-1]])
+    t = case[f"{name}_t"]
+    earlier = np.array([*abar[t[1:]], 0.0])
+    r = (abar[t] - earlier)[:, None, None, None]
+    one = np.where(before[..., None] == np.arange(V), 0.0, np.log(1e-30))
+    logits = np.logaddexp(one + r, q + np.log(1 - np.exp(r) + 1e-6))
+    found: np.ndarray = (logits - np.log(-np.log(case[f"{name}_step_noise_uniform"] + 1e-10) + 1e-10)).argmax(-1)
+    return found
+
+
+def test_noise_that_nothing_uses_is_compared(tmp_path: Path) -> None:
+    case = recording()
+    case["decode2_step_noise_tokens"] = drawn_noise(case, "decode2")
+    np.savez(tmp_path / "case.npz", **case)
+    report = replay.replay(tmp_path / "case.npz")
+    assert report["tokens_identical"] and "decode2_step_noise_tokens" in report["identical"]
+    case["decode2_step_noise_tokens"][-1, 0, 1] += 1  # the last step leaves no noise
+    np.savez(tmp_path / "case.npz", **case)
+    assert replay.replay(tmp_path / "case.npz")["different"] == ["decode2_step_noise_tokens"]
+
+
+def test_numbers_in_double_precision_are_read_in_single(tmp_path: Path) -> None:
+    case = recording()
+    doubled = {
+        name: array.astype(float) for name, array in case.items() if name.startswith("decode2") and "uniform" in name
+    }
+    np.savez(tmp_path / "case.npz", **case | doubled)
+    assert replay.replay(tmp_path / "case.npz")["tokens_identical"]
+
+
+@pytest.mark.parametrize(
+    "missing", ["decode_init_gumbel_uniform", "decode_step_noise_tokens", "decode2_step_topk_uniform"]
+)
+def test_a_missing_array_is_named(missing: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "case.npz", **{name: array for name, array in recording().items() if name != missing})
+    with pytest.raises(KeyError, match=missing):
+        replay.replay(tmp_path / "case.npz")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"not_diffusing_special_sym": False}, "noise changes BOS, EOS and PAD"),
+        ({"decodings": {"decode": CHANGED["decodings"]["decode"] | {"argmax": False}}}, "draws its words"),
+        ({"decodings": {"decode": CHANGED["decodings"]["decode"] | {"strategy": "default"}}}, "vanilla decoding"),
+    ],
+)
+def test_what_is_not_recorded_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    case = recording()
+    options = json.loads(str(case["options"])) | changed
+    np.savez(tmp_path / "case.npz", **case | {"options": np.array(json.dumps(options))})
+    with pytest.raises(UserError, match=said):
+        replay.replay(tmp_path / "case.npz")

@@ -82,15 +82,23 @@ def network_of(method: Method[Any], options: dict[str, Any], weights: Weights) -
 
 
 def recorded_batch(case: Arrays) -> Batch:
-    """The recorded sentences."""
-    return Batch.padded(tensor(case, "src").long(), tensor(case, "tgt").long())
+    """The recorded sentences; sources that were padded on the left are padded on the right, as ours are."""
+    source = tensor(case, "src").long()
+    return Batch.padded(source.gather(1, real_first(source)), tensor(case, "tgt").long())
+
+
+def real_first(tokens: Tensor) -> Tensor:
+    """The order of places, [B, L], in which PAD comes last."""
+    return (tokens == PAD).int().argsort(dim=1, stable=True)
 
 
 def compare_encoder(found: Comparison, network: TokenNetwork, batch: Batch, case: Arrays) -> None:
     """The encoder's output and the length head."""
     memory = network.encode(batch.source, batch.source_mask)
     lengths = batch.target_mask.sum(1)
-    found.number("encoder_out", memory.encoded, case["encoder_out"].swapaxes(0, 1), batch.source_mask)
+    source = tensor(case, "src")
+    encoded = memory.encoded.take_along_dim(real_first(source).argsort(1)[:, :, None], 1)  # where they have it
+    found.number("encoder_out", encoded, case["encoder_out"].swapaxes(0, 1), source != PAD)
     found.number("length_logits", memory.length_logits, case["length_logits"])
     found.decision("length_target", network.length_target(memory, lengths), case["length_target"])
     found.number("loss_length", network.length_losses(memory, lengths).mean(), case["loss_length"])

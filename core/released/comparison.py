@@ -30,6 +30,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self.gaps: dict[str, float] = {}
+        self.identical: list[str] = []
         self.different: list[str] = []
 
     def number(self, name: str, ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> None:
@@ -52,8 +53,8 @@ class Comparison:
         if ours.shape != theirs.shape:
             raise ValueError(f"{name}: ours has shape {tuple(ours.shape)}, the recorded {tuple(theirs.shape)}")
         same = ours.long() == theirs
-        if not bool((same if mask is None else same[mask]).all()):
-            self.different.append(name)
+        agree = bool((same if mask is None else same[mask]).all())
+        (self.identical if agree else self.different).append(name)
 
     def gradients(self, network: nn.Module, names: Mapping[str, str], case: Arrays, prefix: str) -> None:
         """The gradients of some weights; names: theirs -> ours. Recorded under theirs, after the prefix."""
@@ -64,10 +65,11 @@ class Comparison:
             self.number(f"{prefix}{theirs}", gradient, case[f"{prefix}{theirs}"])
 
     def report(self) -> dict[str, Any]:
-        """Differences, the largest, whether all decisions agree, and the names of those that do not."""
+        """Differences, the largest, whether all decisions agree, and the names of those that do and do not."""
         return {
             "differences": self.gaps,
             "largest": largest(self.gaps),
             "tokens_identical": not self.different,
+            "identical": self.identical,
             **({"different": self.different} if self.different else {}),
         }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from core.discrete.decoding import Chance, gumbel, lengths_around, predictor, special
 from core.discrete.noise import BARRED, SPECIAL, Multinomial
 from core.discrete.options import Routing, TokenObjective
-from core.discrete.routing import Router, Written
+from core.discrete.routing import Router, Written, time_grid
 from core.discrete.weighted import NoisyNetwork, Seen, token_losses, weighted
 from core.errors import UserError
 from core.methods.rdm import RDM, Draws
@@ -62,6 +63,8 @@ def configuration(options: dict[str, Any]) -> Options:
         raise UserError("a recording whose sides differ in concat_pe is not replayed")
     kind, form = str(options["diffusion_type"]), "reparameterised"
     kind, form = (kind.removeprefix("reparam-"), form) if kind.startswith("reparam-") else (kind, "vanilla")
+    if kind == "multinomial" and not options["not_diffusing_special_sym"]:
+        raise UserError("a recording whose multinomial noise changes BOS, EOS and PAD is not replayed")
     process = TokenNoise(
         noise=kind,  # type: ignore[arg-type]
         noise_steps=options["num_diffusion_timesteps"],
@@ -85,20 +88,24 @@ def configuration(options: dict[str, Any]) -> Options:
 def decoding(recorded: dict[str, Any], options: Options) -> Routing:
     """Our options for a recorded decoding: 'default', or 'reparam-{cond,uncond}-{deterministic,stochasticX}-SCHEDULE'.
 
-    Raises UserError on another strategy.
+    Raises UserError on another strategy, and on one whose draws are not recorded.
     """
     absorbing = options.process.noise == "absorbing"
+    if not recorded["argmax"]:
+        raise UserError("a decoding that draws its words is not replayed; one with argmax is")
     made = Routing(
         length_candidates=recorded["beam"],
         count_ends=True,
         predict_special=True,
         passes=recorded["steps"],
         routing="vanilla",
-        temperature=0.0 if recorded["argmax"] else recorded.get("temperature", 1.0),
+        temperature=0.0,
         late_time=absorbing,
         loose_cut=True,
         distinct_start=not absorbing,
     )
+    if recorded["strategy"] == "default" and not absorbing:
+        raise UserError("a vanilla decoding ('default') of multinomial noise is not replayed")
     if recorded["strategy"] != "default":
         found = re.fullmatch(r"reparam-(\w+)-(deterministic|stochastic[\d.]+)-(\w+)", str(recorded["strategy"]))
         if found is None:
@@ -109,23 +116,32 @@ def decoding(recorded: dict[str, Any], options: Options) -> Routing:
 
 
 class Recorded(Chance):
-    """The random numbers of a recorded decoding; what was not recorded as numbers, as what was made of them."""
+    """The random numbers of a recorded decoding; what was not recorded as numbers, as what was made of them.
+
+    Raises KeyError naming an array that is missing.
+    """
 
     def __init__(self, case: Arrays, name: str) -> None:
-        self.whole = {what: tensor(case, f"{name}_{key}") for what, key in UNIFORMS.items() if f"{name}_{key}" in case}
-        self.steps = {what: iter(values) for what, values in self.whole.items() if what in ("topk", "unmask")}
-        found = {key: f"{name}_step_{key}" for key in ("noise_uniform", "noise_tokens")}
-        self.noise: dict[str, Iterator[Tensor]] = {k: iter(tensor(case, v)) for k, v in found.items() if v in case}
+        self.case, self.name = case, name
+        self.steps: dict[str, Iterator[Tensor]] = {}
+
+    def of_step(self, key: str) -> Tensor:
+        """What an array has for the next step."""
+        if key not in self.steps:
+            self.steps[key] = iter(tensor(self.case, f"{self.name}_{key}"))
+        return next(self.steps[key])
 
     def uniform(self, what: str, *shape: int) -> Tensor:
         """Those recorded for the next step, or for the start."""
-        return next(self.steps[what]) if what in self.steps else self.whole[what]
+        key = UNIFORMS[what]
+        found = self.of_step(key) if key.startswith("step_") else tensor(self.case, f"{self.name}_{key}")
+        return found.float()
 
     def types(self, what: str, log_p: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:
         """By the recorded numbers, or else the recorded types."""
-        if "noise_uniform" in self.noise:
-            return (log_p(places) + gumbel(next(self.noise["noise_uniform"])[places], 1e-10)).argmax(-1)
-        return next(self.noise["noise_tokens"])[places].long()
+        if f"{self.name}_step_noise_uniform" in self.case:
+            return (log_p(places) + gumbel(self.of_step("step_noise_uniform").float()[places], 1e-10)).argmax(-1)
+        return self.of_step("step_noise_tokens")[places].long()
 
 
 # Replaying
@@ -240,6 +256,7 @@ def replay_decoding(
     predict, reader = predictor(network, memory, lengths), method.reader(network, config, chance)
     tokens, log_p = Router(network.process, predict, reader, config, chance).write(lengths, steps.append)
     compare_steps(found, network, steps, case, name)
+    compare_noise(found, Router(network.process, predict, reader, config, Recorded(case, name)), steps, case, name)
     compare_winners(found, method.written(tokens, lengths, log_p, config), log_p, case, name)
 
 
@@ -261,3 +278,13 @@ def compare_steps(found: Comparison, network: NoisyNetwork, steps: list[Written]
     theirs = tensor(case, f"{name}_first_logits")
     first = network.embedding.logits(steps[0].states[:2])
     found.number(f"{name}_first_logits", first, theirs.numpy(), real[0, :2])
+
+
+def compare_noise(found: Comparison, router: Router, steps: list[Written], case: Arrays, name: str) -> None:
+    """The types drawn for words, used or not, where both they and the numbers that draw them were recorded."""
+    drawn = f"{name}_step_noise_tokens"
+    if drawn in case and f"{name}_step_noise_uniform" in case:
+        words = torch.stack([~special(step.before) for step in steps])
+        spans = pairwise(time_grid(router.process.T, len(steps)))
+        made = [router.with_noise(step.before, at, *span) for step, at, span in zip(steps, words, spans, strict=True)]
+        found.decision(drawn, torch.stack(made), case[drawn], words)
