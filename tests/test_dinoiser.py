@@ -1,10 +1,13 @@
 """DINOISER: the least noise, both passes, decoding, and the released code's recording."""
 
 import dataclasses
+import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sacrebleu
 import torch
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ablations import presets
+from core import official
 from core.config import RunConfig, with_values
 from core.diffusion import noise_clipping
 from core.diffusion.dinoiser_network import SphereDenoiser
@@ -306,6 +310,20 @@ def test_other_steps_than_were_recorded_are_refused(steps: Any) -> None:
     given = options["decodings"]["cedi"] | {"steps": steps}
     with pytest.raises((UserError, ValueError), match=r"decoding_steps|cedi_timesteps: ours has shape \(8,\)"):
         released.replay(options | {"decodings": {"cedi": given}}, weights, case)
+
+
+@pytest.mark.parametrize("name,value", [("decodings", 3), ("decodings", {"cedi": 3}), ("heads", 0)], ids=str)
+def test_broken_options_get_one_clear_line(
+    name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(GOLDEN) as file:
+        arrays = dict(file)
+    options = json.loads(str(arrays.pop("options"))) | {name: value}
+    np.savez(tmp_path / "case.npz", options=np.array(json.dumps(options)), **arrays)
+    monkeypatch.setattr(sys, "argv", ["official", str(tmp_path / "case.npz")])
+    with pytest.raises(SystemExit, match="2"):
+        official.main()
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_the_released_ancestral_step_weighs_the_prediction_by_the_wrong_level() -> None:
