@@ -64,7 +64,7 @@ def main() -> int:
         report = answer(options)
     except KeyError as error:
         raise UserError(f"{where}: lacks {error}, which it should hold") from error
-    except (RuntimeError, ValueError, TypeError, IndexError, StopIteration) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError, IndexError, StopIteration) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"{where}: arrays and options do not fit ({reason})") from error
     print(json.dumps(plain(report), indent=1, ensure_ascii=False, allow_nan=False))

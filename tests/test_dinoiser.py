@@ -1,17 +1,22 @@
 """DINOISER: the least noise, both passes, decoding, and the released code's recording."""
 
 import dataclasses
+import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import sacrebleu
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from ablations import presets
+from core import official
 from core.config import RunConfig, with_values
 from core.diffusion import noise_clipping
 from core.diffusion.dinoiser_network import SphereDenoiser
@@ -23,7 +28,7 @@ from core.evaluator import new_network
 from core.methods.dinoiser import Dinoiser, in_two_stages, passes, visited
 from core.methods.dinoiser_options import AS_RELEASED, Decoding, Options
 from core.released import dinoiser as released
-from core.released import replay
+from core.released import reading, replay
 from core.scoring.bleu import mbr_choice, sentence_bleu
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
@@ -214,6 +219,21 @@ def test_the_choice_is_made_within_each_length_and_then_among_lengths() -> None:
     assert in_two_stages(TEXTS, 6, "13a") == mbr_choice(TEXTS, "13a", as_hypothesis=True)
 
 
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=7).map(" ".join), min_size=2, max_size=5))
+def test_the_choice_is_by_corpus_bleu_of_one_sentence(texts: list[str]) -> None:
+    """In which a text of fewer than four words has none."""
+    scores = [
+        sum(sacrebleu.corpus_bleu([text], [[other]]).score for j, other in enumerate(texts) if j != i)
+        for i, text in enumerate(texts)
+    ]
+    assert scores[in_two_stages(texts, len(texts), "13a")] == pytest.approx(max(scores))
+
+
+def test_the_choice_prefers_a_sentence_to_two_words() -> None:
+    assert in_two_stages(["a b", "a b c x"], 1, "13a") == 1
+    assert in_two_stages(["a b", "a b", "c"], 1, "13a") == 0, "all have none: the first"
+
+
 @pytest.mark.parametrize(
     "values",
     [{"least_noise": 0.0}, {"least_level": 1.0}, {"cedi_end": 1.5}, {"length_candidates": 70, "noise_candidates": 70}],
@@ -236,6 +256,74 @@ def test_the_released_recipe_has_options_that_there_are() -> None:
 def test_the_recording_is_reproduced() -> None:
     report = replay.replay(GOLDEN)
     assert report["tokens_identical"] and report["largest"] < 1e-5 and len(report["differences"]) == 37
+
+
+def test_small_recorded_numbers_are_held_to_their_own_size() -> None:
+    differences, case = replay.replay(GOLDEN)["differences"], reading.read_recording(GOLDEN)[2]
+    small = [name for name in differences if "nll" in name or name.startswith("grad2/") or name == "min_t"]
+    assert len(small) == 7
+    for name in small:
+        assert differences[name] < 5e-5 * abs(case[name]).max(), name
+
+
+def test_padding_that_was_written_is_left_off_as_recorded() -> None:
+    """The row of padding in the table of types is exchanged with that of a type that was written."""
+    options, weights, case = reading.read_recording(GOLDEN)
+    theirs, rows = weights["vae.embedding.weight"], torch.arange(44)
+    rows[[1, 38]] = rows[[38, 1]]
+    weights["vae.embedding.weight"] = theirs[rows]
+    for name in ("decode_cedi", "decode_cedi_predicted_length"):
+        tokens, written = case[f"{name}_all_tokens"], case[f"{name}_all_scores"] != 0
+        tokens[written] = rows.numpy()[tokens[written]]
+        case[f"{name}_tokens_flat"] = tokens[tokens != 1]
+        case[f"{name}_tokens_lengths"] = (tokens != 1).sum(1)
+        assert bool((tokens[written] == 1).any())
+    assert released.replay(options, weights, case)["tokens_identical"]
+
+
+def test_fewer_tokens_than_ours_are_a_difference() -> None:
+    options, weights, case = reading.read_recording(GOLDEN)
+    case["decode_cedi_tokens_flat"] = case["decode_cedi_tokens_flat"][:-1]
+    report = released.replay(options, weights, case)
+    assert report["different"] == ["cedi_tokens_flat"] and not report["tokens_identical"]
+
+
+@pytest.mark.parametrize(
+    "name,value,said",
+    [
+        ("length_predict_type", "absolute", "option length_predict_type: 'absolute'; .* with 'difference'"),
+        ("normalized_embedding", False, "option normalized_embedding: False; .* with True"),
+        ("scheduler", "linear", "option scheduler: 'linear'; .* with 'interchangable'"),
+        ("eos", 1, "option eos: 1; .* with 2"),
+        ("decodings", {"cedi": {"solver": "dpm"}}, "solver 'dpm'; .* with cedi, ddim, ddpm"),
+    ],
+)
+def test_recordings_of_what_ours_has_not_are_refused_by_name(name: str, value: Any, said: str) -> None:
+    options, weights, case = reading.read_recording(GOLDEN)
+    with pytest.raises(UserError, match=said):
+        released.replay(options | {name: value}, weights, case)
+
+
+@pytest.mark.parametrize("steps", [0, 2_000_000, "4", 7], ids=str)
+def test_other_steps_than_were_recorded_are_refused(steps: Any) -> None:
+    options, weights, case = reading.read_recording(GOLDEN)
+    given = options["decodings"]["cedi"] | {"steps": steps}
+    with pytest.raises((UserError, ValueError), match=r"decoding_steps|cedi_timesteps: ours has shape \(8,\)"):
+        released.replay(options | {"decodings": {"cedi": given}}, weights, case)
+
+
+@pytest.mark.parametrize("name,value", [("decodings", 3), ("decodings", {"cedi": 3}), ("heads", 0)], ids=str)
+def test_broken_options_get_one_clear_line(
+    name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(GOLDEN) as file:
+        arrays = dict(file)
+    options = json.loads(str(arrays.pop("options"))) | {name: value}
+    np.savez(tmp_path / "case.npz", options=np.array(json.dumps(options)), **arrays)
+    monkeypatch.setattr(sys, "argv", ["official", str(tmp_path / "case.npz")])
+    with pytest.raises(SystemExit, match="2"):
+        official.main()
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_the_released_ancestral_step_weighs_the_prediction_by_the_wrong_level() -> None:

@@ -6,7 +6,8 @@ source (core/diffusion/samplers.py). The network is core/diffusion/dinoiser_netw
 
 Of the released code: both passes of self-conditioning are trained at every update and their losses added, so all but
 the length loss counts twice; the token loss sees the clean embedding alone; each sentence counts equally, whatever its
-length; clipped_s draws no noise below 0.707. Its `ddpm` sampler weighs z_0_hat by the wrong level, its scores are mean
+length; clipped_s draws no noise below 0.707; the choice among candidates is by corpus BLEU of one sentence, which a
+text of fewer than four words has none of. Its `ddpm` sampler weighs z_0_hat by the wrong level, its scores are mean
 logits: only the replay does so (core/released/dinoiser.py).
 
 Other than released: the length head learns along with the rest, on the detached encoder, instead of in a second
@@ -195,8 +196,13 @@ def in_two_stages(texts: list[str], noises: int, bleu_tokenizer: str) -> int:
     """Index of the best of those that are the best of their length, by the mean BLEU that each has against others."""
     best = []
     for start in range(0, len(texts), noises):
-        best.append(start + mbr_choice(texts[start : start + noises], bleu_tokenizer, as_hypothesis=True))
-    return best[mbr_choice([texts[index] for index in best], bleu_tokenizer, as_hypothesis=True)]
+        best.append(start + closest(texts[start : start + noises], bleu_tokenizer))
+    return best[closest([texts[index] for index in best], bleu_tokenizer)]
+
+
+def closest(texts: list[str], bleu_tokenizer: str) -> int:
+    """Index of the text with the highest mean BLEU against the others, each a corpus of one sentence, as released."""
+    return mbr_choice(texts, bleu_tokenizer, as_hypothesis=True, effective_order=False)
 
 
 METHOD = Dinoiser

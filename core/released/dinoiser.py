@@ -15,7 +15,7 @@ from core.diffusion.noise_clipping import least_time
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Noise, Step, sample
 from core.errors import UserError
-from core.methods.dinoiser import Dinoiser, by_sentence, clamped, in_two_stages, passes, times, token_nll, visited
+from core.methods.dinoiser import Dinoiser, by_sentence, clamped, in_two_stages, passes, times, visited
 from core.methods.dinoiser_options import Clipping, Decoding, Options
 from core.model_folder import load_weights
 from core.released.archives import Weights
@@ -38,24 +38,34 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
         for name, given in options["decodings"].items():
             pairs = options["decode_pairs"]
             part = Batch.padded(source[:pairs], target[:pairs])
-            replay_decoding(network, part, given, part_of(case, f"decode_{name}_"), name, found)
+            recorded, ours = part_of(case, f"decode_{name}_"), decoding_of(given, method.options)
+            replay_decoding(network, part, given, ours, recorded, name, found)
     return found.report()
 
 
 def configuration(options: dict[str, Any]) -> Options:
     """Our options for a recording's."""
+    for name, ours in REPLAYED.items():
+        if options.get(name, ours) != ours:
+            raise UserError(f"option {name}: {options[name]!r}; recordings of DINOISER are replayed with {ours!r}")
     norms = {"pre_norm": options["enc_prenorm"], "decoder_pre_norm": options["dec_prenorm"]}
     network = replace(encoder_decoder(options), **norms)
-    if (options["scheduler"], options["model_output_type"]) != ("interchangable", "x0"):
-        raise UserError(
-            "of DINOISER's recordings those with the scheduler 'interchangable' and output 'x0' are replayed"
-        )
     space = SphereConfig(
         latent_dim=options["latent_dim"],
         self_conditioning=options["self_conditioning"],
         time_features=options["half_time_embedding_dim"],
     )
     return checked_options(Options(network, space, Clipping(options["time_sampler"], options["initial_min_t"])))
+
+
+REPLAYED: dict[str, Any] = {
+    **{"scheduler": "interchangable", "model_output_type": "x0", "normalized_embedding": True, "max_t": 1.0},
+    **{"length_predict_type": "difference", "layer_norm_eps": 1e-5},
+    **{"bos": BOS, "pad": PAD, "eos": EOS, "unk": UNK},
+}
+"""Options of which ours has one value alone."""
+
+SOLVERS = ("cedi", "ddim", "ddpm")
 
 
 # Weights
@@ -129,10 +139,10 @@ def replay_training(method: Dinoiser, network: SphereDenoiser, batch: Batch, cas
         draws = Draws(t, tensor(recorded, "noise"), coin=True)
         made = passes(network, batch, draws)
         losses = method.loss(network, batch, draws).terms
-        diffusion, nll = losses["mse"].mean(), losses["token"].weight * losses["token"].mean()
+        diffusion, token = losses["mse"].mean(), losses["token"].weight * losses["token"].mean()
         z_0 = network.embedding(batch.target)
         mse = [by_sentence((z_0_hat - z_0).square().mean(-1), batch) for z_0_hat in made.z_0_hat]
-        each = by_sentence(token_nll(network, z_0, batch.target), batch)
+        each = by_sentence(exact_nll(network, z_0, batch.target), batch)
         ours = {
             "t": t,
             "x_t": made.z_t,
@@ -141,13 +151,19 @@ def replay_training(method: Dinoiser, network: SphereDenoiser, batch: Batch, cas
             "diffusion_loss_per_pass": torch.stack(mse),
             "nll_per_pass": torch.stack([each] * len(mse)),
             "diffusion_loss": diffusion,
-            "nll": nll,
-            "loss": diffusion + nll,
+            "nll": each.mean() * len(mse),
+            "loss": diffusion + token,
         }
         for name in [name for name in ours if name in recorded]:
             found.number(f"train{index}_{name}", ours[name].detach(), recorded[name])
     reduced(method.loss(network, batch, draws)).backward()
     found.gradients(network, GRADIENTS, case, "grad2/")
+
+
+def exact_nll(network: SphereDenoiser, z: Tensor, y: Tensor) -> Tensor:
+    """token_nll in float64: that of a type's own embedding is so small that its float32 has three digits."""
+    logits = z.double() @ network.embedding.output().double().T
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), y, reduction="none")
 
 
 GRADIENTS = {"vae.embedding.weight": "embedding.table", "bottleneck.up_sampler.0.weight": "up.0.weight"}
@@ -180,10 +196,18 @@ def ddpm(visited: Visited) -> Step:
 
 
 def replay_decoding(
-    network: SphereDenoiser, batch: Batch, given: dict[str, Any], case: Arrays, name: str, found: Comparison
+    network: SphereDenoiser,
+    batch: Batch,
+    given: dict[str, Any],
+    decoding: Decoding,
+    case: Arrays,
+    name: str,
+    found: Comparison,
 ) -> None:
     """One decoding: each call's input and output, tokens, scores and the choice among candidates."""
-    decoding = decoding_of(given)
+    steps = torch.linspace(1.0, given["end"], given["steps"] + 1)
+    found.number(f"{name}_timesteps", steps, case["timesteps"])
+    found.number(f"{name}_model_times", steps[:-1], case["model_times"])
     memory = network.encode(batch.source, batch.source_mask)
     lengths = network.likely_lengths(memory, decoding.length_candidates)
     if given["oracle_length"]:
@@ -198,24 +222,23 @@ def replay_decoding(
     score = scores.sum(1) / (scores != 0).sum(1)
     count = decoding.length_candidates * decoding.noise_candidates
     kept = [chosen(tokens[start : start + count], decoding) + start for start in range(0, len(tokens), count)]
-    steps = torch.linspace(1.0, given["end"], given["steps"] + 1)
-    found.number(f"{name}_timesteps", steps, case["timesteps"])
-    found.number(f"{name}_model_times", steps[:-1], case["model_times"])
     found.number(f"{name}_x_t", inputs, case["x_t"])
     found.number(f"{name}_x0_hat", outputs, case["x0_hat"])
     found.number(f"{name}_all_scores", scores, case["all_scores"])
     found.number(f"{name}_score", score[kept], case["score"])
     found.decision(f"{name}_all_tokens", tokens, case["all_tokens"])
     found.decision(f"{name}_selected", torch.tensor(kept), case["selected"])
-    rows = [tokens[index][mask[index]] for index in kept]
+    rows = [tokens[index][tokens[index] != PAD] for index in kept]  # one written in the middle is left off too
     found.decision(f"{name}_tokens_flat", torch.cat(rows), case["tokens_flat"])
     found.decision(f"{name}_tokens_lengths", torch.tensor([len(row) for row in rows]), case["tokens_lengths"])
 
 
-def decoding_of(given: dict[str, Any]) -> Decoding:
-    """Our options for a recorded decoding."""
+def decoding_of(given: dict[str, Any], options: Options) -> Decoding:
+    """Our options for a recorded decoding. Raises UserError on those that no run can have."""
+    if given["solver"] not in SOLVERS:
+        raise UserError(f"solver {given['solver']!r}; recordings of DINOISER are replayed with {', '.join(SOLVERS)}")
     cedi = given["solver"] == "cedi"
-    return Decoding(
+    decoding = Decoding(
         sampler="cedi" if cedi else "ddim",
         decoding_steps=given["steps"],
         cedi_end=given["end"] if cedi else Decoding.cedi_end,
@@ -224,6 +247,7 @@ def decoding_of(given: dict[str, Any]) -> Decoding:
         length_candidates=given["beam"],
         noise_candidates=given["mbr"],
     )
+    return checked_options(replace(options, decoding=decoding)).decoding
 
 
 def denoised(
@@ -231,7 +255,7 @@ def denoised(
 ) -> tuple[Tensor, Tensor]:
     """Input and output of each network call, each [K, R, L, d_e], padding included."""
     inputs, outputs = list[Tensor](), list[Tensor]()
-    noise = iter(torch.from_numpy(case.get("step_noise", z_T[:0].numpy())))
+    noise = iter(tensor(case, "step_noise") if solver == "ddpm" else z_T[:0])
 
     def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
         inputs.append(z_t)

@@ -38,13 +38,14 @@ def matches(a: NGrams, b: NGrams) -> list[int]:
     return found
 
 
-def bleu_of(matched: Sequence[int], length: int, reference_length: int) -> float:
+def bleu_of(matched: Sequence[int], length: int, reference_length: int, effective_order: bool = True) -> float:
     """Sentence BLEU, 0..100, from the matches: sacreBLEU's exponential smoothing and effective order.
 
     An order without matches counts as 1 / 2^k matches, k being how many such orders came so far; orders longer than
-    the hypothesis are left out (Chen & Cherry 2014, smoothing 3).
+    the hypothesis are left out (Chen & Cherry 2014, smoothing 3). Without effective order, as in corpus BLEU, a
+    hypothesis of fewer than ORDERS tokens has 0.
     """
-    if not any(matched):
+    if not any(matched) or (length < ORDERS and not effective_order):
         return 0.0
     log_sum, halving, orders = 0.0, 1.0, min(ORDERS, length)
     for n in range(orders):
@@ -67,21 +68,25 @@ def sentence_bleu(hypothesis: str, reference: str | Sequence[str], tokenizer: st
     return bleu_of(matches(a, NGrams(counts, nearest)), a.length, nearest)
 
 
-def mbr_choice(candidates: Sequence[str], tokenizer: str = USUAL, as_hypothesis: bool = False) -> int:
+def mbr_choice(
+    candidates: Sequence[str], tokenizer: str = USUAL, as_hypothesis: bool = False, effective_order: bool = True
+) -> int:
     """Index of the candidate with the highest mean sentence BLEU of the others against it; the first of equals.
 
     As in the released Difformer each other candidate is the hypothesis, the judged one the reference; as_hypothesis:
-    the other way round. Equal texts are counted once and weighted: late in training most candidates are equal. Raises
-    UserError without candidates.
+    the other way round. effective_order: see bleu_of. Equal texts are counted once and weighted: late in training most
+    candidates are equal. Raises UserError without candidates.
     """
     if not candidates:
         raise UserError("no candidates to choose from")
     texts = Counter(candidates)
     grams = {text: ngrams(text, tokenizer) for text in texts}
-    totals = {text: (times - 1) * (100.0 if grams[text].length else 0.0) for text, times in texts.items()}
+    least = 1 if effective_order else ORDERS  # tokens of a text that has 100 against itself
+    totals = {text: (times - 1) * (100.0 if grams[text].length >= least else 0.0) for text, times in texts.items()}
     for a, b in combinations(texts, 2):
         shared, length_a, length_b = matches(grams[a], grams[b]), grams[a].length, grams[b].length
-        of_a, of_b = bleu_of(shared, length_a, length_b), bleu_of(shared, length_b, length_a)
+        of_a = bleu_of(shared, length_a, length_b, effective_order)
+        of_b = bleu_of(shared, length_b, length_a, effective_order)
         totals[a] += texts[b] * (of_a if as_hypothesis else of_b)
         totals[b] += texts[a] * (of_b if as_hypothesis else of_a)
     enough = max(totals.values()) - 1e-9  # equal but for the order of a sum is equal
