@@ -16,12 +16,15 @@ from ablations.execute import make_decodable, single_arm
 from core import model_folder
 from core.checks import check
 from core.config import RunConfig, with_values
+from core.diffusion.process import ForwardProcess
+from core.diffusion.schedules import alpha_bars
 from core.distributed import Ranks
 from core.errors import UserError
 from core.evaluator import Evaluator, new_network
 from core.methods import method_for
 from core.released import diffuseq, replay
 from core.run_folder import STATE, TOKENIZER
+from core.sections import DiffusionConfig
 from core.text.batches import BatchStream
 from core.text.materials import prepare
 from core.training import train
@@ -79,10 +82,44 @@ def test_right_ddim_is_not_what_was_recorded(tmp_path: Path, monkeypatch: pytest
     assert report["differences"]["decode_ancestral_sample"] < 1e-5
 
 
+def test_each_array_of_a_decoding_is_compared(tmp_path: Path) -> None:
+    with np.load(RECORDING) as file:
+        outs = [name for name in file if name.startswith("decode_") and "noise" not in name]
+        kept = file["decode_ddim_kept_steps"] + 1
+    report = replay.replay(changed(tmp_path / "case.npz", {}, decode_ddim_kept_steps=kept))
+    assert report["different"] == ["decode_ddim_kept_steps"]
+    assert {*report["differences"], *report["identical"], *report["different"]} >= set(outs)
+
+
+def test_any_gap_of_ddim_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Also one that is no T // K."""
+    with np.load(RECORDING) as file:
+        ddim = json.loads(str(file["options"]))["ddim"] | {"gap": 300}
+        arrays = {name: file[name][:7] for name in file if name.startswith("decode_ddim") and len(file[name]) == 10}
+    arrays["decode_ddim_model_timesteps"] = np.arange(1999, 0, -300, dtype=np.float32) / 2
+    report = replay.replay(changed(tmp_path / "case.npz", {"ddim": ddim}, **arrays))
+    assert report["differences"]["decode_ddim_model_timesteps"] == 0
+
+
+def test_sentences_of_no_weight_have_terms(tmp_path: Path) -> None:
+    with np.load(RECORDING) as file:
+        weight = file["weights_t"] * 0
+    report = replay.replay(changed(tmp_path / "case.npz", {}, weights_t=weight))
+    assert report["differences"]["term_mse"] < 1e-5 and report["differences"]["loss"] > 0.9
+
+
+def test_the_first_noise_of_cosine_is_exact() -> None:
+    """1 - abar_0 is 4e-5: from a float32 sqrt(abar_0) it is off by 1e-3."""
+    process = ForwardProcess.build(DiffusionConfig(diffusion_steps=1000, schedule="cosine", noise_factor=1.0))
+    assert process.start_std == pytest.approx(np.sqrt(1 - alpha_bars("cosine", 1000)[0]), rel=1e-9)
+
+
+ANCESTRAL = {"timestep_respacing": "1", "top_p": -1, "clamp_step": 0, "clamp_first": True, "gap": 1}
 RESPACED = {"timestep_respacing": "5", "top_p": -1, "clamp_step": 0, "clamp_first": True, "gap": 5, "eta": 0.0}
+OTHERS = [{"predict_xstart": False}, {"sep": 3}, {"ddim": RESPACED}, {"ancestral": ANCESTRAL}, {"layer_norm_eps": 1e-5}]
 
 
-@pytest.mark.parametrize("options", [{"predict_xstart": False}, {"sep": 3}, {"ddim": RESPACED}])
+@pytest.mark.parametrize("options", OTHERS)
 def test_what_is_not_replayed_is_said(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not replayed"):
         replay.replay(changed(tmp_path / "case.npz", options))

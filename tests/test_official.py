@@ -15,7 +15,7 @@ import torch
 
 from core import model_folder, official
 from core.errors import UserError
-from core.released import reading, replay
+from core.released import comparison, reading, replay
 from core.released.dictionary import read_dictionary
 from core.text.tokenizer import UNK, Subwords
 
@@ -55,6 +55,16 @@ def test_what_is_no_number_never_passes_for_agreement(tmp_path: Path) -> None:
         z_t = np.full_like(file["z_t"], np.nan)
     done = run(changed(tmp_path / "nan.npz", {}, z_t=z_t))
     assert done.returncode == 1 and json.loads(done.stdout)["largest"] is None
+
+
+def test_small_arrays_are_held_to_a_share_of_their_largest_value() -> None:
+    found = comparison.Comparison()
+    found.number("tT", torch.tensor([2e-5, 1.01e-5]), np.array([2e-5, 1e-5], np.float32))
+    report = found.report()
+    assert report["largest"] < 1e-6 and 0.004 < report["largest_share"] < 0.006 and not official.agrees(report)
+    found = comparison.Comparison()
+    found.number("none", torch.zeros(2), np.zeros(2, np.float32))
+    assert official.agrees(found.report())
 
 
 @pytest.mark.parametrize(

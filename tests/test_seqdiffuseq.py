@@ -1,5 +1,6 @@
 """SeqDiffuSeq: schedules that adapt to the loss of each position, its network and decoding, the released recording."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,38 @@ def test_the_released_recipe_has_options_that_there_are() -> None:
 def test_the_recording_is_reproduced() -> None:
     report = replay.replay(GOLDEN)
     assert report["tokens_identical"] and report["largest"] < 1e-5 and len(report["differences"]) == 37
+
+
+def test_each_array_that_is_no_input_is_compared() -> None:
+    inputs = ("weight", "src_", "trg_", "update_t", "update_losses", "update_masks", "update_steps", "x_start_noise")
+    report = replay.replay(GOLDEN)
+    with np.load(GOLDEN) as file:
+        outs = {name for name in file if not name.startswith(inputs) and not name.endswith(("noise", "options"))}
+    assert {*report["differences"], *report["identical"]} == outs - {"t"}
+
+
+def recorded(path: Path, options: dict[str, Any], without: str = "", **arrays: np.ndarray) -> Path:
+    """The recording with other options and arrays, or without one."""
+    with np.load(GOLDEN) as file:
+        case = dict(file) | arrays
+    case["options"] = np.array(json.dumps(json.loads(str(case["options"])) | options))
+    np.savez(path, **{name: array for name, array in case.items() if name != without})
+    return path
+
+
+def test_an_array_that_lacks_is_named_as_the_file_has_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="decode_normal_p_sample"):
+        replay.replay(recorded(tmp_path / "case.npz", {}, "decode_normal_p_sample"))
+
+
+def test_sentences_of_no_weight_have_terms(tmp_path: Path) -> None:
+    report = replay.replay(recorded(tmp_path / "case.npz", {}, weights_t=np.array([0, 1, 1, 1], np.float32)))
+    assert report["differences"]["term_mse_plain"] < 1e-5 and report["differences"]["loss_plain"] > 1e-3
+
+
+def test_another_epsilon_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="layer_norm_eps 1e-12"):
+        replay.replay(recorded(tmp_path / "case.npz", {"layer_norm_eps": 1e-12}))
 
 
 def by_hand(visited: Visited, k: int, x: Tensor, x_0: Tensor, z: Tensor, variance: float) -> Tensor:

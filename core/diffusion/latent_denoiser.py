@@ -91,9 +91,9 @@ class LatentDenoiser(EncoderDecoder):
                 module.eps = EPS
 
     @property
-    def start_std(self) -> Tensor:
-        """Standard deviation of the noise of x_0, [1]; or of each position, [J, 1]."""
-        return (1.0 - self.process.signal[0, None].double() ** 2).sqrt().float()
+    def start_std(self) -> Tensor | float:
+        """Standard deviation of the noise of x_0; or of each position, [J, 1]."""
+        return float(self.process.start_std)
 
     @property
     def beside(self) -> int | None:

@@ -20,6 +20,12 @@ def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -
     return float((gap if mask is None else gap[mask]).max())
 
 
+def share(ours: Tensor, theirs: Tensor) -> float:
+    """max |ours - theirs| / max |theirs|, which arrays that are small throughout need. 0 where theirs are all 0."""
+    most = float(theirs.double().abs().max()) if theirs.numel() else 0.0
+    return float((ours.detach().double() - theirs.double()).abs().max()) / most if most else 0.0
+
+
 def largest(gaps: dict[str, float]) -> float:
     """The largest difference; infinite if one is no number, so that NaN never passes for agreement."""
     return max(gap if math.isfinite(gap) else math.inf for gap in gaps.values())
@@ -30,6 +36,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self.gaps: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
         self.identical: list[str] = []
         self.different: list[str] = []
 
@@ -46,6 +53,7 @@ class Comparison:
         rest = looked_at & finite
         gap = difference(ours, recorded, rest) if bool(rest.any()) else 0.0
         self.gaps[name] = gap if agree else math.inf
+        self.shares[name] = share(ours[rest], theirs[rest])
 
     def decision(self, name: str, ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> None:
         """Integers and booleans: tokens, lengths, places, choices. Others decided otherwise may be more or fewer."""
@@ -66,11 +74,13 @@ class Comparison:
             self.number(f"{prefix}{theirs}", gradient, case[f"{prefix}{theirs}"])
 
     def report(self) -> dict[str, Any]:
-        """Differences, the largest, whether all decisions agree, and the names of those that do and do not."""
+        """Differences, the largest, and the largest as a share of its array's largest value; whether all decisions agree,
+        and the names of those that do and do not."""
         return {
             "differences": self.gaps,
             "largest": largest(self.gaps),
-            "tokens_identical": not self.different,
+            "largest_share": largest(self.shares),
             "identical": self.identical,
+            "tokens_identical": not self.different,
             **({"different": self.different} if self.different else {}),
         }

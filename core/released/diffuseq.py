@@ -3,6 +3,7 @@
 Its own vocabulary has START, END, UNK and PAD where ours has BOS, PAD, EOS and UNK: the types are renamed.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from core.diffusion.end_to_end_sections import ProcessConfig, SpaceConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.probes import nearest_types
 from core.diffusion.time_samplers import LossSecondMoments
-from core.diffusion.walks import Plan, Walker
+from core.diffusion.walks import Plan, Walker, one_down
 from core.errors import UserError
 from core.methods.diffuseq import DiffuSeq
 from core.methods.diffuseq_options import CanvasConfig, CanvasWalk, Options
@@ -23,7 +24,7 @@ from core.networks.token_loss import token_terms
 from core.options import replaced, values_of
 from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.released.recordings import encoder_decoder, own_state, tensor
+from core.released.recordings import check_epsilon, encoder_decoder, kept_steps, own_state, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -52,13 +53,15 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
     ours, types = configuration(options, case), our_types(options)
     method = DiffuSeq(ours)
     network = network_of(method, options, weights, types)
+    check_epsilon(options, network)
     found = Comparison()
     replay_training(found, method, network, case, types)
     if "sampler_t" in case:
         replay_sampler(found, case, options["diffusion_steps"])
     layout = network.layout(*sides(case, types))
     for name in options["decodings"]:
-        replay_decoding(found, network, decoding_of(ours, options, options[name]), layout, case, name, types)
+        chosen = decoding_of(ours, options, options[name])
+        replay_decoding(found, network, chosen, options[name]["gap"], layout, case, name, types)
     return found.report()
 
 
@@ -113,7 +116,7 @@ def decoding_of(ours: Options, options: dict[str, Any], walk: dict[str, Any]) ->
         sampler="ddim" if ddim else "ancestral",
         variance="large",
         released_ddim=ddim,
-        decoding_steps=T // walk["gap"] if ddim else int(kept or T),
+        decoding_steps=T // walk["gap"] if ddim else kept_steps(kept, T),
         clamp_step=0 if ddim else walk["clamp_step"],
         top_p=None if ddim or top_p is None else float(top_p),
     )
@@ -184,17 +187,16 @@ def replay_training(found: Comparison, method: DiffuSeq, network: LatentDenoiser
     found.number("model_timesteps", t * torch.tensor(network.time_scale), case["model_timesteps"])
     for name, value in (("x_start", made.x_0), ("x_t", made.x_t), ("model_output", made.out)):
         found.number(name, value, case[name])
-    loss, everywhere = method.loss(network, batch, draws), method.counted(layout)
-    parts = {
-        name: term.values / draws.weight.repeat_interleave(layout.ids.shape[1]) for name, term in loss.terms.items()
-    }
+    even = replace(draws, weight=torch.ones_like(draws.weight))
+    parts = {name: term.values for name, term in method.loss(network, batch, even).terms.items()}
+    everywhere = method.counted(layout)
     for name, ours in (("mse", ["mse"]), ("decoder_nll", ["token"]), ("tT", ["tT"]), ("loss", ["mse", "token", "tT"])):
         value = end_to_end.sentences(batch, everywhere, [parts[one] for one in ours])
         found.number(f"term_{name}", value, case[f"term_{name}"])
     logged = token_terms(network, made.out.flatten(0, 1), layout.ids.flatten(), 0.0)[1].view(layout.ids.shape)
     logged = (logged * layout.written).sum(1) / layout.written.sum(1)
     found.number("term_nll_logged", logged, case["term_nll_logged"])
-    total = reduced(loss)
+    total = reduced(method.loss(network, batch, draws))
     found.number("loss", total, case["loss"])
     total.backward()
     learned = dict(network.named_parameters())
@@ -219,16 +221,28 @@ def replay_sampler(found: Comparison, case: Arrays, T: int) -> None:
 
 @torch.no_grad()
 def replay_decoding(
-    found: Comparison, network: LatentDenoiser, ours: Options, layout: Layout, case: Arrays, name: str, types: Tensor
+    found: Comparison,
+    network: LatentDenoiser,
+    ours: Options,
+    gap: int,
+    layout: Layout,
+    case: Arrays,
+    name: str,
+    types: Tensor,
 ) -> None:
-    """Each step's output, what it was rounded to, x after it; at the end tokens and their logits.
+    """Each step's output, what it was rounded to, x after it; at the end tokens and their logits. DDIM goes by its gap.
 
     The ids of the canvas are those of the recorded pairs; nothing looks at them where text is written.
     """
     name = f"decode_{name}"
     start = tensor(case, f"{name}_initial_noise")
     layout = Layout(*(each[: len(start)] for each in (layout.ids, layout.written, layout.seen)))
-    plan, walk, walker = Plan.build(ours.diffusion, ours.decoding), ours.decoding, Walker(network, layout, None)
+    walk, walker = ours.decoding, Walker(network, layout, None)
+    plan = Plan.build(ours.diffusion, walk)
+    kept = torch.tensor(plan.t)
+    if walk.released_ddim:
+        plan = Plan(*one_down(ours.diffusion, gap), slipping=True)
+        kept = torch.arange(network.process.steps)
     step_noise = case.get(f"{name}_step_noise")
     noises = iter(()) if step_noise is None else iter(torch.from_numpy(step_noise))
     told, outputs, samples, rounded = list[float](), list[Tensor](), list[Tensor](), list[Tensor]()
@@ -244,8 +258,7 @@ def replay_decoding(
     x = walker.walk(plan, walk, start, lambda like: next(noises), look)
     times = torch.tensor(told).float() * torch.tensor(network.time_scale)
     found.number(f"{name}_model_timesteps", times, case[f"{name}_model_timesteps"])
-    if not walk.released_ddim:
-        found.decision(f"{name}_kept_steps", torch.tensor(plan.t), case[f"{name}_kept_steps"])
+    found.decision(f"{name}_kept_steps", kept, case[f"{name}_kept_steps"])
     found.number(f"{name}_model_output", torch.stack(outputs), case[f"{name}_model_output"])
     found.number(f"{name}_sample", torch.stack(samples), case[f"{name}_sample"])
     theirs = tensor(case, f"{name}_rounded_tokens").long()

@@ -20,7 +20,7 @@ from core.methods.dinoiser_options import Clipping, Decoding, Options
 from core.model_folder import load_weights
 from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
-from core.released.recordings import checked_options, encoder_decoder, part_of, tensor
+from core.released.recordings import Part, checked_options, encoder_decoder, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -38,7 +38,7 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
         for name, given in options["decodings"].items():
             pairs = options["decode_pairs"]
             part = Batch.padded(source[:pairs], target[:pairs])
-            recorded, ours = part_of(case, f"decode_{name}_"), decoding_of(given, method.options)
+            recorded, ours = Part(case, f"decode_{name}_"), decoding_of(given, method.options)
             replay_decoding(network, part, given, ours, recorded, name, found)
     return found.report()
 
@@ -134,7 +134,7 @@ def replay_training(method: Dinoiser, network: SphereDenoiser, batch: Batch, cas
     least = torch.stack([torch.tensor(clipping.least_noise), clipped, clipped])
     found.number("min_t", least, case["min_t"])
     for index in (1, 2):
-        recorded = part_of(case, f"train{index}_")
+        recorded = Part(case, f"train{index}_")
         t = times(tensor(recorded, "t_uniform"), least[index - 1])
         draws = Draws(t, tensor(recorded, "noise"), coin=True)
         made = passes(network, batch, draws)

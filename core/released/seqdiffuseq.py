@@ -1,6 +1,7 @@
 """Recordings of SeqDiffuSeq, replayed by ours (Yuanhy1997/SeqDiffuSeq, 0d42870)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from core.model_folder import load_weights
 from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import PARTS, joined
-from core.released.recordings import checked_options, encoder_decoder, own_state, part_of, tensor
+from core.released.recordings import Part, check_epsilon, checked_options, encoder_decoder, kept_steps, own_state, tensor
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -32,14 +33,15 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
     network = method.build(options["vocab_size"], options["max_positions"])
     load_weights(network, rename(weights) | own_state(network), "the recording")
     network.eval()
+    check_epsilon(options, network)
     batch = replay_batch(options, case, found)
     for name, coin in (("plain", False), ("selfcond", True)):
         replay_training(method, network, batch, case, name, coin, found)
     before = network.process.alpha_bar[:, : network.window].numpy().copy()
     replay_updates(network, before, options, case, found)
     for name, given in options["decodings"].items():
-        recorded, given = part_of(case, f"decode_{name}_"), given | {"pairs": options["decode_pairs"]}
-        replay_decoding(network, batch, before, given, recorded, name, found)
+        recorded, given = Part(case, f"decode_{name}_"), given | {"pairs": options["decode_pairs"]}
+        replay_decoding(network, batch, before, given, recorded, f"decode_{name}", found)
     return found.report()
 
 
@@ -146,7 +148,8 @@ def replay_training(
     _, made = end_to_end.predict(network, batch, draws, 0.0)
     loss = method.loss(network, batch, draws)
     assert isinstance(loss, PositionLoss)
-    parts = {term: loss.terms[term].values / weight for term in loss.terms}
+    even = method.loss(network, batch, replace(draws, weight=torch.ones_like(weight)))
+    parts = {name: term.values for name, term in even.terms.items()}
     shared = {
         "encoder_out": network.encoded(batch.source),
         "model_timesteps": t * torch.tensor(network.time_scale),
@@ -220,7 +223,7 @@ def replay_decoding(
 ) -> None:
     """One decoding: each step's output and what it leads to, and the tokens at all positions."""
     T, pairs = len(before), given["pairs"]
-    decoding = Walk(decoding_steps=int(given["timestep_respacing"] or T))
+    decoding = Walk(decoding_steps=kept_steps(given["timestep_respacing"], T))
     learned = network.process.alpha_bar[:, : network.window].numpy()
     visited = Visited.among(learned if given["load_schedule"] else before, decoding.sampling(), 1.0)
     at = [int(t) for t in visited.t]
