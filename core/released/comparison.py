@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 Arrays = dict[str, np.ndarray]
+ROUNDING = 2.0**-25
+"""By how much float32 rounds a number below 1."""
 
 
 def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -> float:
@@ -21,9 +23,11 @@ def difference(ours: Tensor, recorded: np.ndarray, mask: Tensor | None = None) -
 
 
 def share(ours: Tensor, theirs: Tensor) -> float:
-    """max |ours - theirs| / max |theirs|, which arrays that are small throughout need. 0 where theirs are all 0."""
+    """max |ours - theirs| / max |theirs|, which arrays that are small throughout need. 0 where theirs are all 0,
+    and for differences within ROUNDING."""
     most = float(theirs.double().abs().max()) if theirs.numel() else 0.0
-    return float((ours.detach().double() - theirs.double()).abs().max()) / most if most else 0.0
+    gap = (ours.detach().double() - theirs.double()).abs()
+    return float(torch.where(gap <= ROUNDING, 0.0, gap).max()) / most if most else 0.0
 
 
 def largest(gaps: dict[str, float]) -> float:
@@ -74,8 +78,8 @@ class Comparison:
             self.number(f"{prefix}{theirs}", gradient, case[f"{prefix}{theirs}"])
 
     def report(self) -> dict[str, Any]:
-        """Differences, the largest, and the largest as a share of its array's largest value; whether all decisions agree,
-        and the names of those that do and do not."""
+        """Differences, the largest, and the largest as a share of its array's largest value; whether all decisions
+        agree, and the names of those that do and do not."""
         return {
             "differences": self.gaps,
             "largest": largest(self.gaps),

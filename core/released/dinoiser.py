@@ -39,7 +39,7 @@ def replay(options: dict[str, Any], weights: Weights, case: Arrays) -> dict[str,
             pairs = options["decode_pairs"]
             part = Batch.padded(source[:pairs], target[:pairs])
             recorded, ours = Part(case, f"decode_{name}_"), decoding_of(given, method.options)
-            replay_decoding(network, part, given, ours, recorded, name, found)
+            replay_decoding(network, part, given, ours, recorded, f"decode_{name}", found)
     return found.report()
 
 

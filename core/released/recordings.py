@@ -23,7 +23,7 @@ def tensor(case: Arrays, name: str) -> Tensor:
 
 
 class Part(Arrays):
-    """The arrays whose names begin so, by the rest of their names. One that is not there is missed by its whole name."""
+    """The arrays whose names begin so, by the rest of their names. One that lacks is missed by its whole name."""
 
     def __init__(self, case: Arrays, prefix: str) -> None:
         super().__init__({n.removeprefix(prefix): array for n, array in case.items() if n.startswith(prefix)})

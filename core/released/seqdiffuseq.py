@@ -21,7 +21,15 @@ from core.model_folder import load_weights
 from core.released.archives import Weights
 from core.released.comparison import Arrays, Comparison
 from core.released.reading import PARTS, joined
-from core.released.recordings import Part, check_epsilon, checked_options, encoder_decoder, kept_steps, own_state, tensor
+from core.released.recordings import (
+    Part,
+    check_epsilon,
+    checked_options,
+    encoder_decoder,
+    kept_steps,
+    own_state,
+    tensor,
+)
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -262,8 +270,9 @@ class Recorded:
         self.visited, self.given = visited, given
         self.inner: Step = around_posterior(visited, sigma)
         self.z: Iterator[Tensor] = iter(tensor(case, "step_noise"))
-        self.q_noise: Iterator[Tensor] = iter(tensor(case, "q_noise")) if "q_noise" in case else iter(())
-        self.uniforms = iter(case["uniforms"].tolist()) if "uniforms" in case else iter(())
+        drawn = given["generate_by_q"] or "q_noise" in case
+        self.q_noise: Iterator[Tensor] = iter(tensor(case, "q_noise")) if drawn else iter(())
+        self.uniforms = iter(case["uniforms"].tolist()) if given["generate_by_mix"] else iter(())
         self.sampled: list[Tensor] = []
         self.jumped: list[Tensor] = []
 
