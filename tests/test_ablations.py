@@ -422,7 +422,9 @@ def test_no_released_recipe_has_what_is_meant_for_two_cores(name: str, recipe: d
 
 def test_batches_hold_as_many_sentences_as_the_released_ones() -> None:
     """By the mean length of a pair of IWSLT14; DiffuSeq's are a sixteenth, as there are no micro-batches."""
-    sizes = {name: methods.released(name)["batch_tokens"] for name in ("diffuseq", "seqdiffuseq", "diffusion_lm", "mdlm")}
+    sizes = {
+        name: methods.released(name)["batch_tokens"] for name in ("diffuseq", "seqdiffuseq", "diffusion_lm", "mdlm")
+    }
     assert sizes == {"diffuseq": 26 * 8192 / 16, "seqdiffuseq": 26 * 128, "diffusion_lm": 26 * 64, "mdlm": 26 * 512}
     assert methods.released("diffuseq", {"absorbing": True})["batch_tokens"] == 26 * 2 * 425
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.config import RunConfig, with_values
 from core.discrete.decoding import framed, predictor
+from core.discrete.mask_predict import Pass, Passes, mask_predict
 from core.methods.cmlm import CMLM, Draws
 from core.methods.cmlm_options import AS_RELEASED, MASK_PREDICT
 from core.released import replay
@@ -159,6 +160,25 @@ def by_loops(made: CMLM, model: Any, batch: Batch, row: int, length: int) -> tup
         if config.stop_when_same and tokens == before:
             break
     return tokens, scores
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_pad_that_was_written_is_a_token_for_the_original_alone(original: bool) -> None:
+    """Its length is that at the start; fairseq's counts what is no PAD."""
+    seen: list[int] = []
+
+    def predict(tokens: Tensor, t: Tensor | None) -> Tensor:
+        return torch.zeros(*tokens.shape, 1)
+
+    def reader(states: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full(places.shape, PAD), -torch.ones(places.shape)
+
+    def count(done: Pass) -> None:
+        seen.append(int((done.left == 12).sum()))
+
+    read: Any = reader
+    mask_predict(predict, read, torch.tensor([9]), 12, Passes(4, with_end=original), count)
+    assert seen == ([6, 4, 2, 0] if original else [0, 0, 0, 0])
 
 
 VARIANTS = [

@@ -125,7 +125,7 @@ def may_be_masked(lengths: Tensor, with_end: bool) -> Tensor:
 def masked_again(tokens: Tensor, lengths: Tensor, index: int, passes: Passes) -> Tensor:
     """How many are masked for pass `index`, [N], of tokens [N, L] that are written; BOS does not count.
 
-    fairseq's: a PAD that was written is no token, nor is EOS. Mask-Predict's: of the length [N] that there was at first.
+    fairseq's: PAD that was written is no token, nor is EOS. Mask-Predict's: of the length [N] that there was at first.
     """
     count = lengths - 1 if passes.with_end else (tokens != PAD).sum(1) - 2
     again = share_of(count.clamp_min(0), 1 - index / passes.steps)

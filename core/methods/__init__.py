@@ -53,7 +53,7 @@ def forms(name: str) -> Mapping[tuple[str, Any], dict[str, Any]]:
 
 
 def released(name: str, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The released recipe of a method: AS_RELEASED beside its options, or that of the form that `chosen` options choose.
+    """The released recipe of a method: AS_RELEASED beside its options, or that of the form that some options choose.
 
     Raises UserError for a method without one.
     """

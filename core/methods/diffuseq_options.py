@@ -86,8 +86,8 @@ AS_RELEASED: dict[str, Any] = RELEASED | {
 }
 """The released recipe (QQP; question generation 40,000, dialogue 140,000, simplification 80,000 updates).
 
-It takes 8,192 sentences an update (2,048 on each of 4 processes), whose gradients it sums over micro-batches of 64. Here
-a batch is in memory as a whole, so it has 512 of them; over many GPUs (torchrun) batch_tokens=212992 is all. BERT's
+It takes 8,192 sentences an update (2,048 on each of 4 processes), whose gradients it sums over micro-batches of 64.
+Here a batch is in memory as a whole, so it has 512; over many GPUs (torchrun) batch_tokens=212992 is all. BERT's
 vocabulary, dropout of attention weights (0.1), and the last weights, where ours are the best on validation, have no
 option. With fewer steps it samples by sampler=ddim with released_ddim. Tokens are read up to the first EOS or PAD; the
 released text has what follows an END too."""

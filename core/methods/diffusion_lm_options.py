@@ -26,5 +26,5 @@ AS_RELEASED: dict[str, Any] = RELEASED | {
     "updates": 200_000,
     "warmup": 0,
 }
-"""The released recipe for E2E (ROCStories: latent_dim 128, 400,000 updates). It takes 64 sentences a batch, and the last
-weights, where ours are the best on validation."""
+"""The released recipe for E2E (ROCStories: latent_dim 128, 400,000 updates). It takes 64 sentences a batch, and the
+last weights, where ours are the best on validation."""

@@ -87,5 +87,5 @@ AS_RELEASED: dict[str, Any] = {
 """MDLM's noise, bound and sampler. What this suite does not do: the released model has no source, no length (it writes
 a fixed number of tokens) and no encoder, whose layers here are as many as the decoder's.
 
-A batch is 512 sequences: there of 1,024 tokens of running text, here of a pair of IWSLT14 De-En, whose longer side has 26
+A batch is 512 sequences: there of 1,024 tokens of running text, here pairs of IWSLT14 De-En, whose longer side has 26
 tokens on average."""
