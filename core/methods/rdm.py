@@ -14,7 +14,7 @@ Absorbing or multinomial noise over T steps, the weighted cross-entropy of noise
 - Multinomial: decoding starts from types of which none comes twice (`distinct_start`). That special types are not
   noised is asserted of a pair, which is always true (here `noise_special` is refused).
 - encoder_use_rpe would replace the bias of relative positions by -1e8 wherever it is not 0; it is off (not here).
-`--preset as_released --method rdm` takes the recipe of the absorbing form; with `--noise multinomial` that of the other.
+`--preset as_released --method rdm` takes the recipe of the absorbing form; with `--noise multinomial` the other.
 The noise is core/discrete/noise.py, the decoding core/discrete/routing.py.
 """
 
