@@ -12,6 +12,7 @@ from ablations import presets
 from ablations.presets import Preset
 from core.config import RunConfig, all_options, belongs_to, check_choice, unread
 from core.errors import UserError
+from core.options import parse_value
 
 T = TypeVar("T")
 Value = int | float | str | Path
@@ -79,7 +80,7 @@ def start(arguments: Sequence[str], method: str) -> tuple[Preset, str, RunConfig
     given = dict(given_pairs(arguments))
     preset = presets.get(given.get("preset", presets.default_for(given.get("data"))))
     method = given.get("method", method)
-    config = preset.config_for(method)
+    config = preset.config_for(method, {name: parse_value(value) for name, value in given.items()})
     check_given(given, config)
     return preset, method, config
 

@@ -1,7 +1,7 @@
 """Sizes and data recipes, each with what it is for, what it costs, what it should score, and the command."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ablations.studies import Arm, Study
@@ -34,12 +34,13 @@ class Preset:
         """The options of a run of this preset, by the default method."""
         return self.config_for(methods.DEFAULT)
 
-    def config_for(self, method: str) -> RunConfig:
+    def config_for(self, method: str, chosen: Mapping[str, Any] | None = None) -> RunConfig:
         """The options of a run by any method: the preset's, as far as the method has them, or its released recipe.
 
+        chosen: options that hold whatever it says; they may choose another released form, with a recipe of its own.
         Raises UserError where the preset has for an option what the method cannot."""
         if self.as_released:
-            return with_values(RunConfig(), {"method": method, **methods.released(method)})
+            return with_values(RunConfig(), {"method": method, **methods.released(method, chosen)})
         try:
             return with_values(with_values(RunConfig(), self.values), {"method": method})
         except UserError as error:
@@ -49,18 +50,18 @@ class Preset:
         """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""
         return with_values(RunConfig(), {"method": method}) if self.as_released else self.config_for(method)
 
-    def applied(self, study: Study, given: Collection[str]) -> Study:
+    def applied(self, study: Study, given: Mapping[str, Any]) -> Study:
         """The study as a sweep with this preset runs it; given: options that hold whatever a recipe says."""
         if not self.as_released:
             return study
-        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}, given=frozenset(given))
+        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}, given=given)
 
 
 @dataclass(frozen=True)
 class AsReleased(Study):
     """A study each of whose arms has the released recipe of its method, but for the options that are given."""
 
-    given: frozenset[str] = frozenset()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -68,8 +69,9 @@ class AsReleased(Study):
         return tuple(replace(arm, values=self.recipe(arm) | dict(arm.values)) for arm in super().arms)
 
     def recipe(self, arm: Arm) -> dict[str, Any]:
-        """What the released recipe of an arm's method sets."""
-        found = methods.released(str(arm.values.get("method", methods.DEFAULT)))
+        """What the released recipe of an arm's method, in the form that it has, sets."""
+        chosen = {**self.given, **arm.values}
+        found = methods.released(str(arm.values.get("method", methods.DEFAULT)), chosen)
         return {name: value for name, value in found.items() if name not in self.given}
 
 
@@ -164,7 +166,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "tiny",
             "the embedded corpus on a laptop: the default of make sweep",
-            "full model: BLEU 70 or more; 24 runs in some 9 minutes on two cores",
+            "full model: BLEU 70 or more; 24 runs in some 6 minutes on two cores",
             "make sweep",
             seeds=3,
             values=TINY,

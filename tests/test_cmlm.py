@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.config import RunConfig, with_values
 from core.discrete.decoding import framed, predictor
+from core.discrete.mask_predict import Pass, Passes, mask_predict
 from core.methods.cmlm import CMLM, Draws
 from core.methods.cmlm_options import AS_RELEASED, MASK_PREDICT
 from core.released import replay
@@ -74,6 +75,17 @@ def test_sources_padded_on_the_left_are_the_same(tmp_path: Path) -> None:
 def test_the_released_recipes_are_options(recipe: dict[str, Any]) -> None:
     made = with_values(with_values(RunConfig(), {"method": "cmlm"}), recipe)
     made.method.check()
+
+
+def test_the_originals_lengths_and_scores_are_without_bos() -> None:
+    """Its least length is 2, which is 3 with BOS; it divides by its length."""
+    assert (MASK_PREDICT["least_length"], MASK_PREDICT["count_ends"]) == (3, False)
+    assert (AS_RELEASED["least_length"], AS_RELEASED["count_ends"]) == (2, True)
+    made = cmlm(predict_special=True, **ORIGINAL)
+    tokens = torch.tensor([[BOS, 5, PAD, 6, EOS, PAD], [BOS, 5, 5, 5, 5, EOS]])
+    log_p = torch.tensor([[0.0, -1.0, -2.0, -3.0, -4.0, -9.0], [0.0, -1.0, -1.0, -1.0, -1.0, -1.0]])
+    found = made.written(tokens, torch.tensor([5, 6]), log_p, made.options.decoding)
+    assert found.score.tolist() == [-10 / 4, -1.0]
 
 
 # Masks
@@ -159,13 +171,32 @@ def by_loops(made: CMLM, model: Any, batch: Batch, row: int, length: int) -> tup
             if tokens[place] == model.mask_type:
                 tokens[place], scores[place] = int(types[place]), float(best[place])
         if s + 1 < S:
-            n = sum(token != PAD for token in tokens) - (1 if original else 2)
+            n = length - 1 if original else sum(token != PAD for token in tokens) - 2
             k = int(np.float32(n) * np.float32(1 - (s + 1) / S))
             for place in sorted(places, key=lambda place: scores[place])[: max(k, 1) if original else k]:
                 tokens[place], scores[place] = model.mask_type, 0.0
         if config.stop_when_same and tokens == before:
             break
     return tokens, scores
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_pad_that_was_written_is_a_token_for_the_original_alone(original: bool) -> None:
+    """Its length is that at the start; fairseq's counts what is no PAD."""
+    seen: list[int] = []
+
+    def predict(tokens: Tensor, t: Tensor | None) -> Tensor:
+        return torch.zeros(*tokens.shape, 1)
+
+    def reader(states: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full(places.shape, PAD), -torch.ones(places.shape)
+
+    def count(done: Pass) -> None:
+        seen.append(int((done.left == 12).sum()))
+
+    read: Any = reader
+    mask_predict(predict, read, torch.tensor([9]), 12, Passes(4, with_end=original), count)
+    assert seen == ([6, 4, 2, 0] if original else [0, 0, 0, 0])
 
 
 VARIANTS = [
@@ -175,6 +206,7 @@ VARIANTS = [
     {"passes": 5, "predict_special": True, "own_mask": True},
     {"passes": 4, **ORIGINAL},
     {"passes": 10, "predict_special": True, "count_ends": True, **ORIGINAL},
+    {"passes": 10, "predict_special": True, **ORIGINAL},
 ]
 
 
@@ -189,7 +221,7 @@ def test_mask_predict_is_that_of_plain_loops(values: dict[str, Any], seed: int) 
         tokens, scores = by_loops(made, model, batch, row // 3, len(ids))
         assert ids == tokens
         places = range(len(ids)) if made.options.decoding.count_ends else range(1, len(ids) - (not made.with_end))
-        kept = [scores[place] for place in places if ids[place] != PAD]
+        kept = [scores[place] for place in places if ids[place] != PAD or made.with_end]
         assert float(found.score[row]) == pytest.approx(sum(kept) / max(len(kept), 1), rel=1e-4, abs=1e-6)
 
 

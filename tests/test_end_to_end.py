@@ -228,8 +228,11 @@ def test_filled_batches_have_the_same_loss_and_teach_the_same(values: dict[str, 
 # The soft absorbing state of DiffuSeq-v2
 
 
-def test_positions_are_absorbed_with_the_rate_that_was_asked_for() -> None:
-    made = method("diffuseq", absorbing=True, absorb_rate=0.5, target_length=9, diffusion_steps=20)
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_positions_are_absorbed_with_the_rate_that_was_asked_for(factor: float) -> None:
+    """Whatever the noise factor, which would make the rate more than 1."""
+    own = {"absorbing": True, "absorb_rate": 0.5, "noise_factor": factor}
+    made = method("diffuseq", **own, target_length=9, diffusion_steps=20)
     network, batch = made.build(40, 25), sentences([6] * 400, [8] * 400)
     for t in (3, 19):
         draws = dataclasses.replace(made.draw(network, batch, 1, 0), t=torch.full((400,), t))

@@ -101,7 +101,7 @@ def test_held_out_losses_are_the_same_again() -> None:
 # Decoding
 
 
-def passes(made: MDLM, steps: int, by_chance: bool) -> tuple[list[Pass], Tensor]:
+def passes(made: MDLM, steps: int, by_chance: bool, removal: bool = False) -> tuple[list[Pass], Tensor]:
     """All passes of a decoding, and the tokens it ends with."""
     model, batch, seen = network(made), pairs(rows=4), list[Pass]()
     memory, chance = model.encode(batch.source, batch.source_mask), Chance.of(batch, 1)
@@ -111,7 +111,7 @@ def passes(made: MDLM, steps: int, by_chance: bool) -> tuple[list[Pass], Tensor]
         predict = predictor(model, memory, lengths)
         parts = predict, reader, lengths, model.mask_type
         if by_chance:
-            tokens, _ = unmask_by_chance(*parts, steps, chance, seen.append)
+            tokens, _ = unmask_by_chance(*parts, steps, chance, seen.append, removal)
         else:
             tokens, _ = mask_predict(*parts, Passes(steps, keep=True), seen.append)
     return seen, tokens
@@ -136,6 +136,26 @@ def test_by_chance_all_masks_become_words_that_stay(steps: int) -> None:
         open_ = done.given == 12
         assert done.left[~open_].equal(done.given[~open_])
     assert not bool((tokens == 12).any()) and len(seen) == steps
+
+
+@pytest.mark.parametrize("removal", [False, True])
+def test_the_only_pass_draws_its_words_as_the_released_one_does_or_takes_the_likeliest(removal: bool) -> None:
+    (done, *rest), tokens = passes(mdlm(temperature=1.0), 1, by_chance=True, removal=removal)
+    likeliest = passes(mdlm(), 1, by_chance=True)[1]
+    assert not rest and tokens.equal(done.left) and tokens.equal(likeliest) != removal
+
+
+def test_masks_that_are_left_become_the_likeliest_words_by_a_call_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.discrete.mask_predict.LAST_TIME", 0.5)
+    for temperature in (0.0, 1.0):
+        seen, tokens = passes(mdlm(temperature=temperature), 4, by_chance=True, removal=True)
+        assert len(seen) == 5 and bool((seen[3].left == 12).any()) and not bool((tokens == 12).any())
+        with torch.no_grad():
+            made = mdlm()
+            found, _ = made.reader(network(made), made.options.decoding, Chance(torch.Generator()))(
+                seen[4].states, seen[4].given == 12
+            )
+        assert tokens.equal(torch.where(seen[4].given == 12, found, seen[4].given))
 
 
 def test_masks_become_words_evenly_over_the_steps() -> None:

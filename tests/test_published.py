@@ -43,6 +43,7 @@ def test_every_row_of_the_file_says_what_it_must() -> None:
     assert set(rows["whose"]) == {"own", "other", "copied", "run again", "user"}
     assert set(rows["read"]) == {"source", "quoted", "low trust"}
     assert (rows[["system", "metric", "scoring", "source"]] != "").all(axis=None)
+    assert (rows.groupby(rows["source"].str.partition(",")[0])["read"].nunique() == 1).all()  # all of a paper alike
     counts = rows[["updates", "width", "steps"]].stack()
     assert all(each.isdigit() for each in counts if each)
     assert (rows["direction"] != "").equals(rows["data"].isin(TRANSLATION))

@@ -91,7 +91,7 @@ def noised(network: LatentDenoiser, layout: Layout, draws: Draws, absorb_rate: f
     """E[w], x_0 and x_t, [B, J, d_e].
 
     With the soft absorbing state m (DiffuSeq-v2): x_t = sqrt(abar) (x_0 - m) + sqrt(1 - abar) eps + m, and m itself
-    with probability absorb_rate * sqrt(1 - abar).
+    with probability absorb_rate * sqrt(1 - abar), whatever the noise factor.
     """
     process, m = network.process, network.absorbing
     clean = network.embedding(layout.ids)
@@ -99,9 +99,9 @@ def noised(network: LatentDenoiser, layout: Layout, draws: Draws, absorb_rate: f
     if m is None:
         x_t = process.sample(x_0, draws.t, draws.eps)
     else:
-        noise = process.noise[draws.t, None]
+        chance = absorb_rate * (1 - process.signal[draws.t, None].square()).sqrt()
         x_t = process.sample(x_0 - m, draws.t, draws.eps) + m
-        x_t = torch.where((draws.absorb < absorb_rate * noise)[..., None], m, x_t)  # type: ignore[operator]
+        x_t = torch.where((draws.absorb < chance)[..., None], m, x_t)  # type: ignore[operator]
     return clean, x_0, torch.where(layout.written[..., None], x_t, x_0)
 
 

@@ -167,8 +167,15 @@ RELEASED: dict[str, Any] = {
     "ema": 0.9999,
     "averaging": "best",
     "keep_best": 1,
+    "vocab_size": 10_000,
+    "valid_every": 5000,
+    "valid_sentences": 1000,
 }
-"""What the released recipes share."""
+"""What the released recipes share. They have a vocabulary for each corpus, here the one that all systems share."""
+
+PAIR_TOKENS = 26
+"""What a sentence of a released batch counts in `batch_tokens`, which go by the longer side of each pair: the mean of
+IWSLT14 De-En with 10,000 types (25.9 in 14,924 pairs). What the sentence is padded to, is no matter there."""
 
 
 def check_whole(name: str, value: int | None, least: int) -> None:

@@ -11,6 +11,9 @@ from core.diffusion.decoding import length_mask
 from core.discrete.decoding import Chance, Predict, Reader, framed, lowest, share_of
 from core.text.tokenizer import PAD
 
+LAST_TIME = 1e-5
+"""The time that the released steps end at (kuleshov-group/mdlm)."""
+
 
 @dataclass(frozen=True)
 class Passes:
@@ -69,7 +72,7 @@ def mask_predict(
         tokens = filled
         if index + 1 < passes.steps:
             among = (open_ if passes.keep else inner) & active[:, None]
-            again = lowest(log_p, among, masked_again(filled, index + 1, passes))
+            again = lowest(log_p, among, masked_again(filled, lengths, index + 1, passes))
             tokens, log_p = filled.masked_fill(again, mask_type), log_p.masked_fill(again, 0.0)
         on_pass(Pass(index, given, states, filled, tokens, log_p, active))
         if passes.stop_when_same:
@@ -87,20 +90,24 @@ def unmask_by_chance(
     steps: int,
     chance: Chance,
     on_pass: Callable[[Pass], None] = silent,
+    removal: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """From masks at t = 1 to text at t = 0 in equal steps: from t to s a mask becomes a word with probability
     (t - s) / t (Sahoo et al. 2024). The network is asked only where something has changed since it was; the last masks
-    become the most likely words."""
+    become the most likely words: in the last step, or, with removal, in one more after steps from 1 to LAST_TIME."""
+    last, per_time = steps - (not removal), steps / (1 - LAST_TIME * removal)
     tokens = framed(lengths, mask_type)
     log_p, changed = torch.zeros(tokens.shape, device=tokens.device), True
     active, states = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device), torch.empty(0)
-    for index in range(steps):
+    for index in range(last + 1):
         given, open_ = tokens, tokens == mask_type
+        if index == steps and not bool(open_.any()):
+            break
         if changed:
             states = predict(given, None)
-        read = reader if index + 1 < steps else replace(reader, temperature=0.0)
-        found, sure = read(states, open_)
-        now = open_ & (chance.uniform("unmask", *tokens.shape) < 1 / (steps - index))
+        found, sure = (reader if index < last else replace(reader, temperature=0.0))(states, open_)
+        share = 1 / (per_time - index) if index < last else 1.0
+        now = open_ & (chance.uniform("unmask", *tokens.shape) < share)
         tokens, log_p = torch.where(now, found, given), torch.where(now, sure, log_p)
         on_pass(Pass(index, given, states, torch.where(open_, found, given), tokens, log_p, active))
         changed = bool(now.any())
@@ -115,8 +122,11 @@ def may_be_masked(lengths: Tensor, with_end: bool) -> Tensor:
     return inner
 
 
-def masked_again(tokens: Tensor, index: int, passes: Passes) -> Tensor:
-    """How many tokens are masked for pass `index`, [N]; tokens [N, L] are those written, PAD among them no token."""
-    count = (tokens != PAD).sum(1) - (1 if passes.with_end else 2)  # BOS and EOS, if they are no tokens like others
+def masked_again(tokens: Tensor, lengths: Tensor, index: int, passes: Passes) -> Tensor:
+    """How many are masked for pass `index`, [N], of tokens [N, L] that are written; BOS does not count.
+
+    fairseq's: PAD that was written is no token, nor is EOS. Mask-Predict's: of the length [N] that there was at first.
+    """
+    count = lengths - 1 if passes.with_end else (tokens != PAD).sum(1) - 2
     again = share_of(count.clamp_min(0), 1 - index / passes.steps)
     return again.clamp_min(1) if passes.with_end else again

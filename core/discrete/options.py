@@ -132,5 +132,8 @@ RELEASED: dict[str, Any] = {
     "clip_norm": 1e9,
     "keep_best": 5,
     "averaging": "mean",
+    "vocab_size": 10000,
+    "valid_every": 5000,
+    "valid_sentences": 1000,
 }
 """What the recipes of CMLM and RDM share."""

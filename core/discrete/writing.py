@@ -41,9 +41,11 @@ class ByLengths:
         return False
 
     def written(self, tokens: Tensor, lengths: Tensor, log_p: Tensor, decoding: Lengths) -> Candidates:
-        """Candidates of tokens and their log p [N, L], compared by the mean over words (and EOS where written)."""
-        real = tokens != PAD
-        counted = real if decoding.count_ends else real & may_be_masked(lengths, self.with_end)
+        """Candidates of tokens and their log p [N, L], compared by the mean over words; and, where EOS is written, over
+        EOS and each PAD within the length."""
+        inner = may_be_masked(lengths, self.with_end)
+        real = (tokens != PAD) | (inner & self.with_end)
+        counted = real if decoding.count_ends else real & inner
         return hypotheses(tokens, lengths, log_p, counted)
 
     def most_steps(self) -> int | None:

@@ -2,10 +2,12 @@
 
 A method is a file NAME.py here. It holds `Options`, the method's options, and ends with `METHOD`, the method itself.
 Options may stand in NAME_options.py instead, so that commands know them without importing torch, which takes seconds;
-beside them AS_RELEASED, the released recipe as options of a run, if there is one.
+beside them AS_RELEASED, the released recipe as options of a run, if there is one, and FORMS, those of other released
+forms, each by the option and value that choose it: {("form", "mask_predict"): {...}}.
 """
 
 import pkgutil
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -44,8 +46,20 @@ def options(name: str) -> MethodOptions:
     return made
 
 
-def released(name: str) -> dict[str, Any]:
-    """The released recipe of a method: AS_RELEASED beside its options. Raises UserError for a method without one."""
+def forms(name: str) -> Mapping[tuple[str, Any], dict[str, Any]]:
+    """The recipes of a method's other released forms, each by the option and value that choose it."""
+    found: Mapping[tuple[str, Any], dict[str, Any]] = getattr(_options_file(name), "FORMS", {})
+    return found
+
+
+def released(name: str, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The released recipe of a method: AS_RELEASED beside its options, or that of the form that some options choose.
+
+    Raises UserError for a method without one.
+    """
+    for (option, value), recipe in forms(name).items():
+        if chosen and chosen.get(option) == value:
+            return recipe
     found: dict[str, Any] | None = getattr(_options_file(name), "AS_RELEASED", None)
     if found is None:
         place = f"core/methods/{_options_file(name).__name__.rpartition('.')[2]}.py"

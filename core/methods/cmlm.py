@@ -8,6 +8,9 @@ As in fairseq 0.10.2 (`cmlm_transformer`, criterion `nat_loss`), or as in the or
 - BOS and EOS count in the mean that hypotheses are compared by (`count_ends`).
 - The mask is UNK (on unless `own_mask`), and may be predicted, as may BOS, PAD and EOS (`predict_special`). A true UNK
   of the target is then as good as masked, and trained on.
+The original compares hypotheses by the sum over their first length without BOS, PAD that it wrote included; so does its
+form here, and `count_ends` would count BOS too.
+`--preset as_released --method cmlm` takes fairseq's recipe; with `--form mask_predict` that of the original.
 The network is core/discrete/network.py, the decoding core/discrete/mask_predict.py.
 """
 

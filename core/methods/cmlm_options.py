@@ -69,10 +69,14 @@ MASK_PREDICT: dict[str, Any] = AS_RELEASED | {
     "length_loss_factor": 1.0,
     "passes": 10,
     "stop_when_same": False,
+    "least_length": 3,
+    "count_ends": False,
     "lr": 5e-4,
     "beta2": 0.999,
     "batch_tokens": 8192,
     "updates": 300000,
 }
 """Mask-Predict's own recipe. What this suite does not do: embeddings without their scale, layer norms with eps 1e-12,
-Adam's eps of 1e-6; targets have BOS here, which is never masked, counted or written."""
+Adam's eps of 1e-6. Targets have BOS here, which is never masked or written: its least length of 2 is 3 here."""
+
+FORMS = {("form", "mask_predict"): MASK_PREDICT}

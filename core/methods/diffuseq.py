@@ -10,8 +10,11 @@ Released code: Shark-NLP/DiffuSeq, main f78945d and branch diffuseq-v2. The netw
 - the variance of the ancestral sampler is the large one whatever sigma_small says (option variance).
 - ddim moves by one step of T while the network is told larger ones (option released_ddim, off).
 - v2 starts decoding from noise around 0, not around m (option absorbing_start, on = around m).
+- without predict_xstart the loss would compare its output with x_0 all the same, and the random embeddings that the
+  loader makes are never learned from: here neither is.
 - the released loader sees the references when it cuts test pairs. Here the text to come is unknown, and with
   sequence_length a source is cut only where nothing but BOS would have room.
+`--preset as_released --method diffuseq` takes the released recipe; with `--absorbing True` that of v2.
 """
 
 from torch import Tensor

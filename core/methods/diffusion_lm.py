@@ -9,6 +9,7 @@ token. Of the released code's surprises:
 - decoder_nll scores the noised true embedding, not the prediction (token_loss=rounding): it learns to tell embeddings
   apart, and nothing of the source.
 - means are over all positions, PAD included. Here they cannot be over anything else, since the length is read off PAD.
+`--preset as_released` takes the recipe for E2E: latent_dim 16 and 200,000 updates.
 Nothing is detached: the table gets gradient through x_0, x_t, what is predicted, and the output layer.
 """
 

@@ -8,7 +8,10 @@ Of the released code: both passes of self-conditioning are trained at every upda
 the length loss counts twice; the token loss sees the clean embedding alone; each sentence counts equally, whatever its
 length; clipped_s draws no noise below 0.707; the choice among candidates is by corpus BLEU of one sentence, which a
 text of fewer than four words has none of. Its `ddpm` sampler weighs z_0_hat by the wrong level, its scores are mean
-logits: only the replay does so (core/released/dinoiser.py).
+logits: only the replay does so (core/released/dinoiser.py). half-time-embedding-dim is read under a misspelt name, so
+it is always 128 (option time_features here); `interpolate` calls a method by a misspelt name and fails, and the
+quadratic and linear schedulers cannot be clipped (none of them here). The last x of a decoding is made for nothing, and
+clamping a batch of one row alone would lose an axis (here not).
 
 Other than released: the length head learns along with the rest, on the detached encoder, instead of in a second
 training; the least t is that of the table as it stands, instead of one update before, so a resumed run has it too;

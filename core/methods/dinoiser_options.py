@@ -87,7 +87,8 @@ AS_RELEASED: dict[str, Any] = {
     **{"model_dim": 512, "encoder_layers": 6, "decoder_layers": 6, "ffn_dim": 1024, "heads": 4, "dropout": 0.2},
     **{"activation": "gelu", "latent_dim": 16, "embedding_std": 0.001, "clipping": "clipped"},
     **{"batch_tokens": 32768, "lr": 5e-4, "warmup": 4000, "beta2": 0.98, "weight_decay": 0.01, "updates": 300_000},
-    **{"decoding_steps": 20, "length_candidates": 10, "noise_candidates": 5, "averaging": "mean", "keep_best": 5},
+    **{"clip_norm": 1e9, "vocab_size": 10_000, "valid_every": 5000, "valid_sentences": 1000},
+    **{"decoding_steps": 20, "length_candidates": 10, "noise_candidates": 5, "averaging": "best", "keep_best": 1},
 }
 """IWSLT14 De-En. Not done here: training until validation by the true lengths has not improved ten times (here so
 many updates, a number of ours), and the length head's training afterwards."""

@@ -4,6 +4,9 @@ The clean absorbing objective: each word is masked with probability (1 - eps) t,
 of the cross-entropy of the masked words over t (log-linear schedule). The mask has no logit, and a word that is not
 masked stays (SUBS); the network is not told t; times are spread evenly over a batch. Given the length (by a length
 head, as in the other methods here) it is CMLM but for the weights and for how many words are masked.
+
+The released sampler draws words down to t = 1e-5, and then takes the most likely words for the masks that are left by a
+call more (option noise_removal, off).
 """
 
 from collections.abc import Iterable
@@ -121,7 +124,7 @@ class MDLM(ByLengths, Method[TokenNetwork]):
 
         parts = begun.predict, self.reader(network, decoding, begun.chance), begun.lengths, mask
         if decoding.unmasking == "ancestral":
-            tokens, log_p = unmask_by_chance(*parts, S, begun.chance, look)
+            tokens, log_p = unmask_by_chance(*parts, S, begun.chance, look, decoding.noise_removal)
         else:  # the surest words are written, and stay (Chang et al. 2022, MaskGIT)
             tokens, log_p = mask_predict(*parts, Passes(S, keep=True), look)
         return self.written(tokens, begun.lengths, log_p, decoding)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from core.checks import NOT_NEGATIVE, check_rule
 from core.discrete.options import Lengths, TokensConfig, check_writing
 from core.errors import UserError
-from core.options import MethodOptions
+from core.options import MethodOptions, added
 from core.sections import NetworkConfig
 
 
@@ -30,8 +30,10 @@ class Unmasking(Lengths):
     """Which masks become words: those that the network is surest of (as MaskGIT and LLaDA), or by chance, each alike,
     as in the noise process (released)."""
     temperature: float = 0.0
-    """0 = the most likely word; else drawn from softmax(log p / temperature) (released: 1); the last masks are always
-    the most likely words."""
+    """0 = the most likely word; else drawn from softmax(log p / temperature) (released: 1)."""
+    noise_removal: bool = added(False)
+    """By chance: words are drawn in all passes, from t = 1 to 1e-5, and the few masks that are left become the most
+    likely words by one call more (released); off = from t = 1 to 0, the last pass writing the most likely words."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ AS_RELEASED: dict[str, Any] = {
     "passes": 128,
     "unmasking": "ancestral",
     "temperature": 1.0,
+    "noise_removal": True,
     "predict_special": True,
     "pre_norm": True,
     "dropout": 0.1,
@@ -76,6 +79,13 @@ AS_RELEASED: dict[str, Any] = {
     "beta2": 0.999,
     "weight_decay": 0.0,
     "clip_norm": 1.0,
+    "batch_tokens": 512 * 26,
+    "vocab_size": 10_000,
+    "valid_every": 10_000,
+    "valid_sentences": 1000,
 }
 """MDLM's noise, bound and sampler. What this suite does not do: the released model has no source, no length (it writes
-a fixed number of tokens) and no encoder, whose layers here are as many as the decoder's."""
+a fixed number of tokens) and no encoder, whose layers here are as many as the decoder's.
+
+A batch is 512 sequences: there of 1,024 tokens of running text, here pairs of IWSLT14 De-En, whose longer side has 26
+tokens on average."""

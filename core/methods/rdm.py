@@ -11,7 +11,10 @@ Absorbing or multinomial noise over T steps, the weighted cross-entropy of noise
 - The cut between noise and words lets the least certain word be noise to the end (`loose_cut`); it counts as it is in
   float32: in double one more token would always be noise.
 - In `cond` routing with rising certainty nothing written is opened again; its score is that of the step that wrote it.
-- Multinomial: decoding starts from types of which none comes twice (`distinct_start`).
+- Multinomial: decoding starts from types of which none comes twice (`distinct_start`). That special types are not
+  noised is asserted of a pair, which is always true (here `noise_special` is refused).
+- encoder_use_rpe would replace the bias of relative positions by -1e8 wherever it is not 0; it is off (not here).
+`--preset as_released --method rdm` takes the recipe of the absorbing form; with `--noise multinomial` the other.
 The noise is core/discrete/noise.py, the decoding core/discrete/routing.py.
 """
 

@@ -78,6 +78,7 @@ AS_RELEASED: dict[str, Any] = RELEASED | {
     "batch_tokens": 4096,
     "updates": 300000,
     "ema": 0.9999,
+    "valid_every": 10000,
 }
 """RDM's absorbing form as its IWSLT14 scripts train and decode it. What this suite does not do: its mean is of the last
 five checkpoints, here of the five best on validation; the source has no BOS here."""
@@ -89,3 +90,5 @@ MULTINOMIAL: dict[str, Any] = AS_RELEASED | {
     "distinct_start": True,
 }
 """Its multinomial form."""
+
+FORMS = {("noise", "multinomial"): MULTINOMIAL}

@@ -9,8 +9,12 @@ are those of Diffusion-LM. Of the released code's surprises:
 - padding counts in every mean (option count_padding, off), and the target always has one length.
 - a position without loss that rises gets equal levels, whose beta is 0: here that adds no noise, and is no log of 0.
 - in the very update in which the schedule changes its x_t has the old one and its tT the new one; here both the old.
+  Of several micro-batches each changes it again, by the losses of hardly more than itself; here there is one batch.
 - validation batches feed the losses, and a resumed run starts from the first schedule: here neither.
 - DROPOUT of its scripts is never passed; text is what is written anywhere, behind </s> too, where ours ends there.
+- its decoding reads an option that no parser defines (decoder_attention_mask), so it raises after the first batch; the
+  options of generate_by_mix are overwritten by those of training, and the tail of the test set is lost, as an
+  incomplete batch is dropped. The encoder is run with all of the decoder, at step 10, for nothing. Here none of these.
 """
 
 from dataclasses import dataclass
