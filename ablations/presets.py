@@ -6,7 +6,7 @@ from typing import Any
 
 from ablations.studies import Arm, Study
 from core import methods
-from core.config import RunConfig, with_values
+from core.config import RunConfig, all_options, with_values
 from core.errors import UserError
 from core.options import nearest
 
@@ -44,6 +44,11 @@ class Preset:
             return with_values(with_values(RunConfig(), self.values), {"method": method})
         except UserError as error:
             raise UserError(f"preset {self.name} does not go with method {method}: {error} {AS_RELEASED}") from error
+
+    def values_for(self, method: str) -> dict[str, Any]:
+        """The same as values by name: those that the preset, or the released recipe, sets and the method reads."""
+        named, found = methods.released(method) if self.as_released else self.values, self.config_for(method)
+        return {name: value for name, value in all_options(found).items() if name in named}
 
     def shared(self, method: str) -> RunConfig:
         """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""
@@ -198,7 +203,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "as_released",
-            "each method by its own released recipe (core/methods/NAME_options.py), as far as there are options for it",
+            "each method by its own released recipe (AS_RELEASED in core/methods), as far as there are options for it",
             "the numbers published for each, beside which its docstring says what differs; not run here",
             "make sweep STUDY=systems PRESET=as_released DATA=path/to/iwslt14 SRC=de TGT=en",
             seeds=3,

@@ -5,8 +5,8 @@ STUDIES below.
 """
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.factors import Level, factor, options_of
@@ -63,6 +63,19 @@ class Study:
         """The arms with what their levels set alone: not what a recipe or a search has chosen for each."""
         names = list(self.factors)
         return tuple(arm(dict(zip(names, row, strict=True))) for row in itertools.product(*self.factors.values()))
+
+    @property
+    def nearest_first(self) -> list[Arm]:
+        """The combinations, the control first, then those that have most levels in common with it."""
+        control = next((arm.toggles for arm in self.combinations if arm.name == self.control), {})
+        return sorted(self.combinations, key=lambda arm: -len(arm.toggles.items() & control.items()))
+
+    def of_arms(self, names: Collection[str]) -> "Study":
+        """The study of some of its arms: the levels that they have. If the control is none of them, it is the nearest."""
+        kept = [arm for arm in self.nearest_first if arm.name in names]
+        found = {name: {arm.toggles[name] for arm in kept} for name in self.factors}
+        factors = {name: tuple(level for level in self.factors[name] if level in found[name]) for name in found}
+        return replace(self, factors=factors, control=kept[0].name)
 
     @property
     def varies(self) -> list[str]:

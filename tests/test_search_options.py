@@ -179,6 +179,19 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
         assert record[name].keys() == {key for own in record["own"].values() for key in own[name]}
 
 
+def test_the_points_that_are_shown_are_those_of_the_arms_that_are_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = SearchOptions(study="systems", preset="smoke", only=(("cmlm", "mdlm"),))
+    sweep, search = prepare.prepare(asked, "sweeps.search")
+    report.show_plan(search, sweep)
+    shown = capsys.readouterr().out.split("points that all arms share:\n")[1].splitlines()[:-1]
+    own = [list(search.spaces[arm].dimensions) for arm in ("cmlm", "mdlm")]
+    assert len(shown) == 8 and own[0] != own[1]
+    names = {part.split()[0] for line in shown for part in line.split(", ")}
+    assert names == {*own[0], *own[1]}
+    first = search.spaces["mdlm"].training.shared[0]
+    assert text({name: first[name] for name in ("lr", "warmup", "dropout")}) in shown[0]
+
+
 # Options
 
 

@@ -1,6 +1,6 @@
 """A study on some text with some options: what all runs of a study's folder share, whoever runs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,9 +94,9 @@ class Recipe:
         config = plan.config_of(arm, self.config, seed=seed)
         return plan.job_for(arm, self.folder, config, identify(config))
 
-    def jobs(self, seeds: int) -> list[Job]:
-        """All arms with seeds 1 to N."""
-        return plan.jobs_for(self.study, self.folder, self.config, seeds, identify)
+    def jobs(self, seeds: int, only: Collection[str] = ()) -> list[Job]:
+        """All arms with seeds 1 to N. only: those that are to run here; none = all."""
+        return plan.jobs_for(self.study, self.folder, self.config, seeds, identify, only)
 
     @property
     def queue(self) -> str:
