@@ -1,6 +1,6 @@
 """Sizes and data recipes, each with what it is for, what it costs, what it should score, and the command."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -54,23 +54,18 @@ class Preset:
         """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""
         return with_values(RunConfig(), {"method": method}) if self.as_released else self.config_for(method)
 
-    def applied(self, study: Study, given: Collection[str]) -> Study:
-        """The study as a sweep with this preset runs it; given: options that hold whatever a recipe says."""
-        if not self.as_released:
-            return study
-        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}, given=frozenset(given))
+    def applied(self, study: Study) -> Study:
+        """The study as a sweep with this preset runs it."""
+        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}) if self.as_released else study
 
 
 @dataclass(frozen=True)
 class AsReleased(Study):
     """A study each of whose arms has the released recipe of its method, but for the options that are given."""
 
-    given: frozenset[str] = frozenset()
-
-    @property
-    def arms(self) -> tuple[Arm, ...]:
-        """The arms, with the options of the recipes."""
-        return tuple(replace(arm, values=self.recipe(arm) | dict(arm.values)) for arm in super().arms)
+    def as_run(self, arm: Arm) -> Arm:
+        """The arm with the options of its recipe."""
+        return replace(arm, values=self.recipe(arm) | dict(super().as_run(arm).values))
 
     def recipe(self, arm: Arm) -> dict[str, Any]:
         """What the released recipe of an arm's method sets."""

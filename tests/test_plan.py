@@ -17,6 +17,7 @@ from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
 from sweeps.running.prepare import check_runs, prepare
+from sweeps.running.point_runs import run_of
 from sweeps.running.recipe import Recipe
 from sweeps.running.report import show_plan
 from sweeps.tuning.options import SearchOptions
@@ -108,6 +109,20 @@ def test_as_released_leaves_out_a_method_without_a_recipe(command: Any, monkeypa
         systems(command, preset="as_released")
     sweep, _ = systems(command, only=("mdlm",), preset="as_released")
     assert sweep.jobs == whole.jobs and set(whole.arms) - set(sweep.arms) == {"cmlm"}
+
+
+def test_what_is_given_holds_for_arms_with_another_default() -> None:
+    """The control's default was taken for nothing said: then an arm of another method had its own."""
+    sweep, _ = systems(prepare, "length_loss_factor=0.1", only=("difformer", "dinoiser"))
+    assert {job.config["length_loss_factor"] for job in sweep.jobs} == {0.1}
+    sweep, _ = systems(prepare, "clamping=False", only=("difformer", "diffuseq"), preset="as_released")
+    assert {job.config["clamping"] for job in sweep.jobs} == {False}
+
+
+def test_a_point_as_released_is_the_run_of_a_sweep() -> None:
+    sweep, _ = systems(prepare, only=("rdm",), preset="as_released")
+    point = {"study": "systems", "preset": "as_released", "method": "rdm"}
+    assert run_of(point).job == sweep.jobs[0] and sweep.jobs[0].config["updates"] == 300_000
 
 
 def test_a_study_of_some_of_its_arms() -> None:

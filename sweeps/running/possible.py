@@ -63,8 +63,7 @@ def first_possible(study: Study, but: Container[str], make: Make) -> tuple[Recip
 def refusal(recipe: Recipe, arm: Arm) -> UserError | None:
     """Why no run of an arm can have what a recipe says, the machine aside."""
     try:
-        (own,) = recipe.study.of_arms([arm.name]).arms
-        plan.options_for(own, recipe.config)
+        plan.options_for(recipe.study.as_run(arm), recipe.config)
     except UserError as error:
         return error
     return None

@@ -86,7 +86,8 @@ class Recipe:
         config = with_values(chosen.shared(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own), {*(overrides or {}), *own})
+        given = {**own, **(overrides or {})}
+        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=given))
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
