@@ -56,7 +56,11 @@ class Preset:
 
     def applied(self, study: Study) -> Study:
         """The study as a sweep with this preset runs it."""
-        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}) if self.as_released else study
+        return (
+            AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)})
+            if self.as_released
+            else study
+        )
 
 
 @dataclass(frozen=True)

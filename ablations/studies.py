@@ -81,7 +81,7 @@ class Study:
         return sorted(self.combinations, key=lambda arm: -len(arm.toggles.items() & control.items()))
 
     def of_arms(self, names: Collection[str]) -> "Study":
-        """The study of some of its arms: the levels that they have. If the control is none of them, it is the nearest."""
+        """The study of some of its arms: the levels that they have. For a control that is none of them, the nearest."""
         kept = [arm for arm in self.nearest_first if arm.name in names]
         found = {name: {arm.toggles[name] for arm in kept} for name in self.factors}
         factors = {name: tuple(level for level in self.factors[name] if level in found[name]) for name in found}

@@ -52,7 +52,9 @@ def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> lis
         elif len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
     if between:
-        notes.append(f"methods differ in more than their arms say; options that each sets its own way: {', '.join(between)}")
+        notes.append(
+            f"methods differ in more than their arms say; options that each sets its own way: {', '.join(between)}"
+        )
     return notes
 
 

@@ -395,7 +395,9 @@ def test_a_released_recipe_is_a_preset(name: str) -> None:
 
 
 def test_a_sweep_as_released_gives_each_arm_its_own_recipe() -> None:
-    study = presets.get("as_released").applied(replace(studies.get("systems").of_arms(released()), given={"updates": 7}))
+    study = presets.get("as_released").applied(
+        replace(studies.get("systems").of_arms(released()), given={"updates": 7})
+    )
     arms = {arm.name: arm.values for arm in study.arms}
     assert sorted(arms) == released()
     for name, values in arms.items():
@@ -417,7 +419,9 @@ def test_a_run_of_a_sweep_as_released_is_that_of_the_command() -> None:
 def test_a_study_goes_with_a_preset_or_names_the_one_that_it_goes_with(study: str, preset: str) -> None:
     asked = studies.get(study)
     if preset == "as_released":  # a method of one's own may have no recipe
-        asked = asked.of_arms([arm.name for arm in asked.arms if arm.values.get("method", methods.DEFAULT) in released()])
+        asked = asked.of_arms(
+            [arm.name for arm in asked.arms if arm.values.get("method", methods.DEFAULT) in released()]
+        )
     try:
         Recipe.of(asked, preset).jobs(1)
     except UserError as error:

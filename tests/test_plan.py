@@ -16,8 +16,8 @@ from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
-from sweeps.running.prepare import check_runs, prepare
 from sweeps.running.point_runs import run_of
+from sweeps.running.prepare import check_runs, prepare
 from sweeps.running.recipe import Recipe
 from sweeps.running.report import show_plan
 from sweeps.tuning.options import SearchOptions
@@ -73,7 +73,11 @@ def test_an_option_is_asked_of_the_chosen_arms_alone(command: Any) -> None:
 @pytest.mark.parametrize(
     ("assignment", "only", "said"),
     [
-        ("passes=4", (), r"--set passes: arm difformer does .*it belongs to cmlm, mdlm, rdm; others can run: --only cmlm "),
+        (
+            "passes=4",
+            (),
+            r"--set passes: arm difformer does .*it belongs to cmlm, mdlm, rdm; others can run: --only cmlm ",
+        ),
         ("passes=4", ("rdm", "dinoiser"), r"arm dinoiser does not read it; .* --only rdm$"),
         ("passes=4", ("dinoiser",), r"arm dinoiser does not read it; it belongs to cmlm, mdlm, rdm$"),
         ("passes=-4", ("cmlm", "mdlm"), "^option passes: "),
@@ -105,7 +109,9 @@ def test_memory_is_asked_for_the_chosen_arms_alone(monkeypatch: pytest.MonkeyPat
 def test_as_released_leaves_out_a_method_without_a_recipe(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = systems(command, only=("mdlm",), preset="as_released")
     monkeypatch.delattr("core.methods.cmlm_options.AS_RELEASED")
-    with pytest.raises(UserError, match=r"method cmlm has no released recipe: write .*; others can run: --only difformer auto"):
+    with pytest.raises(
+        UserError, match=r"method cmlm has no released recipe: write .*; others can run: --only difformer auto"
+    ):
         systems(command, preset="as_released")
     sweep, _ = systems(command, only=("mdlm",), preset="as_released")
     assert sweep.jobs == whole.jobs and set(whole.arms) - set(sweep.arms) == {"cmlm"}

@@ -136,7 +136,13 @@ def test_a_run_let_go_before_its_end_is_pending_again(tmp_path: Path) -> None:
 def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path: Path) -> None:
     """By the process that runs the run; but not a young run.json, which one without the lock may be making."""
     folder = pending_run(tmp_path)
-    names = [".state.safetensors.7.8.tmp", ".run.json.7.8.tmp", ".run.json.7.9.tmp", ".notes.tmp", "scores.json.7.8.tmp"]
+    names = [
+        ".state.safetensors.7.8.tmp",
+        ".run.json.7.8.tmp",
+        ".run.json.7.9.tmp",
+        ".notes.tmp",
+        "scores.json.7.8.tmp",
+    ]
     for name in names:
         (folder / name).write_text("half")
     os.utime(folder / names[1], (time.time() - 1000,) * 2)

@@ -26,7 +26,9 @@ def recipe_for(study: Study, overrides: Mapping[str, Any], make: Make, only: Seq
     unread = {arm.name: error for arm in study.combinations if (error := unread_by(arm, overrides))}
     found, wrong = first_possible(study, unread, make)
     if found is None:  # a wrong value is said rather than that some do not read it
-        raise next(error for error in [*(wrong.get(name) for name in wanted), *wrong.values(), *unread.values()] if error)
+        raise next(
+            error for error in [*(wrong.get(name) for name in wanted), *wrong.values(), *unread.values()] if error
+        )
     readers = [arm for arm in study.combinations if arm.name not in unread]
     faults = unread | {arm.name: error for arm in readers if (error := refusal(found, arm))}
     if refused := [name for name in wanted if name in faults]:
