@@ -12,7 +12,7 @@ from ablations.provenance import commit
 from ablations.studies import Arm, Study
 from core import methods
 from core.checks import check
-from core.config import DataConfig, RunConfig, flat, with_values
+from core.config import DataConfig, RunConfig, all_options, flat, with_values
 from core.errors import UserError
 from core.run_folder import STUDY, read, write_json
 from core.scoring.tokenizers import AUTO, Chosen, choose
@@ -86,7 +86,7 @@ class Recipe:
         config = with_values(chosen.shared(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        given = {**own, **(overrides or {})}
+        given = {name: value for name, value in all_options(config).items() if name in {**own, **(overrides or {})}}
         study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=given))
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
