@@ -1,12 +1,12 @@
 """Sizes and data recipes, each with what it is for, what it costs, what it should score, and the command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ablations.studies import Arm, Study
 from core import methods
-from core.config import RunConfig, with_values
+from core.config import RunConfig, all_options, with_values
 from core.errors import UserError
 from core.options import nearest
 
@@ -46,27 +46,31 @@ class Preset:
         except UserError as error:
             raise UserError(f"preset {self.name} does not go with method {method}: {error} {AS_RELEASED}") from error
 
+    def values_for(self, method: str) -> dict[str, Any]:
+        """The same as values by name: those that the preset, or the released recipe, sets and the method reads."""
+        named, found = methods.released(method) if self.as_released else self.values, self.config_for(method)
+        return {name: value for name, value in all_options(found).items() if name in named}
+
     def shared(self, method: str) -> RunConfig:
         """What all arms of a sweep start from, whose control is of this method: no recipe, if each has its own."""
         return with_values(RunConfig(), {"method": method}) if self.as_released else self.config_for(method)
 
-    def applied(self, study: Study, given: Mapping[str, Any]) -> Study:
-        """The study as a sweep with this preset runs it; given: options that hold whatever a recipe says."""
-        if not self.as_released:
-            return study
-        return AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)}, given=given)
+    def applied(self, study: Study) -> Study:
+        """The study as a sweep with this preset runs it."""
+        return (
+            AsReleased(**{each.name: getattr(study, each.name) for each in fields(Study)})
+            if self.as_released
+            else study
+        )
 
 
 @dataclass(frozen=True)
 class AsReleased(Study):
     """A study each of whose arms has the released recipe of its method, but for the options that are given."""
 
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def arms(self) -> tuple[Arm, ...]:
-        """The arms, with the options of the recipes."""
-        return tuple(replace(arm, values=self.recipe(arm) | dict(arm.values)) for arm in super().arms)
+    def as_run(self, arm: Arm) -> Arm:
+        """The arm with the options of its recipe."""
+        return replace(arm, values=self.recipe(arm) | dict(super().as_run(arm).values))
 
     def recipe(self, arm: Arm) -> dict[str, Any]:
         """What the released recipe of an arm's method, in the form that it has, sets."""
@@ -200,7 +204,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "as_released",
-            "each method by its own released recipe (core/methods/NAME_options.py), as far as there are options for it",
+            "each method by its own released recipe (AS_RELEASED in core/methods), as far as there are options for it",
             "the numbers published for each, beside which its docstring says what differs; not run here",
             "make sweep STUDY=systems PRESET=as_released DATA=path/to/iwslt14 SRC=de TGT=en",
             seeds=3,

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from core import run_folder
 from core.config import PATHS, decoding_names, digest
 from core.errors import UserError
-from core.run_folder import DELETED, FORMAT, LOCK, RUN, SCORES, sync, write_json
+from core.run_folder import DELETED, FORMAT, LOCK, RUN, SCORES, remove_drafts, sync, write_json
 
 LEASE_SECONDS = 90.0
 
@@ -227,6 +227,7 @@ def claim(folder: Path, lease_seconds: float = LEASE_SECONDS) -> bool:
         os.close(handle)
         return False
     _held[folder] = handle, threading.Event()  # known before it shows: a signal may end this process at any line
+    remove_drafts(folder, LEASE_SECONDS)
     attempts = record["attempts"] + 1
     update(folder, state="running", reason=None, attempts=attempts, lease=_lease(lease_seconds), started=now())
     threading.Thread(target=_renew, args=(folder, lease_seconds, _held[folder][1]), daemon=True).start()

@@ -5,15 +5,15 @@ STUDIES below.
 """
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.factors import Level, factor, options_of
 from ablations.ranges import NUISANCE, OWN, Dimension
 from core import methods
 from core.errors import UserError
-from core.options import nearest
+from core.options import nearest, values_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Study:
     arm, with equal budget.
     seeds: how many; none = as the preset says. claims: which of the paper's claims it is there to judge, by their keys
     in analysis/questions/. Every other option is the same for all arms: as `fixed` says, or `by_preset`, which has what
-    the study sets with one preset, by its name, or the preset (--set takes another).
+    the study sets with one preset, by its name, or the preset (--set takes another); given: what holds of all this
+    whatever the defaults of an arm's method.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Study:
     claims: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def sets(self, preset: str) -> dict[str, Any]:
         """What the study itself sets for all arms with the preset of that name."""
@@ -56,13 +58,34 @@ class Study:
     @property
     def arms(self) -> tuple[Arm, ...]:
         """All combinations, the control first where it is the first of each factor's levels."""
-        return self.combinations
+        return tuple(self.as_run(arm) for arm in self.combinations)
+
+    def as_run(self, arm: Arm) -> Arm:
+        """The arm with what it would lose of `given`: the values that the control's method has by default, and its own
+        has not (`with_values`)."""
+        control = next((each for each in self.combinations if each.name == self.control), arm)
+        usual, own = (defaults(each) for each in (control, arm))
+        lost = {name: v for name, v in self.given.items() if name in own and v == usual.get(name) != own[name]}
+        return replace(arm, values={**lost, **arm.values}) if lost else arm
 
     @property
     def combinations(self) -> tuple[Arm, ...]:
         """The arms with what their levels set alone: not what a recipe or a search has chosen for each."""
         names = list(self.factors)
         return tuple(arm(dict(zip(names, row, strict=True))) for row in itertools.product(*self.factors.values()))
+
+    @property
+    def nearest_first(self) -> list[Arm]:
+        """The combinations, the control first, then those that have most levels in common with it."""
+        control = next((arm.toggles for arm in self.combinations if arm.name == self.control), {})
+        return sorted(self.combinations, key=lambda arm: -len(arm.toggles.items() & control.items()))
+
+    def of_arms(self, names: Collection[str]) -> "Study":
+        """The study of some of its arms: the levels that they have. For a control that is none of them, the nearest."""
+        kept = [arm for arm in self.nearest_first if arm.name in names]
+        found = {name: {arm.toggles[name] for arm in kept} for name in self.factors}
+        factors = {name: tuple(level for level in self.factors[name] if level in found[name]) for name in found}
+        return replace(self, factors=factors, control=kept[0].name)
 
     @property
     def varies(self) -> list[str]:
@@ -75,6 +98,11 @@ def arm(toggles: Mapping[str, Level]) -> Arm:
     parts = [factor(name).short[level] for name, level in toggles.items()]
     parts = [part.removesuffix(".0") for part in parts]
     return Arm("+".join(parts), " · ".join(parts), dict(toggles), options_of(toggles))
+
+
+def defaults(arm: Arm) -> dict[str, Any]:
+    """The options of an arm's method at their defaults."""
+    return values_of(methods.options(str(arm.values.get("method", methods.DEFAULT))), all_of_them=True)
 
 
 ANCHOR = ("rounding_collapse", "anchor_spread", "anchor_score")

@@ -52,7 +52,7 @@ def mixed_options(records: list[dict[str, Any]], info: Mapping[str, Any]) -> lis
         elif len(levels) > 1:
             notes.append(f"the results differ in {option}, which no arm sets: {', '.join(levels)}")
     if between:
-        notes.append(f"methods differ in more than their arms say, each with its own {', '.join(between)}")
+        notes.append(f"the methods differ in options that no arm sets, one value for each method: {', '.join(between)}")
     return notes
 
 

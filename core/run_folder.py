@@ -9,7 +9,9 @@ import errno
 import json
 import math
 import os
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+DRAFT = re.compile(r"\.(.+)\.\d+\.\d+\.tmp")
+"""The name of a draft, with that of the file."""
+
+
 @contextlib.contextmanager
 def replacing(path: Path, once: bool = False) -> Iterator[Path]:
     """Give a draft beside `path` to write to; at the end it takes the place of `path`. once: unless one is there.
@@ -88,7 +94,7 @@ def replacing(path: Path, once: bool = False) -> Iterator[Path]:
     Readers see the old file or the new one, also after a power cut, and no later file is on the disk before it. What
     fails leaves the old one, and no draft. Raises UserError when the disk is full.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")  # as DRAFT says
     try:
         with full_disk(path):
             yield draft
@@ -104,6 +110,18 @@ def replacing(path: Path, once: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(folder: Path, seconds: float) -> None:
+    """Remove what killed processes had begun to write. To be called by the process that the run's lock is held by.
+
+    Drafts of run.json stay for some seconds: who holds no lock makes one as it creates a run.
+    """
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            draft = DRAFT.fullmatch(path.name)
+            if draft and (draft[1] != RUN or time.time() - path.stat().st_mtime > seconds):
+                path.unlink()
 
 
 def plain(value: Any) -> Any:

@@ -343,7 +343,7 @@ def documented(kind: type) -> set[str]:
 def test_every_option_has_a_docstring(method: str) -> None:
     config = RunConfig(method=methods.options(method))
     names = {field.name for field, _ in fields_of(config)}
-    assert len(names) > 40
+    assert "updates" in names
     assert names - set().union(*(documented(type(section)) for section in sections(config))) == set()
 
 

@@ -16,9 +16,12 @@ from core.errors import UserError
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
+from sweeps.running.point_runs import run_of
 from sweeps.running.prepare import check_runs, prepare
 from sweeps.running.recipe import Recipe
 from sweeps.running.report import show_plan
+from sweeps.tuning.options import SearchOptions
+from sweeps.tuning.prepare import prepare as tune
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,100 @@ def test_overrides_may_not_touch_what_the_study_varies() -> None:
     for wrong in ("seed=3", "noise_factor=2", "updates", "data=x"):
         with pytest.raises(UserError, match="--set"):
             plan.overrides_for(arms_study(), [wrong])
+
+
+def systems(command: Any, *overrides: str, only: tuple[str, ...] = (), preset: str = "smoke") -> Any:
+    """The recipe and the arms of a sweep or search of all methods."""
+    kind = {prepare: SweepOptions, tune: SearchOptions}[command]
+    options = kind(study="systems", preset=preset, seeds=1, overrides=overrides, only=(only,) if only else ())
+    if command is tune:
+        sweep, search = tune(options, "sweeps.search")
+        assert {job.arm for job in sweep.jobs} == {arm.name for arm in search.arms}
+        return sweep, search.arms
+    sweep, _ = prepare(options, "sweeps.study")
+    return sweep, [job.arm for job in sweep.jobs]
+
+
+@pytest.mark.parametrize("command", [prepare, tune])
+def test_an_option_is_asked_of_the_chosen_arms_alone(command: Any) -> None:
+    sweep, arms = systems(command, "passes=4", only=("cmlm", "mdlm"))
+    assert len(arms) == 2 and {job.config["passes"] for job in sweep.jobs} == {4}
+    for job in sweep.jobs:
+        direct = with_values(presets.get("smoke").config_for(job.arm), {"passes": 4})
+        assert job.config == flat(direct), "as the command for one run makes it"
+    other, _ = systems(command, "passes=4", only=("rdm",))
+    assert (other.queue, other.arms) == (sweep.queue, sweep.arms) == (sweep.queue, ("cmlm", "mdlm", "rdm"))
+    assert other.facts == sweep.facts and sweep.facts["control"] == "cmlm"
+    assert sweep.facts["factors"] == {"method": ["cmlm", "mdlm", "rdm"]}
+
+
+@pytest.mark.parametrize("command", [prepare, tune])
+@pytest.mark.parametrize(
+    ("assignment", "only", "said"),
+    [
+        (
+            "passes=4",
+            (),
+            r"--set passes: arm difformer does .*it belongs to cmlm, mdlm, rdm; others can run: --only cmlm ",
+        ),
+        ("passes=4", ("rdm", "dinoiser"), r"arm dinoiser does not read it; .* --only rdm$"),
+        ("passes=4", ("dinoiser",), r"arm dinoiser does not read it; it belongs to cmlm, mdlm, rdm$"),
+        ("passes=-4", ("cmlm", "mdlm"), "^option passes: "),
+        ("temperature=-1", (), "^option temperature: "),
+        ("updates=0", ("cmlm",), "^option updates: "),
+        ("updats=3", ("cmlm",), "unknown option 'updats'. Did you mean 'updates'"),
+        ("updates=3", ("cmml",), "--only cmml: no such arm. Did you mean 'cmlm'"),
+    ],
+)
+def test_what_a_chosen_arm_cannot_have_is_said(command: Any, assignment: str, only: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        systems(command, assignment, only=only)
+
+
+def test_a_value_that_an_arm_left_out_cannot_have_does_not_matter() -> None:
+    with pytest.raises(UserError, match=r"\(arm diffuseq\); others can run: --only difformer autoregressive "):
+        systems(prepare, preset="iwslt14")
+    assert systems(prepare, preset="iwslt14", only=("difformer", "cmlm"))[1] == ["difformer", "cmlm"]
+
+
+def test_memory_is_asked_for_the_chosen_arms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(plan, "check_memory", lambda config: asked.append(config.method.name))
+    sweep, _ = systems(prepare, only=("cmlm", "mdlm"))
+    assert asked == ["cmlm", "mdlm"] and len(sweep.arms) > 2
+
+
+@pytest.mark.parametrize("command", [prepare, tune])
+def test_as_released_leaves_out_a_method_without_a_recipe(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = systems(command, only=("mdlm",), preset="as_released")
+    monkeypatch.delattr("core.methods.cmlm_options.AS_RELEASED")
+    with pytest.raises(
+        UserError, match=r"method cmlm has no released recipe: write .*; others can run: --only difformer auto"
+    ):
+        systems(command, preset="as_released")
+    sweep, _ = systems(command, only=("mdlm",), preset="as_released")
+    assert sweep.jobs == whole.jobs and set(whole.arms) - set(sweep.arms) == {"cmlm"}
+
+
+def test_what_is_given_holds_for_arms_with_another_default() -> None:
+    """The control's default was taken for nothing said: then an arm of another method had its own."""
+    sweep, _ = systems(prepare, "length_loss_factor=0.1", only=("difformer", "dinoiser"))
+    assert {job.config["length_loss_factor"] for job in sweep.jobs} == {0.1}
+    sweep, _ = systems(prepare, "clamping=False", only=("difformer", "diffuseq"), preset="as_released")
+    assert {job.config["clamping"] for job in sweep.jobs} == {False}
+
+
+def test_a_point_as_released_is_the_run_of_a_sweep() -> None:
+    sweep, _ = systems(prepare, only=("rdm",), preset="as_released")
+    point = {"study": "systems", "preset": "as_released", "method": "rdm"}
+    assert run_of(point).job == sweep.jobs[0] and sweep.jobs[0].config["updates"] == 300_000
+
+
+def test_a_study_of_some_of_its_arms() -> None:
+    transfer = studies.get("transfer")
+    some = transfer.of_arms([arm.name for arm in transfer.arms if arm.toggles["method"] != "diffuseq"])
+    assert some.control == "seqdiffuseq+rounding+nonorm+F1" and len(some.arms) == 16
+    assert arms_study().of_arms([arm.name for arm in arms_study().arms]) == arms_study()
 
 
 def test_names_of_study_folders() -> None:

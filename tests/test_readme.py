@@ -108,6 +108,7 @@ def test_the_python_example_reads_the_text_as_its_preset_says(preset: str, own: 
     """Options of the text go to load_text; train refuses others."""
     (example,) = [block for block in blocks("python") if "load_text" in block]
     assert own in example and f'"{preset}"' in example
+    assert 'train(text, "difformer", ' in example and '.values_for("difformer")' in example, "as for any method"
     name, value = own.split("=")
     data = with_values(RunConfig(), presets.get(preset).values).data
     assert data == DataConfig(**{name: int(value)})  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from ablations import provenance, records
 from ablations.metrics_log import MetricsLog, latest
 from core.config import RunConfig, flat
 from core.errors import UserError
-from core.run_folder import read
+from core.run_folder import read, replacing
 
 ROOT = Path(__file__).parents[1]
 # Identity and provenance
@@ -131,6 +131,29 @@ def test_a_run_let_go_before_its_end_is_pending_again(tmp_path: Path) -> None:
     records.release(folder)
     record = records.read(folder)
     assert (record["state"], record["attempts"], record["lease"]) == ("pending", 0, None)
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path: Path) -> None:
+    """By the process that runs the run; but not a young run.json, which one without the lock may be making."""
+    folder = pending_run(tmp_path)
+    names = [
+        ".state.safetensors.7.8.tmp",
+        ".run.json.7.8.tmp",
+        ".run.json.7.9.tmp",
+        ".notes.tmp",
+        "scores.json.7.8.tmp",
+    ]
+    for name in names:
+        (folder / name).write_text("half")
+    os.utime(folder / names[1], (time.time() - 1000,) * 2)
+    with records.reserved(folder):
+        assert not records.claim(folder) and all((folder / name).exists() for name in names)
+    assert records.claim(folder)
+    assert [name for name in names if (folder / name).exists()] == names[2:]
+    with replacing(folder / "scores.json") as draft:
+        draft.write_text("mine")
+        assert records.claim(folder) and draft.exists(), "held already: its own drafts stay"
+    records.release(folder)
 
 
 def test_create_leaves_what_is_there(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ablations import presets
 from core import evaluator, methods
 from core.candidates import Candidates
-from core.config import RunConfig, with_values
+from core.config import RunConfig, all_options, with_values
 from core.methods import method_for
 from core.methods.method import Method
 from core.model import Model
@@ -26,7 +26,8 @@ from core.text.tokenizer import BOS, EOS, PAD, Tokenizer, Words
 
 SMALL = {"model_dim": 16, "ffn_dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 TYPES, LONGEST = 40, 30
-CASES: dict[str, dict[str, Any]] = {name: {"method": name} for name in methods.names() if name != "autoregressive"}
+SIZED = [name for name in methods.names() if SMALL.keys() <= all_options(RunConfig(methods.options(name))).keys()]
+CASES: dict[str, dict[str, Any]] = {name: {"method": name} for name in SIZED if name != "autoregressive"}
 CASES |= {
     "difformer, clamping": {"clamping": True, "length_candidates": 3, "noise_candidates": 2},
     "difformer, fixed t": {"fixed_t": 0.5, "sampler": "ddim"},

@@ -123,7 +123,8 @@ def test_every_system_has_a_space_of_its_own() -> None:
 
 def test_arms_at_their_own_best_keep_their_released_recipe() -> None:
     """They are compared with the default, which is the recipe."""
-    study = prepare.prepare(SearchOptions(study="systems", preset="as_released"), "sweeps.search")[1].study
+    asked = SearchOptions(study="systems", preset="as_released", only=(("difformer", "rdm"),))
+    study = prepare.prepare(asked, "sweeps.search")[1].study
     tuned = TunedStudy.of(study, {"rdm": {"beta2": 0.9}})
     (arm,), (default,) = tuned.arms, (each for each in study.arms if each.name == "rdm")
     assert arm.values == {**default.values, "beta2": 0.9} and arm.values["updates"] == 300_000
@@ -132,8 +133,10 @@ def test_arms_at_their_own_best_keep_their_released_recipe() -> None:
 
 def test_what_a_released_recipe_sets_is_tuned_around_it() -> None:
     """As what a preset sets is: the study varies the method alone."""
-    recipe = prepare.prepare(SearchOptions(study="systems", preset="as_released"), "sweeps.search")[1]
-    released, usual = spaces_for(recipe.study, recipe.config), spaces_for(studies.get("systems"), TINY)
+    asked = SearchOptions(study="systems", preset="as_released", only=(("difformer", "rdm"),))
+    recipe = prepare.prepare(asked, "sweeps.search")[1]
+    released = spaces_for(recipe.study, recipe.config)
+    usual = spaces_for(studies.get("systems").of_arms(released.keys()), TINY)
     assert {arm: set(space.dimensions) for arm, space in released.items()} == {
         arm: set(space.dimensions) for arm, space in usual.items()
     }
@@ -177,6 +180,19 @@ def test_a_search_over_methods_says_what_each_arm_is_tuned_in(capsys: pytest.Cap
     assert record["trained"][:3] == ["lr", "warmup", "dropout"]
     for name in ("dimensions", "defaults"):
         assert record[name].keys() == {key for own in record["own"].values() for key in own[name]}
+
+
+def test_the_points_that_are_shown_are_those_of_the_arms_that_are_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = SearchOptions(study="systems", preset="smoke", only=(("cmlm", "mdlm"),))
+    sweep, search = prepare.prepare(asked, "sweeps.search")
+    report.show_plan(search, sweep)
+    shown = capsys.readouterr().out.split("points that all arms share:\n")[1].splitlines()[:-1]
+    own = [list(search.spaces[arm].dimensions) for arm in ("cmlm", "mdlm")]
+    assert len(shown) == 8 and own[0] != own[1]
+    names = {part.split()[0] for line in shown for part in line.split(", ")}
+    assert names == {*own[0], *own[1]}
+    first = search.spaces["mdlm"].training.shared[0]
+    assert text({name: first[name] for name in ("lr", "warmup", "dropout")}) in shown[0]
 
 
 # Options

@@ -146,7 +146,7 @@ def test_a_batch_on_a_gpu_is_the_gpus_affair(monkeypatch: pytest.MonkeyPatch) ->
 
 @settings(max_examples=15)
 @given(
-    st.sampled_from(methods.names()),
+    st.sampled_from([name for name in methods.names() if "model_dim" in all_options(RunConfig(methods.options(name)))]),
     st.fixed_dictionaries(
         {
             "model_dim": st.sampled_from([16, 64]),

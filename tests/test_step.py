@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from ablations import presets
 from core import methods
-from core.config import RunConfig, with_values
+from core.config import RunConfig, all_options, with_values
 from core.diffusion.draws import Draws
 from core.distributed import ALONE, Ranks
 from core.errors import UserError
@@ -38,7 +38,9 @@ CPU = torch.device("cpu")
 
 
 def config(method: str, **values: Any) -> RunConfig:
-    return with_values(presets.get("smoke").config_for(method), {"dropout": 0.0, "batch_tokens": 256, **values})
+    base = presets.get("smoke").config_for(method)
+    off = {"dropout": 0.0} if "dropout" in all_options(base) else {}
+    return with_values(base, {**off, "batch_tokens": 256, **values})
 
 
 CASES = [config(name) for name in methods.names()]

@@ -125,7 +125,7 @@ class MDLM(ByLengths, Method[TokenNetwork]):
         parts = begun.predict, self.reader(network, decoding, begun.chance), begun.lengths, mask
         if decoding.unmasking == "ancestral":
             tokens, log_p = unmask_by_chance(*parts, S, begun.chance, look, decoding.noise_removal)
-        else:  # the surest words are written, and stay (Chang et al. 2022, MaskGIT)
+        else:  # the surest words are written, and stay: as many in each pass, and without noise
             tokens, log_p = mask_predict(*parts, Passes(S, keep=True), look)
         return self.written(tokens, begun.lengths, log_p, decoding)
 

@@ -27,8 +27,8 @@ class Unmasking(Lengths):
     """How text is written."""
 
     unmasking: Literal["confidence", "ancestral"] = "confidence"
-    """Which masks become words: those that the network is surest of (as MaskGIT and LLaDA), or by chance, each alike,
-    as in the noise process (released)."""
+    """Which masks become words: those that the network is surest of (as many in each pass and without noise, unlike
+    MaskGIT's), or by chance, each alike, as in the noise process (released)."""
     temperature: float = 0.0
     """0 = the most likely word; else drawn from softmax(log p / temperature) (released: 1)."""
     noise_removal: bool = added(False)

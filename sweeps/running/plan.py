@@ -1,7 +1,7 @@
 """What a sweep has to run: every arm of a study with every seed, each with its run folder."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from ablations import records
 from ablations.studies import Arm, Study
 from core.checks import check
-from core.config import DataConfig, RunConfig, all_options, belongs_to, digest, flat, with_values
+from core.config import DataConfig, RunConfig, all_options, digest, flat, with_values
 from core.errors import UserError
 from core.options import as_before, nearest, parse_value, values_of
 from core.reading.typed import is_name, misfit
@@ -127,25 +127,28 @@ def overrides_for(study: Study, assignments: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set {name}: use --{name}, so that the study's folder is named after the text")
         if name in varied:
             raise UserError(f"--set {name}: study {study.name} varies it itself; choose arms with --only")
-        for arm in study.arms:
-            if belongs_to(name) and name not in all_options(with_values(RunConfig(), arm.values)):
-                raise UserError(f"--set {name}: arm {arm.name} does not read it; it belongs to {belongs_to(name)[0]}")
     return values
 
 
 def jobs_for(
-    study: Study, folder: str, config: RunConfig, seeds: int, identify: Callable[[RunConfig], str]
+    study: Study,
+    folder: str,
+    config: RunConfig,
+    seeds: int,
+    identify: Callable[[RunConfig], str],
+    only: Collection[str] = (),
 ) -> list[Job]:
     """All arms x seeds 1..N, seed by seed, so that what is there at any moment compares all arms.
 
     Where arms share a training (study `steps`), the first of each comes before the others, which then need not wait for
-    it. `identify` gives the hash8 of a configuration (it knows the corpus). Raises UserError for more runs than can be
-    looked at, and for an arm that no run can have.
+    it. `identify` gives the hash8 of a configuration (it knows the corpus). only: the arms that are to run; none = all.
+    Raises UserError for more runs than can be looked at, and for one of these arms that no run can have.
     """
     if (count := seeds * len(study.arms)) > LARGEST:
         raise UserError(f"--seeds {seeds}: these are {count:,} runs, and at most {LARGEST:,} can be run")
     for arm in study.arms:
-        config_of(arm, config)
+        if not only or arm.name in only:
+            config_of(arm, config)
     jobs = []
     for seed, arm in itertools.product(range(1, seeds + 1), study.arms):
         ours = with_values(config, {**arm.values, "seed": seed})
@@ -153,11 +156,20 @@ def jobs_for(
     return first_trainings_first(jobs)
 
 
-def config_of(arm: Arm, config: RunConfig, **more: Any) -> RunConfig:
-    """The options of a run of an arm. Raises UserError if no run can have them, or the machine lacks the memory."""
+def options_for(arm: Arm, config: RunConfig, **more: Any) -> RunConfig:
+    """The options of a run of an arm. Raises UserError if no run can have them."""
     try:
         found = with_values(config, {**arm.values, **more})
         check(found)
+    except UserError as error:
+        raise UserError(f"{error} (arm {arm.name})") from error
+    return found
+
+
+def config_of(arm: Arm, config: RunConfig, **more: Any) -> RunConfig:
+    """The same for a run on this machine. Raises UserError, too, if it lacks the memory."""
+    found = options_for(arm, config, **more)
+    try:
         check_memory(found)
     except UserError as error:
         raise UserError(f"{error} (arm {arm.name})") from error
@@ -190,11 +202,17 @@ def comparable(jobs: Sequence[Job]) -> bool:
 
 def select(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     """The jobs of some arms. Raises UserError naming the nearest arm for one that is not in the study."""
-    arms = list(dict.fromkeys(job.arm for job in jobs))
+    wanted = chosen((job.arm for job in jobs), only)
+    return [job for job in jobs if job.arm in wanted]
+
+
+def chosen(arms: Iterable[str], only: Sequence[str]) -> list[str]:
+    """The arms that --only names, or all. Raises UserError naming the nearest for one that is not in the study."""
+    known = list(dict.fromkeys(arms))
     for name in only:
-        if name not in arms:
-            raise UserError(f"--only {name}: no such arm.{nearest(name, arms)}")
-    return [job for job in jobs if not only or job.arm in only]
+        if name not in known:
+            raise UserError(f"--only {name}: no such arm.{nearest(name, known)}")
+    return [name for name in known if not only or name in only]
 
 
 def described(arm: Arm) -> dict[str, Any]:

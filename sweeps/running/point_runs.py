@@ -54,7 +54,7 @@ def run_of(values: Mapping[str, Any], runs: Path = Path("runs")) -> PointRun:
     if folder is not None and (plan.safe(folder) != folder or folder in (".", "..")):
         raise UserError(f"--folder {folder}: names a folder in {runs}; use letters, digits and . _ = + -")
     recipe = Recipe.of(study, overrides=_overrides(study, rest), folder=folder, **texts)
-    return PointRun(recipe, recipe.job(arm, _seed(values)), runs)
+    return PointRun(recipe, recipe.job(recipe.study.as_run(arm), _seed(values)), runs)
 
 
 def _arm(study: Study, values: Mapping[str, Any]) -> Arm:

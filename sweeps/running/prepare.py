@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablations import studies
 from ablations.presets import Preset
+from ablations.studies import Study
 from core.errors import UserError
 from core.run_folder import JOURNAL
 from sweeps.running import plan, pool, storage
@@ -14,6 +15,7 @@ from sweeps.running.conduct import Sweep
 from sweeps.running.options import StudyOptions, SweepOptions, positive, typed, workers_for
 from sweeps.running.plan import Job
 from sweeps.running.point_runs import runs_of
+from sweeps.running.possible import recipe_for
 from sweeps.running.recipe import Recipe
 from sweeps.wb import connection, sweep_file
 
@@ -26,12 +28,13 @@ def prepare(options: SweepOptions, program: str, count: int | None = None) -> tu
     """
     connection.begin()
     check_runs(options.runs)
+    only = arms_of(options)
     if sweep_file.is_one(options.study):
         recipe, jobs, runs = runs_of_file(options, count)
     else:
         recipe, seeds = recipe_of(options)
-        jobs, runs = recipe.jobs(seeds), options.runs
-    wanted = plan.select(jobs, [arm for arms in options.only for arm in arms])
+        jobs, runs = recipe.jobs(seeds, only), options.runs
+    wanted = plan.select(jobs, only)
     devices = pool.gpus()
     sweep = Sweep(
         jobs=tuple(wanted),
@@ -71,9 +74,19 @@ def recipe_of(options: StudyOptions) -> tuple[Recipe, int]:
     """The recipe of a named study, and its number of seeds. Raises UserError for a wrong option."""
     study = studies.get(options.study)
     overrides = plan.overrides_for(study, options.overrides)
-    recipe = Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
+
+    def make(study: Study) -> Recipe:
+        return Recipe.of(study, options.preset, options.data, options.src, options.tgt, overrides)
+
+    only = arms_of(options) if isinstance(options, SweepOptions) else None
+    recipe = recipe_for(study, overrides, make, only)
     usual = study.seeds or recipe.preset.seeds
     return recipe, positive("seeds", usual if options.seeds is None else options.seeds)
+
+
+def arms_of(options: SweepOptions) -> list[str]:
+    """The arms that --only names, at one time or at several."""
+    return [arm for arms in options.only for arm in arms]
 
 
 def runs_of_file(options: SweepOptions, count: int | None) -> tuple[Recipe, list[Job], Path]:

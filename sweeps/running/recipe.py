@@ -1,6 +1,6 @@
 """A study on some text with some options: what all runs of a study's folder share, whoever runs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from ablations.provenance import commit
 from ablations.studies import Arm, Study
 from core import methods
 from core.checks import check
-from core.config import DataConfig, RunConfig, flat, with_values
+from core.config import DataConfig, RunConfig, all_options, flat, with_values
 from core.errors import UserError
 from core.run_folder import STUDY, read, write_json
 from core.scoring.tokenizers import AUTO, Chosen, choose
@@ -86,7 +86,8 @@ class Recipe:
         config = with_values(chosen.shared(method), values)
         check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
-        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own), {**own, **(overrides or {})})
+        given = {name: value for name, value in all_options(config).items() if name in {**own, **(overrides or {})}}
+        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=given))
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
@@ -94,9 +95,9 @@ class Recipe:
         config = plan.config_of(arm, self.config, seed=seed)
         return plan.job_for(arm, self.folder, config, identify(config))
 
-    def jobs(self, seeds: int) -> list[Job]:
-        """All arms with seeds 1 to N."""
-        return plan.jobs_for(self.study, self.folder, self.config, seeds, identify)
+    def jobs(self, seeds: int, only: Collection[str] = ()) -> list[Job]:
+        """All arms with seeds 1 to N. only: those that are to run here; none = all."""
+        return plan.jobs_for(self.study, self.folder, self.config, seeds, identify, only)
 
     @property
     def queue(self) -> str:

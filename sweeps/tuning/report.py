@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,14 @@ def heading(search: Search) -> str:
 def _defaults(search: Search) -> str:
     """The default point in words, with all of an option's defaults where arms differ in it: "label_smoothing 0.1 or
     0"."""
+    return _together(search.spaces[arm.name].defaults for arm in search.arms)
+
+
+def _together(points: Iterable[Mapping[str, Any]]) -> str:
+    """The points of several arms in words, an option's values with "or" between them where arms differ in it."""
     found = dict[str, list[str]]()
-    for arm in search.arms:
-        for name, value in search.spaces[arm.name].defaults.items():
+    for point in points:
+        for name, value in point.items():
             if (said := text({name: value}).removeprefix(f"{name} ")) not in found.setdefault(name, []):
                 found[name].append(said)
     return ", ".join(f"{name} {' or '.join(values)}" for name, values in found.items())
@@ -48,10 +53,10 @@ def show_plan(search: Search, sweep: Sweep) -> None:
     for lines, arms in searched.items():
         print(*lines, *(f"  arm {arm}" for arm in arms), sep="\n")
     print("points that all arms share:")
-    whole = max(search.spaces.values(), key=lambda space: len(space.dimensions))
-    for half in (whole.training, whole.decoding):
-        for point in half.shared:
-            print(f"  {text(point)}")
+    spaces = [search.spaces[arm.name] for arm in search.arms]
+    for halves in ([space.training for space in spaces], [space.decoding for space in spaces]):
+        for points in zip(*(half.shared for half in halves if half.dimensions), strict=True):
+            print(f"  {_together(points)}")
     runs = len(sweep.jobs)
     print(f"then {runs} runs at the default in {sweep.folder}, and {runs} at each arm's own best beside it")
 
