@@ -191,7 +191,7 @@ def test_moments_of_samples_are_those_of_gaussian_data(solver: Any) -> None:
         return (mean / std**2 + signal * z_t / t**2) / (1 / std**2 + signal**2 / t**2)
 
     z_T = torch.randn(20_000, 1, 1, dtype=torch.float64)
-    found = sample(SAMPLERS[solver], denoise, steps, z_T, torch.randn_like, 0)
+    found = sample(SAMPLERS[solver](steps), denoise, steps, z_T, torch.randn_like, 0)
     assert float(found.mean()) == pytest.approx(mean, abs=0.02)
     assert float(found.std()) == pytest.approx(std, rel=0.03)
 

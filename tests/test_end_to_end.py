@@ -20,15 +20,15 @@ from core.diffusion import end_to_end
 from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.process import Visited
-from core.diffusion.samplers import seeded_noise
+from core.diffusion.samplers import ancestral_large, one_down, seeded_noise
 from core.diffusion.schedules import alpha_bars
 from core.diffusion.time_samplers import KEPT, UNIFORM, LossSecondMoments
-from core.diffusion.walks import Plan, Walker, ancestral_large, one_down, truncated
+from core.diffusion.walks import Plan, Walker, one_below, truncated
 from core.errors import UserError
 from core.evaluator import new_network
 from core.methods import method_for
 from core.methods.method import Term
-from core.sections import DiffusionConfig
+from core.sections import DecodingConfig, DiffusionConfig
 from core.text.batches import Batch
 from core.text.materials import prepare
 from core.text.shapes import Shape, fill
@@ -296,7 +296,7 @@ def test_importance_weights_undo_what_is_drawn_more_often() -> None:
 
 def test_the_larger_variance_is_beta_and_the_mean_is_the_posteriors() -> None:
     process, walk = ProcessConfig(diffusion_steps=50), WalkConfig(decoding_steps=50)
-    visited = Visited.build(process.gaussian(), walk.sampling())
+    visited = Visited.build(process.gaussian(), DecodingConfig.of(walk))
     step, abar = ancestral_large(visited), np.append(1.0, alpha_bars("sqrt", 50))
     x, x_0, z = torch.randn(3, 4, 5, 6)
     for k in range(1, 50):
@@ -310,8 +310,9 @@ def test_the_larger_variance_is_beta_and_the_mean_is_the_posteriors() -> None:
 def test_ddim_as_released_moves_by_one_step_alone(T: int, data: st.DataObject) -> None:
     steps = data.draw(st.integers(1, T))
     gap = T // steps
-    t, told, start, step = one_down(ProcessConfig(diffusion_steps=T), gap)
-    assert list(reversed(t)) == list(range(T - 1, -1, -gap)) and told == t and start == 1.0
+    visited = one_below(ProcessConfig(diffusion_steps=T), gap)
+    step, t = one_down(visited), [int(t) for t in visited.t]
+    assert list(reversed(t)) == list(range(T - 1, -1, -gap)) and visited.told == visited.t and visited.start == 1.0
     abar = np.append(1.0, alpha_bars("sqrt", T))
     x_0, eps = torch.randn(2, 3, dtype=torch.float64)
     for k, at in enumerate(t):
@@ -398,7 +399,7 @@ def test_the_source_is_put_back_clean_and_x_t_has_the_level_of_its_time() -> Non
         noise = seeded_noise(torch.Generator().manual_seed(1))
         knowing.told, knowing.shown = [], []
         last = Walker(knowing, layout, None).walk(plan, decoding, noise(clean), noise)
-        visited = Visited.build(DiffusionConfig(diffusion_steps=100), decoding.sampling())
+        visited = Visited.build(DiffusionConfig(diffusion_steps=100), DecodingConfig.of(decoding))
         assert knowing.told == [t * 10.0 for t in reversed(visited.t)]
         for shown, level in zip(knowing.shown, reversed(visited.noise), strict=True):
             assert torch.equal(shown[~layout.written], clean[~layout.written])
@@ -420,7 +421,7 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
     plan = Plan.build(made.options.diffusion, made.options.decoding)
     last = Walker(knowing, layout, None).walk(plan, made.options.decoding, noise, lambda like: like)
     abar = np.append(1.0, alpha_bars("sqrt", 100))
-    left = math.prod(math.sqrt((1 - abar[int(t)]) / (1 - abar[int(t) + 1])) for t in plan.t)
+    left = math.prod(math.sqrt((1 - abar[int(t)]) / (1 - abar[int(t) + 1])) for t in plan.visited.t)
     assert float(last[layout.written].std()) == pytest.approx(left, rel=0.05) and left > 0.5
 
 

@@ -54,7 +54,7 @@ def steps_noise() -> Noise:
 def sampled(name: str, steps: Visited, noise: Noise, count: int = 5_000) -> Tensor:
     """z_0_hat of the last call for `count` sentences of one dimension, from pure noise."""
     start = seeded_noise(generator(CPU, 1, "start"))(torch.empty(count, 1, 1, dtype=torch.float64))
-    return sample(SAMPLERS[name], exact(steps), steps, start * steps.start, noise, 0)
+    return sample(SAMPLERS[name](steps), exact(steps), steps, start * steps.start, noise, 0)
 
 
 def spread(steps: Visited) -> float:
@@ -156,7 +156,7 @@ def off(name: str, K: int, factor: float) -> float:
     std = np.sqrt((steps.signal * STD) ** 2 + steps.noise**2)
     start = torch.full((1, 1, 1), steps.signal[-1] * MEAN + std[-1], dtype=torch.float64)
     seen: list[Tensor] = []
-    sample(SAMPLERS[name], exact(steps), steps, start, refused, 0, lambda *, t, z_t, z_0_hat: seen.append(z_t))
+    sample(SAMPLERS[name](steps), exact(steps), steps, start, refused, 0, lambda *, t, z_t, z_0_hat: seen.append(z_t))
     return abs(float(seen[-1]) - float(steps.signal[0] * MEAN + std[0]))
 
 

@@ -16,12 +16,12 @@ from core.config import RunConfig, with_values
 from core.diffusion import end_to_end
 from core.diffusion.position_schedules import HIGHEST, LEAST_RISE, PositionProcess, adapted
 from core.diffusion.process import Visited
-from core.diffusion.samplers import SAMPLERS, Denoise, posterior, sample
+from core.diffusion.samplers import SAMPLERS, Denoise, flattened, posterior, sample
 from core.diffusion.schedules import alpha_bars
 from core.diffusion.seqdiffuseq_network import PositionDenoiser
 from core.errors import UserError
 from core.evaluator import new_network
-from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq, flattened
+from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq
 from core.methods.seqdiffuseq_options import AS_RELEASED, Options
 from core.model_folder import load_weights
 from core.released import replay
@@ -160,7 +160,7 @@ def test_moments_are_those_of_the_data_at_each_position(name: str) -> None:
         return (mean / std**2 + signal * z_t / noise**2) / (1 / std**2 + signal**2 / noise**2)
 
     exact: Denoise = denoise
-    found = sample(SAMPLERS[sampler], exact, steps, torch.randn(20_000, 3, 1, dtype=torch.float64), torch.randn_like, 0)
+    found = sample(SAMPLERS[sampler](steps), exact, steps, torch.randn(20_000, 3, 1, dtype=torch.float64), torch.randn_like, 0)
     signal, noise = levels[0]
     wanted = std**2 / (std**2 + (noise / signal) ** 2).sqrt()
     torch.testing.assert_close(found.mean(0), mean.double(), atol=0.03, rtol=0)

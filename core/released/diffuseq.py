@@ -233,21 +233,21 @@ def replay_decoding(
     noises = iter(()) if step_noise is None else iter(torch.from_numpy(step_noise))
     told, outputs, samples, rounded = list[float](), list[Tensor](), list[Tensor](), list[Tensor]()
 
-    def look(t: float, out: Tensor, x: Tensor) -> None:
-        k = len(plan.t) - 1 - len(told)
-        nearest = nearest_types(out.flatten(0, 1), network.embedding.all_z_0()).view(layout.ids.shape)
+    def look(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
+        k = plan.calls - 1 - len(told)
+        nearest = nearest_types(z_0_hat.flatten(0, 1), network.embedding.all_z_0()).view(layout.ids.shape)
         told.append(t)
-        outputs.append(out)
-        samples.append(x)
+        outputs.append(z_0_hat)
+        samples.append(z_t)
         rounded.append(nearest if walk.clamping and k >= walk.clamp_step else torch.full_like(nearest, -1))
 
     x = walker.walk(plan, walk, start, lambda like: next(noises), look)
     times = torch.tensor(told).float() * torch.tensor(network.time_scale)
     found.number(f"{name}_model_timesteps", times, case[f"{name}_model_timesteps"])
     if not walk.released_ddim:
-        found.decision(f"{name}_kept_steps", torch.tensor(plan.t), case[f"{name}_kept_steps"])
+        found.decision(f"{name}_kept_steps", torch.tensor(plan.visited.t), case[f"{name}_kept_steps"])
     found.number(f"{name}_model_output", torch.stack(outputs), case[f"{name}_model_output"])
-    found.number(f"{name}_sample", torch.stack(samples), case[f"{name}_sample"])
+    found.number(f"{name}_sample", torch.stack([*samples[1:], x]), case[f"{name}_sample"])
     theirs = tensor(case, f"{name}_rounded_tokens").long()
     theirs = torch.where(theirs < 0, -1, types[theirs.clamp(min=0)])
     found.decision(f"{name}_rounded_tokens", torch.stack(rounded), theirs.numpy())
