@@ -425,6 +425,70 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
     assert float(last[layout.written].std()) == pytest.approx(left, rel=0.05) and left > 0.5
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "F4": {"decoding_noise_factor": 4.0},
+    "F4, variance-preserving": {"decoding_noise_factor": 4.0, "decoding_variance_preserving": True},
+    "own schedule": {"decoding_schedule": "cosine"},
+}
+
+
+class Posterior(Oracle):
+    """Stands for a network that knows x_0 to be N(0.7, 0.6^2) in each dimension, and the levels that it is told."""
+
+    def __init__(self, network: LatentDenoiser, visited: Visited) -> None:
+        super().__init__(network, torch.empty(0))
+        levels = zip(visited.told_signal.tolist(), visited.told_noise.tolist(), strict=True)
+        self.levels = dict(zip(visited.told, levels, strict=True))
+
+    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any, last: Tensor | None = None) -> Tensor:
+        signal, noise = self.levels[round(float(time) / self.network.time_scale)]
+        return (0.7 / 0.36 + signal * x_t / noise**2) / (1 / 0.36 + signal**2 / noise**2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sampler", ["ancestral", "ancestral, large", "ddim", "dpm_solver"])
+def test_what_is_written_has_the_moments_of_gaussian_data(sampler: str, form: str) -> None:
+    name, _, variance = sampler.partition(", ")
+    more = {"sampler": name, "variance": variance or "small", "clamping": False, **FORMS[form]}
+    more |= {"decoding_steps": 400, "spacing": "log_snr"}
+    made = method("diffuseq", target_length=12, **more)
+    network = made.build(40, 25).eval()
+    layout = network.layout(sentences([5] * 60, [3] * 60).source, None)
+    plan, noise = (
+        Plan.build(made.options.diffusion, made.options.decoding),
+        seeded_noise(torch.Generator().manual_seed(1)),
+    )
+    knowing: Any = Posterior(network, plan.visited)
+    start = plan.visited.start * noise(torch.empty(*layout.ids.shape, 8))
+    last = Walker(knowing, layout, None).walk(plan, made.options.decoding, start, noise)
+    ratio = float(plan.visited.noise[0] / plan.visited.signal[0])
+    assert float(last[layout.written].mean()) == pytest.approx(0.7, abs=0.03)
+    assert float(last[layout.written].std()) == pytest.approx(0.36 / math.sqrt(0.36 + ratio**2), rel=0.05)
+    assert torch.equal(last[~layout.written], network.embedding(layout.ids)[~layout.written])
+
+
+@pytest.mark.parametrize("name", [*BOTH, "seqdiffuseq"])
+def test_the_variance_preserving_form_has_the_signal_to_noise_ratio_of_the_factor(name: str) -> None:
+    preserving = method(name, noise_factor=3.0, variance_preserving=True).build(40, 25).process
+    with_factor = method(name, noise_factor=3.0).build(40, 25).process
+    torch.testing.assert_close(preserving.signal**2 + preserving.noise**2, torch.ones_like(preserving.signal))
+    ratios = [(process.signal / process.noise)[:1990] for process in (preserving, with_factor)]
+    assert float((ratios[0] / ratios[1]).log().abs().max()) < 0.05, (
+        "but for alpha_bar(0), by which schedules are divided"
+    )
+
+
+@pytest.mark.parametrize("name", [*BOTH, "seqdiffuseq"])
+def test_in_that_form_it_learns_and_writes(name: str) -> None:
+    more = {"variance_preserving": True, "decoding_noise_factor": 2.0, "decoding_variance_preserving": True}
+    made, batch = method(name, noise_factor=4.0, decoding_steps=5, **more), sentences([3, 6], [5, 4])
+    network = made.build(40, 25)
+    assert math.isfinite(float(reduced(made.loss(network, batch, made.draw(network, batch, 1, 0))).detach()))
+    found = made.decode(network.eval(), batch, made.options.decoding, 1)
+    assert bool(torch.isfinite(found.score).all())
+
+
 # Options
 
 
@@ -441,6 +505,18 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
         ({"method": "diffuseq", "absorb_rate": -1.0}, "option absorb_rate: -1.0 must not be negative"),
         ({"method": "diffuseq", "sequence_length": 64, "restart_positions": True}, "option restart_positions: needs"),
         ({"method": "diffusion_lm", "released_ddim": True}, "option released_ddim: is a slip of sampler=ddim"),
+        (
+            {"method": "diffuseq", "sampler": "ddim", "released_ddim": True, "decoding_noise_factor": 2.0},
+            "option released_ddim: is a slip of sampler=ddim, on the schedule of training with F = 1",
+        ),
+        (
+            {"method": "diffuseq", "variance_preserving": True, "noise_factor": 0.001},
+            "option noise_factor: 0.001 leaves no noise",
+        ),
+        (
+            {"method": "seqdiffuseq", "decoding_variance_preserving": True, "decoding_noise_factor": 0.0},
+            "option decoding_noise_factor: 0.0 leaves no noise",
+        ),
         ({"method": "diffusion_lm", "top_p": 0.0}, "option top_p: 0.0 must be at least 0.1"),
         ({"method": "diffusion_lm", "clamp_step": -1}, "option clamp_step: -1 must be at least 0"),
         ({"method": "diffusion_lm", "decoding_steps": 2001}, "option decoding_steps: 2001 must lie between 1 and"),

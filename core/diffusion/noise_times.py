@@ -1,7 +1,7 @@
 """The steps of a decoding whose times are continuous, and are the noise: z_t = sqrt(1 - t^2) z_0 + t eps (DINOISER).
 
-A noise factor F and the variance-preserving form change the levels, as in core/diffusion/process.py; the network is told
-t all the same. A schedule of the sampler's own says how t falls.
+A noise factor F and the variance-preserving form change the levels, as in core/diffusion/process.py; the network is
+told t all the same. A schedule of the sampler's own says how t falls.
 """
 
 import torch
@@ -50,7 +50,7 @@ def times(decoding: DecodingConfig, least: float) -> Tensor:
 
 
 def noise_at(u: Tensor, decoding: DecodingConfig, least: float) -> Tensor:
-    """t at u in [0, 1]: sqrt(1 - alpha_bar(u)) of the sampler's own schedule, at least `least`; or evenly from there."""
+    """t at u in [0, 1]: the noise sqrt(1 - alpha_bar(u)) of the sampler's own schedule, at least `least`; or evenly."""
     t = least + (1.0 - least) * u
     if decoding.decoding_schedule is not None:
         t = (1.0 - torch.from_numpy(SCHEDULES[decoding.decoding_schedule](u.numpy()))).sqrt()

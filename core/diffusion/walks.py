@@ -37,6 +37,7 @@ from core.networks.replays import ROWS, current, rounded
 from core.sections import DecodingConfig
 from core.text.tokenizer import EOS, PAD
 
+
 @dataclass(frozen=True)
 class Plan:
     """The steps of a decoding, and the sampler's. slipping: its step also follows the last call, whose prediction is
