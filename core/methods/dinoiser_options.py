@@ -50,7 +50,7 @@ class Decoding:
     early_stop: int = added(0)
     """Leave out the last steps of the K, those with the least noise (released: 0)."""
     decoding_noise_factor: float = added(1.0)
-    """F of the sampler (released: 1). Training has none: what a factor is for, hiding types, clipping does."""
+    """F of the sampler (released: 1). Training has none: its clipping hides types instead."""
     decoding_schedule: Schedule | None = added(None)
     """t falls as the noise of this schedule does, to least_level at most; none = evenly (released). The network is told
     the noise itself, so a schedule says where steps lie and nothing else."""
