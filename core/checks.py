@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import UserError
 from core.options import values_of
@@ -13,6 +13,10 @@ from core.sections import DecodingConfig
 LEAST_PRESERVING = 0.01
 """Least noise factor of a variance-preserving form: with less, the end of the sqrt schedule is no number."""
 
+LEAST_TIME = 1e-4
+"""Of a process whose times are continuous, and are the noise: in float32 it is divided by."""
+
+N = TypeVar("N", int, float)
 Rule = tuple[Callable[[Any], bool], str]
 
 AT_LEAST_1: Rule = (lambda value: value >= 1, "must be at least 1")
@@ -102,16 +106,17 @@ def check_threads(threads: int) -> None:
         raise UserError(f"option threads: {threads:,} is too large; at most {MOST_THREADS:,}")
 
 
-def check_decoding(decoding: DecodingConfig, T: int) -> None:
+def check_decoding(decoding: DecodingConfig, T: int | None) -> None:
     """Raises UserError unless 1 <= K <= T, the steps are K of the T if they are named, 0 <= early_stop < K, a
-    variance-preserving form has noise, and a sentence's candidates can be compared."""
+    variance-preserving form has noise, and a sentence's candidates can be compared. T None: times are continuous."""
     K, early_stop = decoding.decoding_steps, decoding.early_stop
-    if not 1 <= K <= T:
+    if T is not None and not 1 <= K <= T:
         raise UserError(f"option decoding_steps: {K} must lie between 1 and diffusion_steps = {T}")
-    named = visited_times(decoding)
-    if named is not None and (len(named) != K or named[0] < 0 or named[-1] >= T):
+    named = named_steps(decoding, float if T is None else int)
+    first, last = (LEAST_TIME, 1) if T is None else (0, T - 1)
+    if named is not None and not (len(named) == K and first <= named[0] and named[-1] <= last):
         said = f"option visited_steps: {decoding.visited_steps!r} must name decoding_steps = {K} steps"
-        raise UserError(f"{said}, rising, from 0 to {T - 1}")
+        raise UserError(f"{said}, rising, from {first} to {last}")
     if not 0 <= early_stop < K:
         raise UserError(f"option early_stop: {early_stop} must lie between 0 and decoding_steps - 1 = {K - 1}")
     check_candidates(decoding.length_candidates, decoding.noise_candidates)
@@ -126,19 +131,20 @@ def check_candidates(lengths: int, noises: int) -> None:
         raise UserError(f"{said}; at most {MOST_CANDIDATES:,}")
 
 
-def visited_times(decoding: DecodingConfig) -> tuple[int, ...] | None:
-    """The steps that the option `visited_steps` names; None if it names none.
+def named_steps(decoding: DecodingConfig, kind: type[N]) -> tuple[N, ...] | None:
+    """The steps that the option `visited_steps` names, whole numbers or shares; None if it names none.
 
     Raises UserError on what are no rising steps.
     """
     if decoding.visited_steps is None:
         return None
     try:
-        named = tuple(int(step) for step in decoding.visited_steps.split(","))
+        named = tuple(kind(step) for step in decoding.visited_steps.split(","))
     except ValueError:
         named = ()
-    if not named or any(a >= b for a, b in pairwise(named)):
-        raise UserError(f"option visited_steps: {decoding.visited_steps!r} is no list of rising steps, as '0,500,1999'")
+    if not named or not all(a < b for a, b in pairwise(named)):
+        such = "0,500,1999" if kind is int else "0.05,0.5,1"
+        raise UserError(f"option visited_steps: {decoding.visited_steps!r} is no list of rising steps, as {such!r}")
     return named
 
 

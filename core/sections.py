@@ -10,7 +10,7 @@ An option that comes later than a run that may have been made already is a field
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from core.errors import UserError
 from core.options import added
@@ -258,3 +258,9 @@ class DecodingConfig:
     """Noises tried per length (released: 3)."""
     selection: Literal["mbr", "model"] = "mbr"
     """Choice among candidates: mean sentence BLEU against the others, or the model's mean log-probability."""
+
+    @classmethod
+    def of(cls, section: Any) -> Self:
+        """The options of another section that have these names."""
+        names = [field.name for field in dataclasses.fields(cls) if hasattr(section, field.name)]
+        return cls(**{name: getattr(section, name) for name in names})

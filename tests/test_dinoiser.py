@@ -1,6 +1,7 @@
 """DINOISER: the least noise, both passes, decoding, and the released code's recording."""
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -13,16 +14,18 @@ import sacrebleu
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ablations import presets
 from core import official
+from core.candidates import Candidates
 from core.config import RunConfig, with_values
 from core.diffusion import noise_clipping
 from core.diffusion.dinoiser_network import SphereDenoiser
 from core.diffusion.draws import Draws
 from core.diffusion.noise_clipping import least_time, nearest_variance, signal_at
-from core.diffusion.samplers import SAMPLERS, sample
+from core.diffusion.samplers import posterior
+from core.diffusion.schedules import SCHEDULES
+from core.diffusion.spacing import SPACINGS
 from core.errors import UserError
 from core.evaluator import new_network
 from core.methods.dinoiser import Dinoiser, in_two_stages, passes, visited
@@ -156,6 +159,9 @@ DECODINGS = [
     Decoding(decoding_steps=4, sampler="dpm_solver"),
     Decoding(decoding_steps=3, length_candidates=3, noise_candidates=2),
     Decoding(decoding_steps=2, length_candidates=200),
+    Decoding(decoding_steps=4, early_stop=2, spacing="log_snr", decoding_noise_factor=2.0),
+    Decoding(decoding_steps=3, sampler="ancestral", decoding_schedule="cosine", decoding_noise_factor=0.0),
+    Decoding(decoding_steps=3, visited_steps="0.1,0.5,1", decoding_variance_preserving=True),
 ]
 
 
@@ -186,19 +192,51 @@ def test_lengths_are_the_most_likely_ones() -> None:
     assert torch.equal((memory.lengths + target - network.max_positions // 2)[inside], lengths[:, 0][inside])
 
 
-@pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm_solver"])
-def test_moments_of_samples_are_those_of_gaussian_data(solver: Any) -> None:
-    """From pure noise, where there is no signal at all, to almost none."""
-    mean, std, steps = 0.7, 0.6, visited(Decoding(sampler=solver, decoding_steps=400))
+@pytest.mark.parametrize("early_stop", [0, 3])
+def test_early_stop_leaves_out_the_last_calls_and_reads_out_the_last_one_made(early_stop: int) -> None:
+    method, network, batch = begin()
+    seen: list[Candidates] = []
+    with torch.no_grad():
+        decoding = Decoding(decoding_steps=6, early_stop=early_stop)
+        found = method.decode(network.eval(), batch, decoding, 1, lambda t, now: seen.append(now))
+    assert len(seen) == method.calls(decoding) == 6 - early_stop
+    assert torch.equal(found.tokens, seen[-1].tokens) and torch.equal(found.score, seen[-1].score)
+    assert method.with_steps(decoding, 9) == Decoding(decoding_steps=9)
 
-    def denoise(z_t: Tensor, t: float, z_0_prev: Tensor | None) -> Tensor:
-        signal = math.sqrt(1 - t * t)
-        return (mean / std**2 + signal * z_t / t**2) / (1 / std**2 + signal**2 / t**2)
 
-    z_T = torch.randn(20_000, 1, 1, dtype=torch.float64)
-    found = sample(SAMPLERS[solver], denoise, steps, z_T, torch.randn_like, 0)
-    assert float(found.mean()) == pytest.approx(mean, abs=0.02)
-    assert float(found.std()) == pytest.approx(std, rel=0.03)
+def test_where_the_steps_lie() -> None:
+    def t(**options: Any) -> list[float]:
+        return list(visited(Decoding(decoding_steps=4, least_level=0.1, **options)).t)
+
+    assert t() == pytest.approx([0.325, 0.55, 0.775, 1.0])
+    assert t(spacing="quadratic") == pytest.approx([0.1 + 0.9 * u * u for u in (0.25, 0.5, 0.75, 1.0)])
+    levels = np.array(t(spacing="log_snr"))
+    gaps = np.diff(np.log((1 - levels[:-1] ** 2) / levels[:-1] ** 2), prepend=math.log(99))
+    np.testing.assert_allclose(gaps, gaps[0])
+    assert levels[-1] == 1.0
+    cosine = 1 - SCHEDULES["cosine"](np.array([0.25, 0.5, 0.75, 1.0]))
+    assert t(decoding_schedule="cosine") == pytest.approx(cosine**0.5, abs=1e-6)
+    assert t(visited_steps="0.2,0.5, 0.7,0.9") == [0.2, 0.5, 0.7, 0.9]
+
+
+def test_the_noise_factor_changes_levels_and_not_what_is_told() -> None:
+    plain, loud, preserving = (
+        visited(Decoding(decoding_noise_factor=F, decoding_variance_preserving=vp))
+        for F, vp in ((1.0, False), (3.0, False), (3.0, True))
+    )
+    assert plain.told == loud.told == preserving.told and (loud.start, preserving.start) == (3.0, 1.0)
+    np.testing.assert_allclose(loud.noise, 3 * plain.noise)
+    np.testing.assert_allclose(preserving.signal**2 + preserving.noise**2, 1.0)
+    np.testing.assert_allclose(preserving.signal / preserving.noise, loud.signal / loud.noise)
+    np.testing.assert_allclose(preserving.told_signal / preserving.told_noise, loud.told_signal / loud.told_noise)
+
+
+def test_many_steps_of_every_spacing_are_distinct_and_end_at_1() -> None:
+    for spacing, schedule in itertools.product(SPACINGS, [None, *SCHEDULES]):
+        decoding: Any = {"spacing": spacing, "decoding_schedule": schedule, "sampler": "ancestral"}
+        steps = visited(Decoding(decoding_steps=1000, **decoding))
+        assert steps.t[-1] == 1.0 and steps.t[0] >= 0.001 and bool(np.all(np.diff(steps.t) >= 0))
+        assert bool(np.all(np.isfinite(posterior(steps.signal, steps.noise))))
 
 
 def test_cedi_tells_the_network_times_near_1_while_the_noise_falls() -> None:
@@ -236,7 +274,19 @@ def test_the_choice_prefers_a_sentence_to_two_words() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"least_noise": 0.0}, {"least_level": 1.0}, {"cedi_end": 1.5}, {"length_candidates": 70, "noise_candidates": 70}],
+    [
+        {"least_noise": 0.0},
+        {"least_level": 1.0},
+        {"cedi_end": 1.5},
+        {"length_candidates": 70, "noise_candidates": 70},
+        {"early_stop": 20},
+        {"decoding_noise_factor": 0.0, "decoding_variance_preserving": True},
+        *(
+            {"visited_steps": steps, "decoding_steps": 3}
+            for steps in ("0,0.5,1", "0.5,0.2,1", "0.5,1", "a", "0.1,nan,1")
+        ),
+        {"visited_steps": "0.1,0.5,1.5", "decoding_steps": 3},
+    ],
     ids=str,
 )
 def test_values_that_no_run_can_have_are_refused_by_name(values: dict[str, Any]) -> None:

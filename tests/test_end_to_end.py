@@ -20,15 +20,15 @@ from core.diffusion import end_to_end
 from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.process import Visited
-from core.diffusion.samplers import seeded_noise
+from core.diffusion.samplers import ancestral_large, one_down, seeded_noise
 from core.diffusion.schedules import alpha_bars
 from core.diffusion.time_samplers import KEPT, UNIFORM, LossSecondMoments
-from core.diffusion.walks import Plan, Walker, ancestral_large, one_down, truncated
+from core.diffusion.walks import Plan, Walker, one_below, truncated
 from core.errors import UserError
 from core.evaluator import new_network
 from core.methods import method_for
 from core.methods.method import Term
-from core.sections import DiffusionConfig
+from core.sections import DecodingConfig, DiffusionConfig
 from core.text.batches import Batch
 from core.text.materials import prepare
 from core.text.shapes import Shape, fill
@@ -299,7 +299,7 @@ def test_importance_weights_undo_what_is_drawn_more_often() -> None:
 
 def test_the_larger_variance_is_beta_and_the_mean_is_the_posteriors() -> None:
     process, walk = ProcessConfig(diffusion_steps=50), WalkConfig(decoding_steps=50)
-    visited = Visited.build(process.gaussian(), walk.sampling())
+    visited = Visited.build(process.gaussian(), DecodingConfig.of(walk))
     step, abar = ancestral_large(visited), np.append(1.0, alpha_bars("sqrt", 50))
     x, x_0, z = torch.randn(3, 4, 5, 6)
     for k in range(1, 50):
@@ -313,8 +313,9 @@ def test_the_larger_variance_is_beta_and_the_mean_is_the_posteriors() -> None:
 def test_ddim_as_released_moves_by_one_step_alone(T: int, data: st.DataObject) -> None:
     steps = data.draw(st.integers(1, T))
     gap = T // steps
-    t, told, start, step = one_down(ProcessConfig(diffusion_steps=T), gap)
-    assert list(reversed(t)) == list(range(T - 1, -1, -gap)) and told == t and start == 1.0
+    visited = one_below(ProcessConfig(diffusion_steps=T), gap)
+    step, t = one_down(visited), [int(t) for t in visited.t]
+    assert list(reversed(t)) == list(range(T - 1, -1, -gap)) and visited.told == visited.t and visited.start == 1.0
     abar = np.append(1.0, alpha_bars("sqrt", T))
     x_0, eps = torch.randn(2, 3, dtype=torch.float64)
     for k, at in enumerate(t):
@@ -401,7 +402,7 @@ def test_the_source_is_put_back_clean_and_x_t_has_the_level_of_its_time() -> Non
         noise = seeded_noise(torch.Generator().manual_seed(1))
         knowing.told, knowing.shown = [], []
         last = Walker(knowing, layout, None).walk(plan, decoding, noise(clean), noise)
-        visited = Visited.build(DiffusionConfig(diffusion_steps=100), decoding.sampling())
+        visited = Visited.build(DiffusionConfig(diffusion_steps=100), DecodingConfig.of(decoding))
         assert knowing.told == [t * 10.0 for t in reversed(visited.t)]
         for shown, level in zip(knowing.shown, reversed(visited.noise), strict=True):
             assert torch.equal(shown[~layout.written], clean[~layout.written])
@@ -423,8 +424,72 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
     plan = Plan.build(made.options.diffusion, made.options.decoding)
     last = Walker(knowing, layout, None).walk(plan, made.options.decoding, noise, lambda like: like)
     abar = np.append(1.0, alpha_bars("sqrt", 100))
-    left = math.prod(math.sqrt((1 - abar[int(t)]) / (1 - abar[int(t) + 1])) for t in plan.t)
+    left = math.prod(math.sqrt((1 - abar[int(t)]) / (1 - abar[int(t) + 1])) for t in plan.visited.t)
     assert float(last[layout.written].std()) == pytest.approx(left, rel=0.05) and left > 0.5
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "F4": {"decoding_noise_factor": 4.0},
+    "F4, variance-preserving": {"decoding_noise_factor": 4.0, "decoding_variance_preserving": True},
+    "own schedule": {"decoding_schedule": "cosine"},
+}
+
+
+class Posterior(Oracle):
+    """Stands for a network that knows x_0 to be N(0.7, 0.6^2) in each dimension, and the levels that it is told."""
+
+    def __init__(self, network: LatentDenoiser, visited: Visited) -> None:
+        super().__init__(network, torch.empty(0))
+        levels = zip(visited.told_signal.tolist(), visited.told_noise.tolist(), strict=True)
+        self.levels = dict(zip(visited.told, levels, strict=True))
+
+    def denoise(self, x_t: Tensor, time: Tensor, layout: Layout, memory: Any, last: Tensor | None = None) -> Tensor:
+        signal, noise = self.levels[round(float(time) / self.network.time_scale)]
+        return (0.7 / 0.36 + signal * x_t / noise**2) / (1 / 0.36 + signal**2 / noise**2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sampler", ["ancestral", "ancestral, large", "ddim", "dpm_solver"])
+def test_what_is_written_has_the_moments_of_gaussian_data(sampler: str, form: str) -> None:
+    name, _, variance = sampler.partition(", ")
+    more = {"sampler": name, "variance": variance or "small", "clamping": False, **FORMS[form]}
+    more |= {"decoding_steps": 400, "spacing": "log_snr"}
+    made = method("diffuseq", target_length=12, **more)
+    network = made.build(40, 25).eval()
+    layout = network.layout(sentences([5] * 60, [3] * 60).source, None)
+    plan, noise = (
+        Plan.build(made.options.diffusion, made.options.decoding),
+        seeded_noise(torch.Generator().manual_seed(1)),
+    )
+    knowing: Any = Posterior(network, plan.visited)
+    start = plan.visited.start * noise(torch.empty(*layout.ids.shape, 8))
+    last = Walker(knowing, layout, None).walk(plan, made.options.decoding, start, noise)
+    ratio = float(plan.visited.noise[0] / plan.visited.signal[0])
+    assert float(last[layout.written].mean()) == pytest.approx(0.7, abs=0.03)
+    assert float(last[layout.written].std()) == pytest.approx(0.36 / math.sqrt(0.36 + ratio**2), rel=0.05)
+    assert torch.equal(last[~layout.written], network.embedding(layout.ids)[~layout.written])
+
+
+@pytest.mark.parametrize("name", [*BOTH, "seqdiffuseq"])
+def test_the_variance_preserving_form_has_the_signal_to_noise_ratio_of_the_factor(name: str) -> None:
+    preserving = method(name, noise_factor=3.0, variance_preserving=True).build(40, 25).process
+    with_factor = method(name, noise_factor=3.0).build(40, 25).process
+    torch.testing.assert_close(preserving.signal**2 + preserving.noise**2, torch.ones_like(preserving.signal))
+    ratios = [(process.signal / process.noise)[:1990] for process in (preserving, with_factor)]
+    assert float((ratios[0] / ratios[1]).log().abs().max()) < 0.05, (
+        "but for alpha_bar(0), by which schedules are divided"
+    )
+
+
+@pytest.mark.parametrize("name", [*BOTH, "seqdiffuseq"])
+def test_in_that_form_it_learns_and_writes(name: str) -> None:
+    more = {"variance_preserving": True, "decoding_noise_factor": 2.0, "decoding_variance_preserving": True}
+    made, batch = method(name, noise_factor=4.0, decoding_steps=5, **more), sentences([3, 6], [5, 4])
+    network = made.build(40, 25)
+    assert math.isfinite(float(reduced(made.loss(network, batch, made.draw(network, batch, 1, 0))).detach()))
+    found = made.decode(network.eval(), batch, made.options.decoding, 1)
+    assert bool(torch.isfinite(found.score).all())
 
 
 # Options
@@ -443,6 +508,18 @@ def test_with_the_slip_noise_is_left_at_the_end() -> None:
         ({"method": "diffuseq", "absorb_rate": -1.0}, "option absorb_rate: -1.0 must not be negative"),
         ({"method": "diffuseq", "sequence_length": 64, "restart_positions": True}, "option restart_positions: needs"),
         ({"method": "diffusion_lm", "released_ddim": True}, "option released_ddim: is a slip of sampler=ddim"),
+        (
+            {"method": "diffuseq", "sampler": "ddim", "released_ddim": True, "decoding_noise_factor": 2.0},
+            "option released_ddim: is a slip of sampler=ddim, on the schedule of training with F = 1",
+        ),
+        (
+            {"method": "diffuseq", "variance_preserving": True, "noise_factor": 0.001},
+            "option noise_factor: 0.001 leaves no noise",
+        ),
+        (
+            {"method": "seqdiffuseq", "decoding_variance_preserving": True, "decoding_noise_factor": 0.0},
+            "option decoding_noise_factor: 0.0 leaves no noise",
+        ),
         ({"method": "diffusion_lm", "top_p": 0.0}, "option top_p: 0.0 must be at least 0.1"),
         ({"method": "diffusion_lm", "clamp_step": -1}, "option clamp_step: -1 must be at least 0"),
         ({"method": "diffusion_lm", "decoding_steps": 2001}, "option decoding_steps: 2001 must lie between 1 and"),

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.diffusion import noise_times
 from core.diffusion.draws import training_draws
 from core.diffusion.process import Visited
 from core.diffusion.samplers import SAMPLERS, Denoise, Noise, posterior, sample, seeded_noise
+from core.diffusion.spacing import SPACINGS
 from core.diffusion.time_samplers import TIME_SAMPLERS, stratified
 from core.randomness import generator
 from core.sections import DecodingConfig, DiffusionConfig
@@ -25,13 +27,18 @@ FORMS = {
     "F4, variance-preserving": DecodingConfig(decoding_noise_factor=4.0, decoding_variance_preserving=True),
     "own schedule": DecodingConfig(decoding_noise_factor=2.0, decoding_schedule="edm"),
 }
+CONTINUOUS = {f"{name}, t continuous": decoding for name, decoding in FORMS.items()}
+"""DINOISER's process: t is the noise."""
+EVERY = [*FORMS, *CONTINUOUS]
 WITHOUT_NOISE = ("ddim", "dpm_solver")
 CPU = torch.device("cpu")
 
 
 def visited(form: str, steps: int, schedule: str = "sqrt", **options: Any) -> Visited:
     """The steps of a sampler with a noise factor and form."""
-    decoding = replace(FORMS[form], decoding_steps=steps, early_stop=0, **options)
+    decoding = replace((FORMS | CONTINUOUS)[form], decoding_steps=steps, early_stop=0, **options)
+    if form in CONTINUOUS:
+        return noise_times.visited(decoding, 0.001)
     return Visited.build(DiffusionConfig(schedule=schedule), decoding)  # type: ignore[arg-type]
 
 
@@ -54,7 +61,7 @@ def steps_noise() -> Noise:
 def sampled(name: str, steps: Visited, noise: Noise, count: int = 5_000) -> Tensor:
     """z_0_hat of the last call for `count` sentences of one dimension, from pure noise."""
     start = seeded_noise(generator(CPU, 1, "start"))(torch.empty(count, 1, 1, dtype=torch.float64))
-    return sample(SAMPLERS[name], exact(steps), steps, start * steps.start, noise, 0)
+    return sample(SAMPLERS[name](steps), exact(steps), steps, start * steps.start, noise, 0)
 
 
 def spread(steps: Visited) -> float:
@@ -66,8 +73,10 @@ def refused(like: Tensor) -> Tensor:
     raise AssertionError("no noise is drawn")
 
 
-@pytest.mark.parametrize("schedule", ["sqrt", "cosine"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "schedule"),
+    [*((form, schedule) for form in FORMS for schedule in ("sqrt", "cosine")), *((form, "") for form in CONTINUOUS)],
+)
 @pytest.mark.parametrize("name", ["ancestral", *WITHOUT_NOISE])
 def test_with_many_steps_the_moments_are_those_of_the_data(name: str, form: str, schedule: str) -> None:
     steps = visited(form, 2000, schedule)
@@ -77,7 +86,7 @@ def test_with_many_steps_the_moments_are_those_of_the_data(name: str, form: str,
 
 
 @pytest.mark.parametrize("spacing", ["log_snr", "quadratic"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 @pytest.mark.parametrize("name", ["ancestral", "ddim", "half", "dpm_solver"])
 def test_so_they_are_wherever_the_steps_lie(name: str, form: str, spacing: str) -> None:
     eta = 0.5 if name == "half" else 0.0
@@ -107,7 +116,7 @@ def test_ancestral_and_ddim_are_what_they_were_to_the_bit() -> None:
         assert torch.equal(SAMPLERS["ddim"](steps)(k, z_k, z_0, refused), before)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 def test_a_ddim_step_lies_on_the_line_through_the_prediction(form: str) -> None:
     """z_{k-1} has the noise of z_k, and where z_0_hat is right it is q(z_{k-1} | z_0) with that noise."""
     steps = visited(form, 20)
@@ -117,7 +126,7 @@ def test_a_ddim_step_lies_on_the_line_through_the_prediction(form: str) -> None:
         torch.testing.assert_close(step(k, z_k, z_0, refused), z_before, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 @pytest.mark.parametrize("eta", [0.3, 1.0, "ancestral"])
 def test_a_step_with_noise_from_q_leads_to_q(eta: float | str, form: str) -> None:
     """Where z_0_hat is right, z_{k-1} has the moments of q(z_{k-1} | z_0)."""
@@ -132,10 +141,40 @@ def test_a_step_with_noise_from_q_leads_to_q(eta: float | str, form: str) -> Non
 
 
 @pytest.mark.parametrize("spacing", ["uniform", "log_snr"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 def test_ddim_at_eta_1_is_ancestral_sampling(form: str, spacing: str) -> None:
     steps = visited(form, 20, spacing=spacing, eta=1.0)
     torch.testing.assert_close(sampled("ddim", steps, steps_noise()), sampled("ancestral", steps, steps_noise()))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("form", EVERY)
+def test_steps_that_are_named_are_those_of_the_spacing_that_they_list(form: str, spacing: str) -> None:
+    steps = visited(form, 20, spacing=spacing)
+    named = visited(form, 20, visited_steps=",".join(map(str, steps.t)))
+    assert named.t == steps.t == tuple(sorted(set(steps.t))) and named.told == steps.told and named.start == steps.start
+    np.testing.assert_allclose(named.signal, steps.signal, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(named.noise, steps.noise, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", EVERY)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_early_stop_ends_with_the_prediction_of_a_call_that_all_steps_make_too(name: str, form: str) -> None:
+    steps, start = visited(form, 20, sampler=name), torch.randn(4, 1, 1, dtype=torch.float64)
+    seen: dict[int, list[Tensor]] = {}
+    for early_stop in (0, 5, 19):
+        calls = seen.setdefault(early_stop, [])
+        found = sample(
+            SAMPLERS[name](steps),
+            exact(steps),
+            steps,
+            start * steps.start,
+            steps_noise(),
+            early_stop,
+            lambda *, t, z_t, z_0_hat: calls.append(z_0_hat),  # noqa: B023
+        )
+        assert len(calls) == 20 - early_stop
+        assert torch.equal(found, calls[-1]) and torch.equal(found, seen[0][19 - early_stop])
 
 
 # DPM-Solver++
@@ -156,7 +195,7 @@ def off(name: str, K: int, factor: float) -> float:
     std = np.sqrt((steps.signal * STD) ** 2 + steps.noise**2)
     start = torch.full((1, 1, 1), steps.signal[-1] * MEAN + std[-1], dtype=torch.float64)
     seen: list[Tensor] = []
-    sample(SAMPLERS[name], exact(steps), steps, start, refused, 0, lambda *, t, z_t, z_0_hat: seen.append(z_t))
+    sample(SAMPLERS[name](steps), exact(steps), steps, start, refused, 0, lambda *, t, z_t, z_0_hat: seen.append(z_t))
     return abs(float(seen[-1]) - float(steps.signal[0] * MEAN + std[0]))
 
 
@@ -181,13 +220,13 @@ def test_the_first_step_of_dpm_solver_is_ddims_also_from_pure_noise() -> None:
 # CEDI
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 def test_cedi_that_tells_the_visited_steps_is_ddim(form: str) -> None:
     plain = visited(form, 20)
     assert torch.equal(sampled("cedi", plain, refused), sampled("ddim", plain, refused))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY)
 def test_moments_of_cedi_are_those_of_its_affine_steps(form: str) -> None:
     """E[z_0 | z] as told is affine in z, hence all that follows: z_k = a_k + b_k z_T, z_0_hat = c + d z_T."""
     steps = visited(form, 20, sampler="cedi", cedi_end=0.9)

@@ -179,5 +179,5 @@ def candidates(
     z_T = noise(torch.empty(*mask.shape, model.latent.latent_dim, device=mask.device)) * visited.start
     hook = silent if on_step is None else on_step(mask)
     denoise = denoiser(model, memory, mask, config)
-    z_0_hat = sample(SAMPLERS[config.sampler], denoise, visited, z_T, noise, config.early_stop, hook)
+    z_0_hat = sample(SAMPLERS[config.sampler](visited), denoise, visited, z_T, noise, config.early_stop, hook)
     return read_out(model, z_0_hat, mask)

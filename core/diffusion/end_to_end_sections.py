@@ -6,9 +6,9 @@ Names are those of core/sections.py where the meaning is; the defaults are the r
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.checks import check_decoding
+from core.checks import check_decoding, check_preserving
 from core.errors import UserError
-from core.options import MethodOptions
+from core.options import MethodOptions, added
 from core.sections import DecodingConfig, DiffusionConfig, LatentConfig, NetworkConfig, Schedule
 
 LEAST_TOP = 0.1
@@ -55,13 +55,15 @@ class ProcessConfig:
     """Noise schedule alpha_bar(u) (released: sqrt)."""
     noise_factor: float = 1.0
     """Difformer's F: the noise is N(0, F^2 I) (released: 1)."""
+    variance_preserving: bool = added(False)
+    """Reach the same signal-to-noise ratio by the schedule, at unit total variance (released: no)."""
     time_sampler: Literal["uniform", "stratified", "lossaware"] = "uniform"
     """How t is drawn in training: each by itself (Diffusion-LM), one from each of B equal parts of 0..T-1, or by the
     loss seen at each t, with importance weights (DiffuSeq)."""
 
     def gaussian(self) -> DiffusionConfig:
         """As the process takes them."""
-        return DiffusionConfig(self.diffusion_steps, self.schedule, self.noise_factor)
+        return DiffusionConfig(self.diffusion_steps, self.schedule, self.noise_factor, self.variance_preserving)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class WalkConfig:
     """F of the sampler (released: 1)."""
     decoding_schedule: Schedule | None = None
     """Noise schedule of the sampler; none = as in training (released)."""
+    decoding_variance_preserving: bool = added(False)
+    """The sampler's own variance-preserving form (released: no)."""
     clamping: bool = True
     """Replace the prediction by the embedding of its nearest type (released: yes)."""
     clamp_step: int = 0
@@ -111,21 +115,6 @@ class WalkConfig:
     """Candidates, each from noise of its own (released: 10 seeds)."""
     selection: Literal["mbr", "model"] = "mbr"
     """Choice among candidates: mean sentence BLEU against the others, or the model's mean log-probability."""
-
-    def sampling(self) -> DecodingConfig:
-        """As the steps of a Gaussian sampler take them."""
-        return DecodingConfig(
-            sampler=self.sampler,
-            eta=self.eta,
-            cedi_end=self.cedi_end,
-            spacing=self.spacing,
-            visited_steps=self.visited_steps,
-            decoding_steps=self.decoding_steps,
-            early_stop=self.early_stop,
-            decoding_noise_factor=self.decoding_noise_factor,
-            decoding_schedule=self.decoding_schedule,
-            noise_candidates=self.noise_candidates,
-        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,8 @@ class EndToEndOptions(MethodOptions):
         """Raises UserError on values that do not go together, or that no run can have."""
         walk = self.decoding
         self.network.check()
-        check_decoding(walk.sampling(), self.diffusion.diffusion_steps)
+        check_preserving("noise_factor", self.diffusion.noise_factor, self.diffusion.variance_preserving)
+        check_decoding(DecodingConfig.of(walk), self.diffusion.diffusion_steps)
         for name, value, least in (
             ("target_length", self.latent.target_length, 2),
             ("time_dim", self.latent.time_dim, 2),
@@ -153,8 +143,9 @@ class EndToEndOptions(MethodOptions):
             raise UserError(
                 f"option top_p: {walk.top_p} must be at least {LEAST_TOP}, or noise is drawn again for ever"
             )
-        if walk.released_ddim and (walk.sampler != "ddim" or walk.decoding_schedule is not None):
-            raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training")
+        own = walk.decoding_schedule is not None or walk.decoding_noise_factor != 1.0
+        if walk.released_ddim and (walk.sampler != "ddim" or own):
+            raise UserError("option released_ddim: is a slip of sampler=ddim, on the schedule of training with F = 1")
 
 
 RELEASED: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.checks import check_decoding, visited_times
+from core.checks import check_decoding, named_steps
 from core.diffusion.schedules import alpha_bars
 from core.diffusion.spacing import SPACINGS
 from core.sections import DecodingConfig, DiffusionConfig
@@ -91,7 +91,7 @@ class Visited:
         T, K = len(alpha_bar), decoding.decoding_steps
         signal, noise = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar) * F
         log_snr = np.log(alpha_bar / (1.0 - alpha_bar)).reshape(T, -1).mean(1)
-        t = visited_times(decoding) or SPACINGS[decoding.spacing](log_snr, K)
+        t = named_steps(decoding, int) or SPACINGS[decoding.spacing](log_snr, K)
         told = cedi_steps(T, K, decoding.cedi_end) if decoding.sampler == "cedi" else t
         at, seen = list(t), list(told)
         return cls(t, signal[at], noise[at], F, told, signal[seen], noise[seen], decoding.eta, device)

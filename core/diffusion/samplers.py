@@ -2,7 +2,8 @@
 
 Each gets the visited steps (t, signal, noise), works out its coefficients once, and returns its step; one that looks
 back keeps what it needs. All hold for any signal and noise: with a noise factor, in the variance-preserving form, on a
-schedule of the sampler's own. `sample` is the loop that all share.
+schedule of the sampler's own. `sample` is the loop that all share, also those that put a source back at each step
+(core/diffusion/walks.py). Slips of released samplers that are options stand here too.
 """
 
 from collections.abc import Callable
@@ -56,6 +57,24 @@ def around_posterior(visited: Visited, sigma: np.ndarray) -> Step:
     return step
 
 
+def ancestral_large(visited: Visited) -> Step:
+    """The posterior's mean with the variance beta_k = noise_k^2 - (signal_k / signal_{k-1})^2 noise_{k-1}^2, the larger
+    of the two choices of Ho et al. (2020)."""
+    ratio = visited.signal / shifted(visited.signal, 1.0)
+    sigma = np.sqrt(visited.noise**2 - ratio**2 * shifted(visited.noise**2, 0.0))
+    return around_posterior(visited, sigma)
+
+
+def ancestral_flattened(visited: Visited) -> Step:
+    """SeqDiffuSeq's slip: the posterior's mean with the deviations of `flattened`."""
+    return around_posterior(visited, flattened(visited))
+
+
+def flattened(visited: Visited) -> np.ndarray:
+    """The first K entries of the posterior's standard deviations [K, L], row by row: those of the first steps."""
+    return posterior(visited.signal, visited.noise)[2].flatten()[: len(visited.t)]
+
+
 def ddim(visited: Visited) -> Step:
     """z_{k-1} = signal_{k-1} z_0_hat + sqrt(noise_{k-1}^2 - sigma_k^2) eps_hat + sigma_k eps,
     eps_hat = (z_k - signal_k z_0_hat) / noise_k, sigma_k = eta times that of ancestral sampling (Song et al. 2021,
@@ -100,12 +119,22 @@ def dpm_solver(visited: Visited) -> Step:
 def cedi(visited: Visited) -> Step:
     """DDIM's step whose eps_hat goes by what the network was told, the times with most noise, while z_k moves along the
     visited steps: it then looks more at the source than at z_k (DINOISER, Ye et al. 2023, section 4.2)."""
+    return by_told(visited, to=-1)
+
+
+def one_down(visited: Visited) -> Step:
+    """DiffuSeq's slip of DDIM: z_k moves from the level told at k to that which is visited at k, one of T below."""
+    return by_told(visited, to=0)
+
+
+def by_told(visited: Visited, to: int) -> Step:
+    """z_{k-1} = signal z_0_hat + noise eps_hat of the visited step k + to, where eps_hat goes by the told level."""
     levels = (visited.told_signal, visited.told_noise, visited.signal, visited.noise)
     told_signal, told_noise, signal, noises = (by_step(values, visited) for values in levels)
 
     def step(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
         eps_hat = (z_k - told_signal[k] * z_0_hat) / told_noise[k]
-        return signal[k - 1] * z_0_hat + noises[k - 1] * eps_hat
+        return signal[k + to] * z_0_hat + noises[k + to] * eps_hat
 
     return step
 
@@ -130,27 +159,32 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+def predicted(k: int, z_k: Tensor, z_0_hat: Tensor, noise: Noise) -> Tensor:
+    """z_0_hat: how a decoding ends."""
+    return z_0_hat
+
+
 def sample(
-    sampler: Sampler,
+    step: Step,
     denoise: Denoise,
     visited: Visited,
     z_T: Tensor,
     noise: Noise,
     early_stop: int,
     on_step: OnCall = silent,
+    end: Step = predicted,
 ) -> Tensor:
-    """z_0_hat [B, L, d_e] of the last call, after steps k = K-1 .. early_stop (Gao et al. 2024).
+    """What follows the last call, [B, L, d_e], after steps k = K-1 .. early_stop (Gao et al. 2024): its z_0_hat.
 
-    z_T: the start, noise of standard deviation visited.start.
+    step: of a sampler, for these visited steps; end: in its place after the last call. z_T: the start, noise of
+    standard deviation visited.start.
     """
-    step, z_t, z_0_hat = sampler(visited), z_T, None
+    z_t, z_0_hat = z_T, None
     for k in range(len(visited.t) - 1, early_stop - 1, -1):
         z_0_hat = denoise(z_t, visited.told[k], z_0_hat)
         on_step(t=visited.t[k], z_t=z_t, z_0_hat=z_0_hat)
-        if k > early_stop:
-            z_t = step(k, z_t, z_0_hat, noise)
-    assert z_0_hat is not None, "Visited.build refuses early_stop >= K"
-    return z_0_hat
+        z_t = (step if k > early_stop else end)(k, z_t, z_0_hat, noise)
+    return z_t
 
 
 def posterior(signal: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

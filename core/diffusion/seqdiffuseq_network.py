@@ -32,8 +32,9 @@ class PositionDenoiser(WindowDenoiser):
     ) -> None:
         super().__init__(network, space, process, vocab, max_positions)
         d, d_e = network.model_dim, space.latent_dim
-        abar = alpha_bars(process.schedule, process.diffusion_steps)
-        self.process = PositionProcess(abar, max_positions, process.noise_factor, granularity, stride)
+        F, vp = process.noise_factor, process.variance_preserving
+        abar = alpha_bars(process.schedule, process.diffusion_steps, F if vp else 1.0)
+        self.process = PositionProcess(abar, max_positions, 1.0 if vp else F, granularity, stride)
         self.process.window = self.window
         self.self_conditioning, self.time_dim = self_conditioning, d
         self.embedding.still = PAD

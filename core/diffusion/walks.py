@@ -1,10 +1,12 @@
 """Decoding over a canvas: from noise to text in K steps, the source put back at each of them.
 
-The released DiffuSeq takes all T steps with the ancestral sampler, or fewer with DDIM, whose slip is `one_down`.
+The released DiffuSeq takes all T steps with the ancestral sampler, or fewer with DDIM, whose slip is `one_down`
+(core/diffusion/samplers.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -12,30 +14,36 @@ import torch
 from torch import Tensor
 
 from core.candidates import Candidates
+from core.diffusion.decoding import time
 from core.diffusion.end_to_end_sections import ProcessConfig, WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout, Memory, filled_memory
 from core.diffusion.probes import nearest_types
 from core.diffusion.process import Visited
-from core.diffusion.samplers import SAMPLERS, Noise, Step, around_posterior, shifted
+from core.diffusion.samplers import (
+    SAMPLERS,
+    Denoise,
+    Noise,
+    OnCall,
+    Step,
+    ancestral_large,
+    one_down,
+    predicted,
+    sample,
+    silent,
+)
 from core.diffusion.schedules import alpha_bars
 from core.networks.kernels import most_likely
 from core.networks.replays import ROWS, current, rounded
+from core.sections import DecodingConfig
 from core.text.tokenizer import EOS, PAD
-
-OnWalk = Callable[[float, Tensor, Tensor], None]
-"""(t, the network's output before clamping, x after the step with the source put back), both [B, J, d_e]."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a decoding, least noise first. t: their times; told: what the network is told; start: standard
-    deviation of the noise that it starts from; step: from x_k to x_{k-1}; slipping: also after the last call, whose
-    prediction is else taken.
-    """
+    """The steps of a decoding, and the sampler's. slipping: its step also follows the last call, whose prediction is
+    else taken."""
 
-    t: tuple[float, ...]
-    told: tuple[float, ...]
-    start: float
+    visited: Visited
     step: Step
     slipping: bool = False
 
@@ -43,39 +51,29 @@ class Plan:
     def build(cls, process: ProcessConfig, walk: WalkConfig) -> Self:
         """The plan of a decoding."""
         if walk.released_ddim:
-            T = process.diffusion_steps
-            return cls(*one_down(process, T // walk.decoding_steps), slipping=True)
-        return cls.along(Visited.build(process.gaussian(), walk.sampling()), walk)
+            visited = one_below(process, process.diffusion_steps // walk.decoding_steps)
+            return cls(visited, one_down(visited), slipping=True)
+        return cls.along(Visited.build(process.gaussian(), DecodingConfig.of(walk)), walk)
 
     @classmethod
     def along(cls, visited: Visited, walk: WalkConfig) -> Self:
         """The plan of a decoding that visits these steps."""
         large = walk.sampler == "ancestral" and walk.variance == "large"
-        sampler = ancestral_large if large else SAMPLERS[walk.sampler]
-        return cls(visited.t, visited.told, visited.start, sampler(visited))
+        return cls(visited, (ancestral_large if large else SAMPLERS[walk.sampler])(visited))
+
+    @property
+    def calls(self) -> int:
+        """K."""
+        return len(self.visited.t)
 
 
-def ancestral_large(visited: Visited) -> Step:
-    """The posterior's mean with the variance beta_k = noise_k^2 - (signal_k / signal_{k-1})^2 noise_{k-1}^2, the larger
-    of the two choices of Ho et al. (2020)."""
-    ratio = visited.signal / shifted(visited.signal, 1.0)
-    sigma = np.sqrt(visited.noise**2 - ratio**2 * shifted(visited.noise**2, 0.0))
-    return around_posterior(visited, sigma)
-
-
-def one_down(process: ProcessConfig, gap: int) -> tuple[tuple[int, ...], tuple[int, ...], float, Step]:
-    """DDIM as released: told t = T-1, T-1-gap, ..., x moves from level t to t-1 alone (and so ends at (T-1) % gap)."""
+def one_below(process: ProcessConfig, gap: int) -> Visited:
+    """The steps of DDIM as released: told t = T-1, T-1-gap, ..., each at the level of t-1."""
     T = process.diffusion_steps
     abar = np.append(1.0, alpha_bars(process.schedule, T))  # abar[t + 1] is that of t
     t = tuple(range((T - 1) % gap, T, gap))
-    signal, noise = np.sqrt(abar), np.sqrt(1.0 - abar)
-
-    def step(k: int, x_k: Tensor, x_0: Tensor, draw: Noise) -> Tensor:
-        at = t[k] + 1
-        eps = (x_k - float(signal[at]) * x_0) / float(noise[at])
-        return float(signal[at - 1]) * x_0 + float(noise[at - 1]) * eps
-
-    return t, t, 1.0, step
+    at, (signal, noise) = np.array(t), (np.sqrt(abar), np.sqrt(1.0 - abar))
+    return Visited(t, signal[at], noise[at], 1.0, t, signal[at + 1], noise[at + 1])
 
 
 def truncated(noise: Noise, most: float | None) -> Noise:
@@ -100,24 +98,29 @@ class Walker:
     layout: Layout
     memory: Memory | None
 
-    def walk(self, plan: Plan, walk: WalkConfig, x: Tensor, noise: Noise, on_walk: OnWalk | None = None) -> Tensor:
-        """The last x [B, J, d_e] after K - early_stop calls; x: the start, noise everywhere."""
+    def walk(self, plan: Plan, walk: WalkConfig, x: Tensor, noise: Noise, on_step: OnCall = silent) -> Tensor:
+        """The last x [B, J, d_e] after K - early_stop calls; x: the start, noise everywhere. on_step is given the
+        network's outputs before clamping."""
         given, written = self.network.embedding(self.layout.ids), self.layout.written[..., None]
         m = 0.0 if self.network.absorbing is None else self.network.absorbing
-        x, noise, out = torch.where(written, x, given), truncated(noise, walk.top_p), None
-        denoise = self.denoise()
-        for k in range(len(plan.t) - 1, walk.early_stop - 1, -1):
-            time = torch.full((1,), plan.told[k], device=x.device, dtype=torch.float32) * self.network.time_scale
-            out = denoise(x, time, out).float()
-            x_0 = self.clamped(out) if walk.clamping and k >= walk.clamp_step else out
-            last = k == walk.early_stop and not plan.slipping
-            moved = x_0 if last else plan.step(k, x - m, x_0 - m, noise) + m
-            x = torch.where(written, moved, given)
-            if on_walk is not None:
-                on_walk(plan.t[k], out, x)
-        return x
 
-    def denoise(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        def around_m(k: int, x: Tensor, x_0: Tensor, noise: Noise) -> Tensor:
+            return plan.step(k, x - m, x_0 - m, noise) + m
+
+        def put_back(step: Step, k: int, x: Tensor, out: Tensor, noise: Noise) -> Tensor:
+            x_0 = self.clamped(out) if walk.clamping and k >= walk.clamp_step else out
+            return torch.where(written, step(k, x, x_0, noise), given)
+
+        step, end = partial(put_back, around_m), partial(put_back, around_m if plan.slipping else predicted)
+        start, draw = torch.where(written, x, given), truncated(noise, walk.top_p)
+        return sample(step, self.denoise(), plan.visited, start, draw, walk.early_stop, on_step, end)
+
+    def denoise(self) -> Denoise:
+        """The network over this canvas, as the loop calls it."""
+        network = self.told()
+        return lambda x, t, last: network(x, time(t, x) * self.network.time_scale, last).float()
+
+    def told(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         """The network over this canvas: (x, what is told of t [1], its last output) -> its output."""
         if (replays := current()) is None:
             return lambda x, time, last: self.network.denoise(x, time, self.layout, self.memory, last)

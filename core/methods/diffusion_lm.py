@@ -119,11 +119,11 @@ class DiffusionLM(ByNoises, Method[LatentDenoiser]):
             walker = Walker(network, layout, network.read(batch.source))
             like = network.embedding.table.new_empty(*layout.ids.shape, network.latent_dim)
             plan = self.plan(network, decoding)
-            start = plan.start * noise(like) + self.centre(network, decoding)
+            start = plan.visited.start * noise(like) + self.centre(network, decoding)
 
-            def look(t: float, out: Tensor, x: Tensor) -> None:
+            def look(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
                 if on_step is not None:
-                    on_step(t, walker.read_out(out))
+                    on_step(t, walker.read_out(z_0_hat))
 
             return walker.read_out(walker.walk(plan, decoding, start, noise, look))
 
@@ -143,7 +143,7 @@ class DiffusionLM(ByNoises, Method[LatentDenoiser]):
 
     def calls(self, decoding: WalkConfig) -> int:
         """K - early_stop."""
-        return len(Plan.build(self.options.diffusion, decoding).t) - decoding.early_stop
+        return Plan.build(self.options.diffusion, decoding).calls - decoding.early_stop
 
     # Diagnostics
 

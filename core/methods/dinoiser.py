@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from core.candidates import Candidates, Choice
 from core.diffusion import decoding as denoising
-from core.diffusion import probes
+from core.diffusion import noise_times, probes
 from core.diffusion.dinoiser_network import SphereDenoiser
 from core.diffusion.draws import Draws
 from core.diffusion.noise_clipping import least_time, signal_at
@@ -40,6 +40,7 @@ from core.methods.method import Loss, Method, OnStep, Term
 from core.networks.token_loss import token_terms
 from core.randomness import generator
 from core.scoring.bleu import mbr_choice
+from core.sections import DecodingConfig
 from core.text.batches import Batch
 
 
@@ -47,6 +48,7 @@ class Dinoiser(ByNoises, Method[SphereDenoiser]):
     """DINOISER with its options."""
 
     options: Options
+    TOLD = ("selection", "sampler", "decoding_steps", "early_stop")
 
     def build(self, vocab: int, max_positions: int) -> SphereDenoiser:
         """A new network."""
@@ -107,13 +109,14 @@ class Dinoiser(ByNoises, Method[SphereDenoiser]):
     def decode(
         self, network: SphereDenoiser, batch: Batch, decoding: Decoding, seed: int, on_step: OnStep | None = None
     ) -> Candidates:
-        """Candidates (lengths x noises) after K network calls."""
+        """Candidates (lengths x noises) after K - early_stop network calls."""
         memory = network.encode(batch.source, batch.source_mask)
         likely = network.likely_lengths(memory, decoding.length_candidates)
         lengths = likely[:, :, None].expand(-1, -1, decoding.noise_candidates).flatten()
         mask = denoising.length_mask(lengths, int(lengths.max()))
         noise = seeded_noise(generator(mask.device, seed, "decode", *batch.source.shape, int(batch.source[0].sum())))
-        z_T = noise(torch.empty(*mask.shape, network.latent_dim, device=mask.device))
+        steps = visited(decoding)
+        z_T = noise(torch.empty(*mask.shape, network.latent_dim, device=mask.device)) * steps.start
 
         def predict(z_t: Tensor, t: Tensor, *of_part: Any) -> Tensor:
             return clamped(network, network.denoise(z_t, t, *of_part), decoding)
@@ -122,8 +125,9 @@ class Dinoiser(ByNoises, Method[SphereDenoiser]):
             if on_step is not None:
                 on_step(t, denoising.read_out(network, z_0_hat, mask))
 
-        denoise, steps = denoising.in_parts(network, memory, mask, predict, decoding.clamping), visited(decoding)
-        z_0_hat = sample(SAMPLERS[decoding.sampler], denoise, steps, z_T, noise, 0, read)
+        denoise = denoising.in_parts(network, memory, mask, predict, decoding.clamping)
+        step = SAMPLERS[decoding.sampler](steps)
+        z_0_hat = sample(step, denoise, steps, z_T, noise, decoding.early_stop, read)
         return denoising.read_out(network, z_0_hat, mask)
 
     def choice(self, decoding: Decoding, bleu_tokenizer: str) -> Choice:
@@ -133,12 +137,12 @@ class Dinoiser(ByNoises, Method[SphereDenoiser]):
         return lambda texts, scores: in_two_stages(texts, decoding.noise_candidates, bleu_tokenizer)
 
     def with_steps(self, decoding: Decoding, steps: int) -> Decoding | None:
-        """K steps."""
-        return replace(decoding, decoding_steps=steps)
+        """K steps, all of them taken."""
+        return replace(decoding, decoding_steps=steps, early_stop=0, visited_steps=None)
 
     def calls(self, decoding: Decoding) -> int:
-        """K."""
-        return decoding.decoding_steps
+        """K - early_stop."""
+        return decoding.decoding_steps - decoding.early_stop
 
 
 def times(u: Tensor, least: Tensor) -> Tensor:
@@ -185,14 +189,8 @@ def clamped(network: SphereDenoiser, z_0_hat: Tensor, decoding: Decoding) -> Ten
 
 
 def visited(decoding: Decoding) -> Visited:
-    """K steps from 1 on, evenly towards least_level, which stands for what would follow the last one; for CEDI the
-    network is told those towards cedi_end."""
-    K = decoding.decoding_steps
-    t = torch.linspace(1.0, decoding.least_level, K + 1)[:K].flip(0)
-    told = torch.linspace(1.0, decoding.cedi_end, K + 1)[:K].flip(0) if decoding.sampler == "cedi" else t
-    signal, noise, told_signal, told_noise = (v.double().numpy() for v in (signal_at(t), t, signal_at(told), told))
-    at, seen = tuple(t.tolist()), tuple(told.tolist())
-    return Visited(at, signal, noise, 1.0, seen, told_signal, told_noise, decoding.eta)
+    """The steps of a decoding."""
+    return noise_times.visited(DecodingConfig.of(decoding), decoding.least_level)
 
 
 def in_two_stages(texts: list[str], noises: int, bleu_tokenizer: str) -> int:

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.checks import check_candidates
+from core.checks import LEAST_TIME, check_decoding
 from core.diffusion.dinoiser_sections import SphereConfig
 from core.errors import UserError
-from core.options import MethodOptions
-from core.sections import NetworkConfig
-
-LEAST_LEVEL = 1e-4
-"""Least noise that a time may stand for: in float32 the time is divided by."""
+from core.options import MethodOptions, added
+from core.sections import DecodingConfig, NetworkConfig, Schedule
 
 MOST_TIME = 100_000
 
@@ -46,6 +43,19 @@ class Decoding:
     """CEDI: the network is told times from 1 down to this (released: 0.99)."""
     least_level: float = 0.001
     """The noise that the K steps run down to from 1 (released: 0.001)."""
+    spacing: Literal["uniform", "log_snr", "quadratic"] = added("uniform")
+    """Where the K steps lie: evenly in t (released), evenly in log-SNR, or by squares."""
+    visited_steps: str | None = added(None)
+    """The K steps themselves, from 0.0001 to 1 and rising, with commas between; none = as spacing says."""
+    early_stop: int = added(0)
+    """Leave out the last steps of the K, those with the least noise (released: 0)."""
+    decoding_noise_factor: float = added(1.0)
+    """F of the sampler (released: 1). Training has none: its clipping hides types instead."""
+    decoding_schedule: Schedule | None = added(None)
+    """t falls as the noise of this schedule does, to least_level at most; none = evenly (released). The network is told
+    the noise itself, so a schedule says where steps lie and nothing else."""
+    decoding_variance_preserving: bool = added(False)
+    """The sampler's own variance-preserving form (released: no)."""
     eta: float = 0.0
     """DDIM: share of ancestral sampling's new noise (released: 0)."""
     clamping: bool = False
@@ -75,12 +85,12 @@ class Options(MethodOptions):
         decoding = self.decoding
         levels = {"least_noise": self.clipping.least_noise, "least_level": decoding.least_level}
         for name, value in (levels | {"cedi_end": decoding.cedi_end}).items():
-            if not LEAST_LEVEL <= value < 1:
-                raise UserError(f"option {name}: {value} must be at least {LEAST_LEVEL} and below 1")
+            if not LEAST_TIME <= value < 1:
+                raise UserError(f"option {name}: {value} must be at least {LEAST_TIME} and below 1")
         for name in ("time_features", "time_width"):
             if not 1 <= getattr(self.space, name) <= MOST_TIME:
                 raise UserError(f"option {name}: {getattr(self.space, name)} must lie between 1 and {MOST_TIME:,}")
-        check_candidates(decoding.length_candidates, decoding.noise_candidates)
+        check_decoding(DecodingConfig.of(decoding), None)
 
 
 AS_RELEASED: dict[str, Any] = {

@@ -19,7 +19,6 @@ are those of Diffusion-LM. Of the released code's surprises:
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from core.checks import check_decoding
@@ -28,13 +27,14 @@ from core.diffusion.end_to_end import Draws
 from core.diffusion.end_to_end_sections import WalkConfig
 from core.diffusion.latent_denoiser import LatentDenoiser
 from core.diffusion.process import LEAST_NOISE, Visited
-from core.diffusion.samplers import around_posterior, posterior
-from core.diffusion.schedules import alpha_bars
+from core.diffusion.samplers import ancestral_flattened
+from core.diffusion.schedules import alpha_bars, variance_preserving
 from core.diffusion.seqdiffuseq_network import PositionDenoiser
 from core.diffusion.walks import Plan
 from core.methods.diffusion_lm import DiffusionLM
 from core.methods.method import Loss, Term
 from core.methods.seqdiffuseq_options import Options, Walk
+from core.sections import DecodingConfig
 from core.text.batches import Batch
 from core.text.tokenizer import PAD
 
@@ -90,14 +90,16 @@ class SeqDiffuSeq(DiffusionLM):
         """Steps on the schedule that each position has come to, or on one of the sampler's own for all."""
         assert isinstance(network, PositionDenoiser) and isinstance(decoding, Walk)
         process, own = network.process, decoding.decoding_schedule
-        check_decoding(decoding.sampling(), process.steps)
+        sampling, F = DecodingConfig.of(decoding), max(decoding.decoding_noise_factor, LEAST_NOISE)
+        check_decoding(sampling, process.steps)
         learned = process.alpha_bar[:, : network.window].cpu().numpy()
         abar = learned if own is None else alpha_bars(own, process.steps)
-        F = max(decoding.decoding_noise_factor, LEAST_NOISE)
-        visited = Visited.among(abar, decoding.sampling(), F, process.alpha_bar.device)
+        if decoding.decoding_variance_preserving:
+            abar, F = variance_preserving(abar, F), 1.0
+        visited = Visited.among(abar, sampling, F, process.alpha_bar.device)
         if not decoding.released_variance:
             return Plan.along(visited, decoding)
-        return Plan(visited.t, visited.told, visited.start, around_posterior(visited, flattened(visited)))
+        return Plan(visited, ancestral_flattened(visited))
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,6 @@ class PositionLoss(Loss):
     """A loss that keeps the squared error of each position, [B, window]."""
 
     errors: Tensor
-
-
-def flattened(visited: Visited) -> np.ndarray:
-    """The released sampler's standard deviations [K]: the first K entries of the table [K, L] row by row."""
-    return posterior(visited.signal, visited.noise)[2].flatten()[: len(visited.t)]
 
 
 METHOD = SeqDiffuSeq

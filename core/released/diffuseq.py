@@ -14,8 +14,9 @@ from core.diffusion.end_to_end import Draws
 from core.diffusion.end_to_end_sections import ProcessConfig, SpaceConfig
 from core.diffusion.latent_denoiser import LatentDenoiser, Layout
 from core.diffusion.probes import nearest_types
+from core.diffusion.samplers import one_down
 from core.diffusion.time_samplers import LossSecondMoments
-from core.diffusion.walks import Plan, Walker, one_down
+from core.diffusion.walks import Plan, Walker, one_below
 from core.errors import UserError
 from core.methods.diffuseq import DiffuSeq
 from core.methods.diffuseq_options import CanvasConfig, CanvasWalk, Options
@@ -239,20 +240,21 @@ def replay_decoding(
     layout = Layout(*(each[: len(start)] for each in (layout.ids, layout.written, layout.seen)))
     walk, walker = ours.decoding, Walker(network, layout, None)
     plan = Plan.build(ours.diffusion, walk)
-    kept = torch.tensor(plan.t)
+    kept = torch.tensor(plan.visited.t)
     if walk.released_ddim:
-        plan = Plan(*one_down(ours.diffusion, gap), slipping=True)
+        visited = one_below(ours.diffusion, gap)
+        plan = Plan(visited, one_down(visited), slipping=True)
         kept = torch.arange(network.process.steps)
     step_noise = case.get(f"{name}_step_noise")
     noises = iter(()) if step_noise is None else iter(torch.from_numpy(step_noise))
     told, outputs, samples, rounded = list[float](), list[Tensor](), list[Tensor](), list[Tensor]()
 
-    def look(t: float, out: Tensor, x: Tensor) -> None:
-        k = len(plan.t) - 1 - len(told)
-        nearest = nearest_types(out.flatten(0, 1), network.embedding.all_z_0()).view(layout.ids.shape)
+    def look(*, t: float, z_t: Tensor, z_0_hat: Tensor) -> None:
+        k = plan.calls - 1 - len(told)
+        nearest = nearest_types(z_0_hat.flatten(0, 1), network.embedding.all_z_0()).view(layout.ids.shape)
         told.append(t)
-        outputs.append(out)
-        samples.append(x)
+        outputs.append(z_0_hat)
+        samples.append(z_t)
         rounded.append(nearest if walk.clamping and k >= walk.clamp_step else torch.full_like(nearest, -1))
 
     x = walker.walk(plan, walk, start, lambda like: next(noises), look)
@@ -260,7 +262,7 @@ def replay_decoding(
     found.number(f"{name}_model_timesteps", times, case[f"{name}_model_timesteps"])
     found.decision(f"{name}_kept_steps", kept, case[f"{name}_kept_steps"])
     found.number(f"{name}_model_output", torch.stack(outputs), case[f"{name}_model_output"])
-    found.number(f"{name}_sample", torch.stack(samples), case[f"{name}_sample"])
+    found.number(f"{name}_sample", torch.stack([*samples[1:], x]), case[f"{name}_sample"])
     theirs = tensor(case, f"{name}_rounded_tokens").long()
     theirs = torch.where(theirs < 0, -1, types[theirs.clamp(min=0)])
     found.decision(f"{name}_rounded_tokens", torch.stack(rounded), theirs.numpy())

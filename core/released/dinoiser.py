@@ -262,8 +262,8 @@ def denoised(
         outputs.append(clamped(network, network.denoise(z_t, time(t, z_t), mask, memory, z_0_prev), decoding))
         return outputs[-1]
 
-    sampler = ddpm if solver == "ddpm" else SAMPLERS[solver]
-    sample(sampler, denoise, visited(decoding), z_T, lambda like: next(noise), 0)
+    sampler, steps = ddpm if solver == "ddpm" else SAMPLERS[solver], visited(decoding)
+    sample(sampler(steps), denoise, steps, z_T, lambda like: next(noise), 0)
     return torch.stack(inputs), torch.stack(outputs)
 
 

@@ -70,10 +70,11 @@ def replay_decoding(model: Denoiser, options: Options, case: Arrays) -> tuple[di
     mask = length_mask(torch.from_numpy(lengths), case["decode_z_T"].shape[1])
     noise = iter(torch.from_numpy(case["decode_step_noise"]))
     steps: list[Tensor] = []
+    visited = Visited.build(options.diffusion, options.decoding, released_slip=True)
     z_0_hat = sample(
-        SAMPLERS[options.decoding.sampler],
+        SAMPLERS[options.decoding.sampler](visited),
         denoiser(model, memory, mask, options.decoding),
-        Visited.build(options.diffusion, options.decoding, released_slip=True),
+        visited,
         torch.from_numpy(case["decode_z_T"]),
         lambda like: next(noise),
         options.decoding.early_stop,

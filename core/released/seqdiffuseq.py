@@ -11,11 +11,11 @@ from torch import Tensor
 from core.diffusion import end_to_end
 from core.diffusion.end_to_end import Draws
 from core.diffusion.process import Visited
-from core.diffusion.samplers import Noise, Step, around_posterior, posterior, shifted
+from core.diffusion.samplers import Noise, Step, around_posterior, flattened, posterior, shifted
 from core.diffusion.seqdiffuseq_network import PositionDenoiser
 from core.diffusion.walks import Plan, Walker
 from core.errors import UserError
-from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq, flattened
+from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq
 from core.methods.seqdiffuseq_options import Adapting, Counting, Options, Space, Walk
 from core.model_folder import load_weights
 from core.released.archives import Weights
@@ -30,6 +30,7 @@ from core.released.recordings import (
     own_state,
     tensor,
 )
+from core.sections import DecodingConfig
 from core.text.batches import Batch
 from core.text.tokenizer import BOS, EOS, PAD, UNK
 from core.training.step import reduced
@@ -233,14 +234,14 @@ def replay_decoding(
     T, pairs = len(before), given["pairs"]
     decoding = Walk(decoding_steps=kept_steps(given["timestep_respacing"], T))
     learned = network.process.alpha_bar[:, : network.window].numpy()
-    visited = Visited.among(learned if given["load_schedule"] else before, decoding.sampling(), 1.0)
+    visited = Visited.among(learned if given["load_schedule"] else before, DecodingConfig.of(decoding), 1.0)
     at = [int(t) for t in visited.t]
     steps = Recorded(visited, deviations(visited, before[at], given["sigma_small"]), given, case)
     layout = network.layout(batch.source[:pairs], None)
     walker = Walker(network, layout, network.read(batch.source[:pairs]))
     outputs: list[Tensor] = []
-    plan, start = Plan(visited.t, visited.told, visited.start, steps.step), tensor(case, "initial_noise")
-    x = walker.walk(plan, decoding, start, steps.noise, lambda t, out, x: outputs.append(out))
+    plan, start = Plan(visited, steps.step), tensor(case, "initial_noise")
+    x = walker.walk(plan, decoding, start, steps.noise, lambda *, t, z_t, z_0_hat: outputs.append(z_0_hat))
     logits = network.embedding.logits(x)
     told = torch.tensor(visited.told[::-1]) * torch.tensor(network.time_scale)
     found.decision(f"{name}_kept_steps", torch.tensor(at), case["kept_steps"])
