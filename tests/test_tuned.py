@@ -1,7 +1,10 @@
 """The table of two columns and its figures, from a search and two studies on disk."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,13 +12,14 @@ import pytest
 from fake_runs import edit
 from fake_search import DEFAULTS, write_search
 
-from analysis.figures import drawing
+from analysis.figures import drawing, importance
 from analysis.figures import tuned as figure
 from analysis.figures.common import Missing
 from analysis.figures.write_search import show_and_write
 from analysis.load import load
 from analysis.searches import Search, load_search
 from analysis.stats import mean_interval_t, paired
+from analysis.style_sheet import styled
 from analysis.tuned import tables as text
 from analysis.tuned.footer import search_footer
 from core.errors import UserError
@@ -126,6 +130,19 @@ def test_what_importance_rests_on_is_said(found: Search) -> None:
     told = "\n".join(search_footer(found))
     assert "Options of training were seen at only 3 points of an arm" in told
     assert "than the default was best in" in told and "the same number in every arm" in told
+
+
+@pytest.mark.parametrize("options", [1, 8, 9, 17])
+def test_shares_stand_apart_however_many_options_there_are(options: int) -> None:
+    names = [f"option_{number}" for number in range(options)]
+    rows = [{"label": arm, "option": name, "share": 0.33} for arm in ("difformer", "autoregressive") for name in names]
+    asked = SimpleNamespace(importance=pd.DataFrame(rows), search={"dimensions": dict.fromkeys(names)}, banner="")
+    with styled():
+        made, _ = importance.figure(cast(Search, asked))
+        made.draw_without_rendering()
+    boxes = sorted((text.get_window_extent() for text in made.axes[0].texts), key=lambda box: (box.y0, box.x0))
+    assert len(boxes) == 2 * options
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes) if left.y0 == right.y0)
 
 
 def test_lines_say_how_it_was_done_and_what_regressed(found: Search) -> None:
