@@ -11,6 +11,7 @@ sentence; higher is better. Its score stands in tables and reports; figures and 
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -61,6 +62,8 @@ def main() -> int:
     replace(options.folder, made)
     for run in made:
         print(run.line)
+    for why, count in Counter(run.kept for run in made if run.kept).items():
+        print(f"the floor of {count} runs is that of the same outputs as before: {why}")
     print(f"{len(made)} runs scored anew; make figures and make report show it (W&B: python -m sweeps.mirror)")
     tuned = options.folder.with_name(f"{options.folder.name}-tuned")
     if tuned.is_dir():

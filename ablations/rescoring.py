@@ -27,12 +27,13 @@ TEXTS = ("source", "reference", "hypothesis")
 
 @dataclass(frozen=True)
 class Rescored:
-    """The new content of scores.json and samples.jsonl of a run."""
+    """The new content of scores.json and samples.jsonl of a run; kept: why its floor is that of the outputs of before."""
 
     folder: Path
     before: dict[str, Any]
     found: dict[str, Any]
     rows: list[dict[str, Any]]
+    kept: str
 
     @property
     def line(self) -> str:
@@ -81,7 +82,8 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     made = scores.score(hypotheses, references, wanted)
     found = {name: value for name, value in before.items() if name != CURVES} | made
     chosen = scores.tokenizer_for(references, wanted)
-    if outputs := outputs_for(folder, before.get("floor_outputs") or []):
+    made_anew, kept = outputs_for(folder)
+    if outputs := made_anew or before.get("floor_outputs"):
         found |= {"floor_outputs": outputs} | floor(outputs, references, lambda h, r: scores.score(h, r, wanted))
     rows = [row | by_sentence(row, group, chosen) for row, group in zip(rows, references, strict=True)]
     for metric in own:
@@ -92,22 +94,20 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
         found |= {f"{OWN}{metric.name}": value, f"{OWN_SIGNATURE}{metric.name}": metric.spec}
         rows = [row | {f"{OWN}{metric.name}": one} for row, one in zip(rows, each, strict=True)] if each else rows
     curves = before.get(CURVES, before.get("signature"))
-    return Rescored(folder, before, found | ({CURVES: curves} if curves not in (None, made["signature"]) else {}), rows)
+    found |= {CURVES: curves} if curves not in (None, made["signature"]) else {}
+    return Rescored(folder, before, found, rows, kept)
 
 
-def outputs_for(folder: Path, before: list[str]) -> list[str]:
-    """The outputs of a run's floor, made anew if the text that it was trained on is there, else those of before."""
+def outputs_for(folder: Path) -> tuple[list[str], str]:
+    """The outputs of a run's floor, made anew from the text that it was trained on; none if that is gone, and why."""
     record = records.read(folder)
     try:
         text = prepare(recorded(record.get("config") or {}).data)
     except UserError as error:
-        why = str(error)
-    else:
-        if text.corpus.digest == (record.get("data") or {}).get("digest"):
-            return constants(text.train.target, text.tokenizer)
-        why = f"the text of {text.corpus.name} has changed"
-    print(f"{folder}: {why}; the outputs of its floor stay as they are", file=sys.stderr)
-    return before
+        return [], str(error)
+    if text.corpus.digest != (record.get("data") or {}).get("digest"):
+        return [], f"the text of {text.corpus.name} is another one now"
+    return constants(text.train.target, text.tokenizer), ""
 
 
 def is_whole(row: Any) -> bool:

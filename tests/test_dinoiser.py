@@ -335,7 +335,7 @@ def test_fewer_tokens_than_ours_are_a_difference() -> None:
     options, weights, case = reading.read_recording(GOLDEN)
     case["decode_cedi_tokens_flat"] = case["decode_cedi_tokens_flat"][:-1]
     report = released.replay(options, weights, case)
-    assert report["different"] == ["cedi_tokens_flat"] and not report["tokens_identical"]
+    assert report["different"] == ["decode_cedi_tokens_flat"] and not report["tokens_identical"]
 
 
 @pytest.mark.parametrize(
