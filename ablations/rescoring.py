@@ -27,7 +27,7 @@ TEXTS = ("source", "reference", "hypothesis")
 
 @dataclass(frozen=True)
 class Rescored:
-    """The new content of scores.json and samples.jsonl of a run; kept: why its floor is that of the outputs of before."""
+    """New content of scores.json and samples.jsonl of a run; kept: why its floor is that of the outputs of before."""
 
     folder: Path
     before: dict[str, Any]
