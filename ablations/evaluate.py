@@ -143,11 +143,15 @@ class ProbedText:
         return self.evaluator.bleu(self.network, self.evaluator.test_head, decoding)
 
     def bleu_by_step(self, decoding: Any) -> dict[float, float]:
-        """{t: BLEU of what the text is at t} of one decoding with one candidate."""
+        """{t: BLEU of what the text is at t} of one decoding with one candidate; a sentence that ended before stays."""
         head = self.evaluator.test_head
         steps = self.evaluator.texts_by_step(self.network, self.evaluator.batched(head), decoding)
-        score = self.evaluator.value
-        return {t: score("bleu", head.references, [texts[i] for i in sorted(texts)]) for t, texts in steps.items()}
+        now, found = dict[int, str](), dict[float, float]()
+        for t, texts in sorted(steps.items(), reverse=True):
+            now |= texts
+            if len(now) == len(head.references):
+                found[t] = self.evaluator.value("bleu", head.references, [now[i] for i in sorted(now)])
+        return found
 
 
 def probe(evaluator: Evaluator, network: Any) -> Mapping[str, np.ndarray]:

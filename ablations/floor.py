@@ -50,7 +50,7 @@ def central(rows: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]
         for gram in grams(row):
             matches[len(gram[0]) - 1] += found[gram]
             most[len(gram[0]) - 1] += len(rows)
-        shares = [max(matched, 0.1) / max(possible, 1) for matched, possible in zip(matches, most, strict=True)]
+        shares = [max(matched, 0.1) / max(possible, len(rows)) for matched, possible in zip(matches, most, strict=True)]
         return sum(map(math.log, shares)) / 4 + min(0.0, 1 - length / max(1, len(row)))
 
     return sorted(dict.fromkeys(rows), key=log_bleu, reverse=True)[:count]

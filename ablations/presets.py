@@ -75,7 +75,7 @@ class AsReleased(Study):
     def recipe(self, arm: Arm) -> dict[str, Any]:
         """What the released recipe of an arm's method, in the form that it has, sets."""
         chosen = {**self.given, **arm.values}
-        found = methods.released(str(arm.values.get("method", methods.DEFAULT)), chosen)
+        found = methods.released(str(chosen.get("method", methods.DEFAULT)), chosen)
         return {name: value for name, value in found.items() if name not in self.given}
 
 

@@ -134,6 +134,11 @@ def test_the_central_rows_are_those_of_the_highest_bleu(rows: list[tuple[int, ..
     assert sorted(found) == sorted(texts) and values == pytest.approx(sorted(values, reverse=True))
 
 
+def test_central_rows_are_not_those_that_are_too_short_for_a_score() -> None:
+    rows = [(4, 5, 6), *((4, 5, 6, 7, 8 + i) for i in range(9))]
+    assert (4, 5, 6) not in central(rows, 3)
+
+
 def unlearned(root: Path) -> Path:
     """A study in which the control is at the floor, with the effects of any other; as clear as they may be."""
     path = write_study(root, "modules", seeds=(1, 2, 3))

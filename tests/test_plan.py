@@ -13,6 +13,7 @@ from ablations import presets, studies
 from ablations.studies import Arm
 from core.config import RunConfig, digest, flat, with_values
 from core.errors import UserError
+from core.methods import released
 from sweeps import extras
 from sweeps.running import plan, pool, storage, trials
 from sweeps.running.options import FEW, MANY, SweepOptions, workers_for
@@ -80,6 +81,8 @@ def test_an_option_is_asked_of_the_chosen_arms_alone(command: Any) -> None:
         ),
         ("passes=4", ("rdm", "dinoiser"), r"arm dinoiser does not read it; .* --only rdm$"),
         ("passes=4", ("dinoiser",), r"arm dinoiser does not read it; it belongs to cmlm, mdlm, rdm$"),
+        ("early_stop=1", ("cmlm",), "^--set early_stop: arm cmlm does not read it"),
+        ("noise_removal=True", ("mdlm",), "^option noise_removal: goes with unmasking ancestral alone"),
         ("passes=-4", ("cmlm", "mdlm"), "^option passes: "),
         ("temperature=-1", (), "^option temperature: "),
         ("updates=0", ("cmlm",), "^option updates: "),
@@ -96,6 +99,20 @@ def test_a_value_that_an_arm_left_out_cannot_have_does_not_matter() -> None:
     with pytest.raises(UserError, match=r"\(arm diffuseq\); others can run: --only difformer autoregressive "):
         systems(prepare, preset="iwslt14")
     assert systems(prepare, preset="iwslt14", only=("difformer", "cmlm"))[1] == ["difformer", "cmlm"]
+
+
+def test_what_is_set_is_asked_of_the_recipe_that_an_arm_has() -> None:
+    """2,000 steps of DiffuSeq, where the default has 20."""
+    _, arms = systems(prepare, "early_stop=100", only=("diffuseq",), preset="as_released")
+    assert arms == ["diffuseq"]
+
+
+def test_a_method_may_be_set_for_all_arms() -> None:
+    given = ("method=dinoiser", "least_level=0.01")
+    sweep, _ = prepare(SweepOptions(study="samplers", preset="as_released", seeds=1, overrides=given), "sweeps.study")
+    assert {(job.config["method"], job.config["least_level"], job.config["lr"]) for job in sweep.jobs} == {
+        ("dinoiser", 0.01, released("dinoiser")["lr"])
+    }
 
 
 def test_memory_is_asked_for_the_chosen_arms_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import cast, get_args
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,11 @@ from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import _TOKENIZERS
 
+from ablations.evaluate import ProbedText
 from core import scores
 from core.candidates import chooser
 from core.errors import UserError
+from core.evaluator import Evaluator
 from core.scoring.bleu import mbr_choice, sentence_bleu
 from core.scoring.rouge import rouge
 from core.scoring.scripts import words
@@ -227,3 +230,16 @@ def test_files_that_cannot_be_scored_are_named(references: list[str | None], say
     given = [word for i in range(len(references)) for word in ("--reference", f"ref{i}")]
     done = command("out", *given, cwd=tmp_path)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_sentence_that_ends_before_others_keeps_its_text_in_the_steps_that_follow() -> None:
+    """Batches of one test set may take other numbers of calls."""
+    steps = {3.0: {0: "a b c d", 1: "x"}, 1.0: {1: "e f g h"}, 2.0: {0: "a b c e", 1: "e f g x"}}
+    evaluator = SimpleNamespace(
+        test_head=SimpleNamespace(references=[["a b c e"], ["e f g h"]]),
+        batched=lambda split: [],
+        texts_by_step=lambda *_: steps,
+        value=lambda name, references, texts: scores.value(name, texts, references),
+    )
+    found = ProbedText(cast(Evaluator, evaluator), None).bleu_by_step(None)
+    assert list(found) == [3.0, 2.0, 1.0] and found[1.0] == pytest.approx(100)

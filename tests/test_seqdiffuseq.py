@@ -23,7 +23,7 @@ from core.diffusion.seqdiffuseq_network import PositionDenoiser
 from core.errors import UserError
 from core.evaluator import new_network
 from core.methods.seqdiffuseq import PositionLoss, SeqDiffuSeq
-from core.methods.seqdiffuseq_options import AS_RELEASED, Options
+from core.methods.seqdiffuseq_options import AS_RELEASED, Options, Walk
 from core.model_folder import load_weights
 from core.released import replay
 from core.released import seqdiffuseq as released
@@ -280,6 +280,17 @@ def test_every_parameter_learns() -> None:
 
 
 # Writing
+
+
+def test_the_samplers_factor_is_its_own_whatever_training_had() -> None:
+    """In the variance-preserving form the schedule that training has come to holds its factor, here of 4, and not that
+    of a table alone: each form is 1 before its own first step."""
+    plain, _, _ = begin()
+    kept, network, _ = begin(variance_preserving=True, noise_factor=4.0)
+    decoding = Walk(decoding_steps=5, decoding_noise_factor=4.0)
+    by = kept.plan(network, decoding).visited
+    other = plain.plan(begin()[1], decoding).visited
+    np.testing.assert_allclose(by.signal / by.noise, other.signal / other.noise, rtol=0.2)
 
 
 @pytest.mark.parametrize(

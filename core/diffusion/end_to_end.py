@@ -91,7 +91,7 @@ def noised(network: LatentDenoiser, layout: Layout, draws: Draws, absorb_rate: f
     """E[w], x_0 and x_t, [B, J, d_e].
 
     With the soft absorbing state m (DiffuSeq-v2): x_t = sqrt(abar) (x_0 - m) + sqrt(1 - abar) eps + m, and m itself
-    with probability absorb_rate * sqrt(1 - abar), whatever the noise factor.
+    with probability absorb_rate * sqrt(1 - abar); abar has the noise factor in its variance-preserving form alone.
     """
     process, m = network.process, network.absorbing
     clean = network.embedding(layout.ids)

@@ -29,7 +29,7 @@ class ForwardProcess(nn.Module):
 
     def __init__(self, signal: np.ndarray, noise: np.ndarray) -> None:
         super().__init__()
-        self.start_std = math.sqrt(1.0 - float(signal[0]) ** 2)  # without F; in double, as 1 - abar_0 may be 1e-5
+        self.start_std = math.sqrt(1.0 - float(signal[0]) ** 2)  # in double, as 1 - abar_0 may be 1e-5
         self.register_buffer("signal", torch.from_numpy(signal).float())
         self.register_buffer("noise", torch.from_numpy(noise).float())
 

@@ -52,6 +52,8 @@ class Options(MethodOptions):
         if not 0 < self.diffusion.least_time < 1:
             raise UserError(f"option least_time: {self.diffusion.least_time} must lie between 0 and 1")
         check_rule("temperature", self.decoding.temperature, NOT_NEGATIVE)
+        if self.decoding.noise_removal and self.decoding.unmasking != "ancestral":
+            raise UserError("option noise_removal: goes with unmasking ancestral alone")
 
 
 AS_RELEASED: dict[str, Any] = {

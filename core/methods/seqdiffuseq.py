@@ -93,6 +93,8 @@ class SeqDiffuSeq(DiffusionLM):
         sampling, F = DecodingConfig.of(decoding), max(decoding.decoding_noise_factor, LEAST_NOISE)
         check_decoding(sampling, process.steps)
         learned = process.alpha_bar[:, : network.window].cpu().numpy()
+        if self.options.diffusion.variance_preserving:  # the factor of training is in it; the sampler has its own
+            learned = variance_preserving(learned, 1.0 / self.options.diffusion.noise_factor)
         abar = learned if own is None else alpha_bars(own, process.steps)
         if decoding.decoding_variance_preserving:
             abar, F = variance_preserving(abar, F), 1.0

@@ -27,7 +27,10 @@ def recipe_for(study: Study, overrides: Mapping[str, Any], make: Make, only: Seq
     found, wrong = first_possible(study, unread, make)
     if found is None:  # a wrong value is said rather than that some do not read it
         raise next(
-            error for error in [*(wrong.get(name) for name in wanted), *wrong.values(), *unread.values()] if error
+            error
+            for found in (wrong, unread)
+            for error in [*(found.get(name) for name in wanted), *found.values()]
+            if error
         )
     readers = [arm for arm in study.combinations if arm.name not in unread]
     faults = unread | {arm.name: error for arm in readers if (error := refusal(found, arm))}
@@ -40,7 +43,8 @@ def recipe_for(study: Study, overrides: Mapping[str, Any], make: Make, only: Seq
 
 def unread_by(arm: Arm, overrides: Mapping[str, Any]) -> UserError | None:
     """Which option of --set an arm's method does not read, and which methods do."""
-    known = all_options(with_values(RunConfig(), arm.values))
+    method = {name: value for name, value in overrides.items() if name == "method"}
+    known = all_options(with_values(RunConfig(), method | dict(arm.values)))
     for name in overrides:
         if name not in known and (readers := belongs_to(name)):
             return UserError(f"--set {name}: arm {arm.name} does not read it; it belongs to {', '.join(readers)}")

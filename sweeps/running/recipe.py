@@ -79,15 +79,15 @@ class Recipe:
         usual = presets.default_for(data)
         chosen = presets.get(preset or usual)
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
-        control = next((arm for arm in study.arms if arm.name == study.control), None)
+        control = next((arm for arm in study.combinations if arm.name == study.control), None)
         own = study.sets(chosen.name)
         values = {**text, "metric": study.metric, **own, **(overrides or {})}
         method = (control.values if control else {}).get("method", methods.DEFAULT)
         config = with_values(chosen.shared(method), values)
-        check(config)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         given = {name: value for name, value in all_options(config).items() if name in {**own, **(overrides or {})}}
         study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=given))
+        check(with_values(config, study.as_run(control).values) if control else config)
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
     def job(self, arm: Arm, seed: int) -> Job:
