@@ -10,7 +10,7 @@ from core.config import RunConfig, all_options, with_values
 from core.errors import UserError
 from core.options import nearest
 
-AS_RELEASED = "Preset as_released has each method's own recipe."
+INSTEAD = "Preset as_released has each method's own recipe."
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Preset:
         try:
             return with_values(with_values(RunConfig(), self.values), {"method": method})
         except UserError as error:
-            raise UserError(f"preset {self.name} does not go with method {method}: {error} {AS_RELEASED}") from error
+            raise UserError(f"preset {self.name} does not go with method {method}: {error} {INSTEAD}") from error
 
     def values_for(self, method: str) -> dict[str, Any]:
         """The same as values by name: those that the preset, or the released recipe, sets and the method reads."""

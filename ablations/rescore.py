@@ -63,7 +63,7 @@ def main() -> int:
     for run in made:
         print(run.line)
     for why, count in Counter(run.kept for run in made if run.kept).items():
-        print(f"the floor of {count} runs is that of the same outputs as before: {why}")
+        print(f"the floor of {count} run{'s' * (count > 1)} is that of the same outputs as before: {why}")
     print(f"{len(made)} runs scored anew; make figures and make report show it (W&B: python -m sweeps.mirror)")
     tuned = options.folder.with_name(f"{options.folder.name}-tuned")
     if tuned.is_dir():

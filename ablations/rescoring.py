@@ -82,8 +82,9 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
     made = scores.score(hypotheses, references, wanted)
     found = {name: value for name, value in before.items() if name != CURVES} | made
     chosen = scores.tokenizer_for(references, wanted)
+    known = before.get("floor_outputs")
     made_anew, kept = outputs_for(folder)
-    if outputs := made_anew or before.get("floor_outputs"):
+    if outputs := made_anew or known:
         found |= {"floor_outputs": outputs} | floor(outputs, references, lambda h, r: scores.score(h, r, wanted))
     rows = [row | by_sentence(row, group, chosen) for row, group in zip(rows, references, strict=True)]
     for metric in own:
@@ -95,7 +96,7 @@ def rescored(folder: Path, tokenizer: str | None, own: Sequence[Own]) -> Rescore
         rows = [row | {f"{OWN}{metric.name}": one} for row, one in zip(rows, each, strict=True)] if each else rows
     curves = before.get(CURVES, before.get("signature"))
     found |= {CURVES: curves} if curves not in (None, made["signature"]) else {}
-    return Rescored(folder, before, found, rows, kept)
+    return Rescored(folder, before, found, rows, kept if known else "")
 
 
 def outputs_for(folder: Path) -> tuple[list[str], str]:

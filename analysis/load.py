@@ -22,7 +22,7 @@ from analysis.missing_study import no_folder, no_runs
 from analysis.training_rows import EXTREME as EXTREME
 from analysis.training_rows import STEP as STEP
 from analysis.training_rows import read_metrics
-from analysis.which_runs import mixed_options, mixed_scoring, results_of, score_named, states
+from analysis.which_runs import mixed_options, mixed_scoring, results_of, score_named, states_of
 from core.errors import UserError
 from core.run_folder import PROBES, SCORES
 
@@ -144,7 +144,7 @@ def load(study_dir: str | Path, metric: str | None = None) -> StudyResults:
     chosen, left, notes = results_of(records, scores, described, damaged)
     failures += left
     if not chosen:
-        raise UserError(f"no result in {path}: {states(failures)}; start the same sweep or search again to go on")
+        raise UserError(f"no result in {path}: {states_of(failures)}; start the same sweep or search again to go on")
     info = described or _infer(records, path.name)
     arms = _arms(info, {records[name]["arm"] for name in chosen})
     kept = sorted(chosen, key=lambda name: ([a.name for a in arms].index(records[name]["arm"]), records[name]["seed"]))

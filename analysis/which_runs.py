@@ -110,7 +110,7 @@ def _no_result(
     return None
 
 
-def states(failures: list[dict[str, Any]]) -> str:
+def states_of(failures: list[dict[str, Any]]) -> str:
     """The states of the runs without a result, with one reason as an example."""
     states = pd.Series([failure["state"] for failure in failures], dtype=object).value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
