@@ -80,8 +80,10 @@ def _grouped(study: StudyResults, tested: pd.DataFrame) -> list[str]:
 
 def _decided(tested: pd.DataFrame) -> str:
     """The words of a decided verdict."""
+    if "order" not in tested:
+        return "higher or lower"
     others = "; “− others”: more or less, higher or lower" if "group" in tested else ""
-    return f"helps or hurts (interactions: reinforce or overlap{others})" if "order" in tested else "helps or hurts"
+    return f"helps or hurts (interactions: reinforce or overlap{others})"
 
 
 def _corrected(tested: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from analysis.sentence_counts import Measure, measure_of, references, tokenizer_
 from analysis.sentence_counts import bleu as bleu
 from analysis.sentence_counts import statistics as statistics
 from analysis.stats import from_resamples, holm, resampling, verdict
-from analysis.tested import interval_columns
+from analysis.tested import SIDES, interval_columns
 from core.run_folder import SAMPLES, SCORES, try_read
 
 SAME = 1e-6
@@ -129,7 +129,7 @@ def _seed(
         row = {"arm": arm.name, "label": arm.label, "seed": seed, "sentences": sentences}
         row |= {study.metric: float(scored.score), f"control_{study.metric}": float(base.score)}
         row |= interval_columns("difference", comparison.interval)
-        said: str = verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"
+        said = SIDES[verdict(comparison.interval, p_adjusted=float(p)) if sentences >= ENOUGH else "undecided"]
         said = NO_VERDICT if arm.name in study.no_verdicts else said
         table.append(row | {"p": comparison.p, "p_holm": float(p), "verdict": said})
     return pd.DataFrame(table)
@@ -142,7 +142,7 @@ def sentence_note(frame: pd.DataFrame, notes: list[str], name: str = "BLEU") -> 
         return left_out
     groups: dict[str, list[str]] = {}
     for label, rows in frame.groupby("label", sort=False):
-        for word, side in (("hurts", "below"), ("helps", "above")):
+        for word, side in (("lower", "below"), ("higher", "above")):
             times = int((rows["verdict"] == word).sum())
             if times:
                 every = _every(len(rows)) if times == len(rows) else f"{times} of {len(rows)} seeds"

@@ -22,13 +22,16 @@ from analysis.stats import (
     verdict,
 )
 
+SIDES = {"helps": "higher", "hurts": "lower", "undecided": "undecided"}
+"""The words for scores, of which one is compared with another."""
 WORDS = {
     "interaction": {"helps": "reinforce", "hurts": "overlap", "undecided": "undecided"},
     "between": {"helps": "more", "hurts": "less", "undecided": "undecided"},
-    "group": {"helps": "higher", "hurts": "lower", "undecided": "undecided"},
+    "group": SIDES,
+    "difference": SIDES,
 }
 """Verdicts by kind of comparison, where they are not helps and hurts. An interaction: above zero the factors do more
-together, below zero less. Between groups: an effect is more or less than in the others; scores are higher or lower."""
+together, below zero less. Between groups: an effect is more or less than in the others."""
 
 
 def interval_columns(prefix: str, interval: Interval) -> dict[str, float]:

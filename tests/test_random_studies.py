@@ -111,7 +111,7 @@ def check_row(row: pd.Series, x: np.ndarray) -> None:
         assert row["p"] == pytest.approx(theirs.pvalue, abs=1e-12)
     else:
         assert math.isnan(row["estimate_low"]) and row["verdict"] == "undecided"
-    words = {"helps": 1, "reinforce": 1, "hurts": -1, "overlap": -1, "undecided": 0}
+    words = {"helps": 1, "reinforce": 1, "higher": 1, "hurts": -1, "overlap": -1, "lower": -1, "undecided": 0}
     side = 1 if row["estimate_low"] > 0 else -1 if row["estimate_high"] < 0 else 0
     assert words[row["verdict"]] == (side if row["p_holm"] <= 0.05 else 0)
     if "pooled_verdict" in row and isinstance(row["pooled_verdict"], str):

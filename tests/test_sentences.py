@@ -67,7 +67,7 @@ def test_sentences_are_compared_by_the_metric_of_the_study(metric: str, tmp_path
     frame, notes = compare(study)
     assert not notes and len(frame) == 10 and {metric, f"control_{metric}"} <= set(frame.columns)
     row = frame[(frame["arm"] == "F1") & (frame["seed"] == 1)].iloc[0]
-    assert row["verdict"] == "hurts"
+    assert row["verdict"] == "lower"
     assert row["difference"] == pytest.approx(study.values(metric, "F1")[1] - study.values(metric, "F4")[1])
     name = {"chrf": "chrF", "rougeL": "ROUGE-L", "own/exact": "exact"}[metric]
     assert any(line.startswith(f"Sentences: {name} by paired") for line in tables.tabulate(study).lines)
@@ -117,7 +117,7 @@ def test_arms_are_compared_within_each_seed(tmp_path: Path) -> None:
     assert not notes
     assert len(frame) == 5 * 2
     assert set(frame["sentences"]) == {80}
-    assert set(frame.loc[frame["arm"].isin(["F1", "F2", "F8"]), "verdict"]) == {"hurts"}
+    assert set(frame.loc[frame["arm"].isin(["F1", "F2", "F8"]), "verdict"]) == {"lower"}
     row = frame[(frame["arm"] == "F3") & (frame["seed"] == 2)].iloc[0]
     assert row["difference_low"] < row["difference"] < row["difference_high"]
     assert row["difference"] == pytest.approx(study.values("bleu", "F3")[2] - study.values("bleu", "F4")[2])

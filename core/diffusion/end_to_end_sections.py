@@ -164,10 +164,6 @@ RELEASED: dict[str, Any] = {
 }
 """What the released recipes share. They have a vocabulary for each corpus, here the one that all systems share."""
 
-PAIR_TOKENS = 26
-"""What a sentence of a released batch counts in `batch_tokens`, which go by the longer side of each pair: the mean of
-IWSLT14 De-En with 10,000 types (25.9 in 14,924 pairs). What the sentence is padded to, is no matter there."""
-
 
 def check_whole(name: str, value: int | None, least: int) -> None:
     """Raises UserError on a number below its least, or beyond what any machine has."""

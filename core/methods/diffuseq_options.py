@@ -5,7 +5,6 @@ from typing import Any
 
 from core.checks import NOT_NEGATIVE, check_rule
 from core.diffusion.end_to_end_sections import (
-    PAIR_TOKENS,
     RELEASED,
     EndToEndOptions,
     ProcessConfig,
@@ -13,6 +12,7 @@ from core.diffusion.end_to_end_sections import (
     check_whole,
 )
 from core.errors import UserError
+from core.sections import PAIR_TOKENS
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.diffusion.end_to_end_sections import PAIR_TOKENS, RELEASED, EndToEndOptions
+from core.diffusion.end_to_end_sections import RELEASED, EndToEndOptions
+from core.sections import PAIR_TOKENS
 
 
 @dataclass(frozen=True)

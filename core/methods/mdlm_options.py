@@ -7,7 +7,7 @@ from core.checks import NOT_NEGATIVE, check_rule
 from core.discrete.options import Lengths, TokensConfig, check_writing
 from core.errors import UserError
 from core.options import MethodOptions, added
-from core.sections import NetworkConfig
+from core.sections import PAIR_TOKENS, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ AS_RELEASED: dict[str, Any] = {
     "beta2": 0.999,
     "weight_decay": 0.0,
     "clip_norm": 1.0,
-    "batch_tokens": 512 * 26,
+    "batch_tokens": 512 * PAIR_TOKENS,
     "vocab_size": 10_000,
     "valid_every": 10_000,
     "valid_sentences": 1000,
@@ -89,5 +89,4 @@ AS_RELEASED: dict[str, Any] = {
 """MDLM's noise, bound and sampler. What this suite does not do: the released model has no source, no length (it writes
 a fixed number of tokens) and no encoder, whose layers here are as many as the decoder's.
 
-A batch is 512 sequences: there of 1,024 tokens of running text, here pairs of IWSLT14 De-En, whose longer side has 26
-tokens on average."""
+A batch is 512 sequences: there of 1,024 tokens of running text, here pairs."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.diffusion.end_to_end_sections import (
-    PAIR_TOKENS,
     RELEASED,
     EndToEndConfig,
     EndToEndOptions,
@@ -14,6 +13,7 @@ from core.diffusion.end_to_end_sections import (
     check_whole,
 )
 from core.errors import UserError
+from core.sections import PAIR_TOKENS
 
 
 @dataclass(frozen=True)

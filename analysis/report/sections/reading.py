@@ -17,7 +17,8 @@ CLAIMS = {
     "only without the correction, or the study lacks its subject. It does not mean that there is no effect.",
 }
 NO_CLAIMS = {
-    "Helps, hurts": "The whole interval lies on one side of 0, also after the correction for many comparisons.",
+    "Helps, hurts; higher, lower": "The whole interval lies on one side of 0, also after the correction for many "
+    "comparisons.",
     "Undecided": "Anything else. It does not mean that there is no effect.",
 }
 EFFECTS = {
