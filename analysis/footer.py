@@ -36,7 +36,7 @@ def footer(study: StudyResults) -> list[str]:
         *_text(study),
         f"Training: {_records(study, _training)}; {_records(study, _parameters)}.",
         f"Seeds: {_seeds(study)}. {INTERVALS}",
-        f"Tuning: {_tuning(study)}. Device: {_records(study, _device)}, "
+        f"Tuning: {tuning(study)}. Device: {_records(study, _device)}, "
         f"threads per run: {_records(study, lambda r: r.get('threads'))}; torch {_records(study, _torch)}; "
         f"commit {_records(study, _commit)}.",
         f"Command: {_command(study)}",
@@ -54,7 +54,7 @@ def arm_rows(study: StudyResults) -> pd.DataFrame:
         row = {"arm": arm.name} | {name: _scores(own, name) for name in scored}
         row |= {"data": _records(own, _data), "tokenizer": _records(own, _tokenizer)}
         row |= {"training": _records(own, _training), "parameters": _records(own, lambda r: r.get("parameters"))}
-        row |= {"tuning": _tuning(own), "device": _records(own, _device)}
+        row |= {"tuning": tuning(own), "device": _records(own, _device)}
         row |= {"torch": _records(own, _torch), "commit": _records(own, _commit), "command": _command(own)}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -224,7 +224,8 @@ def _seeds(study: StudyResults) -> str:
     return f"{text} ({'; '.join(said)})" if said else text
 
 
-def _tuning(study: StudyResults) -> str:
+def tuning(study: StudyResults) -> str:
+    """How the options of the arms were chosen."""
     trials = [_of(record, "tuning", "trials") or 0 for record in study.records.values()]
     if not any(trials):
         return study.info.get("tuning") or "none, in any arm"

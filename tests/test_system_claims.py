@@ -13,6 +13,7 @@ from analysis.claims import Claim, claims
 from analysis.load import load
 from analysis.published import published
 from analysis.questions.systems import SYSTEMS
+from analysis.report.sections.verdicts import verdicts_section
 from core import methods
 
 BASE = {
@@ -50,8 +51,13 @@ def test_each_system_has_its_verdict_and_says_with_what_budget(tmp_path: Path) -
     assert "after Holm's correction for 7 system claims" in found["above_rdm"].reason
     assert "Here both had 700 updates of 1024 tokens and no tuning; the paper" in found["above_rdm"].reason
     assert "the paper's Difformer had 300,000 updates" in found["above_rdm"].reason
+
+
+def test_the_report_says_once_how_options_were_chosen(tmp_path: Path) -> None:
+    path = systems(tmp_path)
     edit(path / "study.json", tuning="none per arm; all options by runs of the full model.")
-    assert "Tuning here: none per arm; all options by runs of the full model. " in verdicts(path)["above_rdm"].reason
+    section = verdicts_section(load(path))
+    assert section and str(section.body).count("Tuning: none per arm; all options by runs of the full model.<") == 1
 
 
 def test_close_is_within_a_point(tmp_path: Path) -> None:

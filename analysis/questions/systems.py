@@ -20,9 +20,7 @@ def budget_note(study: StudyResults, arms: Sequence[ArmResults], _: np.ndarray) 
     """The training and the tuning of both arms, beside the paper's."""
     one, two = (_budget(study, arm) for arm in arms)
     had = f"Here both had {one}" if one == two else f"Here {arms[0].label} had {one}, {arms[1].label} {two}"
-    told = study.info.get("tuning") if "no tuning" in had else None
-    chosen = f" Tuning here: {str(told).rstrip('.')}." if told else ""
-    return f"{had}; the paper's Difformer had 300,000 updates on IWSLT14, with options chosen for it.{chosen}"
+    return f"{had}; the paper's Difformer had 300,000 updates on IWSLT14, with options chosen for it."
 
 
 def _budget(study: StudyResults, arm: ArmResults) -> str:

@@ -1,6 +1,7 @@
 """The verdict on each claim of the paper: effect, interval, and why."""
 
 from analysis.claims import Claim, claims, digits
+from analysis.footer import tuning
 from analysis.load import StudyResults
 from analysis.numbers import number
 from analysis.report.html import Html, join, tag
@@ -24,7 +25,7 @@ def verdicts_section(study: StudyResults) -> Section | None:
         ", ".join(counts),
         ". ",
         tag("a", "How to read this", href="#reading"),
-        ".",
+        f". Tuning: {tuning(study).rstrip('.')}.",
     )
     cards = tag("ol", [_card(claim) for claim in found], class_="claims")
     return Section("verdicts", "Verdicts on the paper's claims", join(intro, cards))
