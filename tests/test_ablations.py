@@ -1,6 +1,5 @@
-"""Factors, studies and presets; one arm from its command to its run folder; mistakes a user can make."""
+"""One arm from its command to its run folder; mistakes a user can make."""
 
-import contextlib
 import gzip
 import json
 import os
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,16 @@ import numpy as np
 import pytest
 
 from ablations import execute as execution
-from ablations import factors, presets, records, shared_training, studies
 from ablations import launch as launching
+from ablations import presets, records, shared_training
 from ablations.execute import execute, folder_of, single_arm
 from ablations.place import Place
-from ablations.run import parse
-from core import checkpoints, methods, run_folder
+from core import checkpoints, run_folder
 from core.checks import check
-from core.config import RunConfig, all_options, flat, with_values
+from core.config import RunConfig, with_values
 from core.distributed import RankLost
 from core.errors import UserError
 from core.text.tokenizer import BOS
-from sweeps.running.recipe import Recipe
-
-
-def released() -> list[str]:
-    """The methods that have a released recipe."""
-    found = []
-    for name in methods.names():
-        with contextlib.suppress(UserError):
-            found += [name] if methods.released(name) else []
-    return found
-
 
 PROBES = {"source_frequency"} | {
     "types",
@@ -53,45 +39,6 @@ PROBES = {"source_frequency"} | {
     "nearest_F1",
 }
 FIGURE_5 = {"fig5_t", "oneshot_bleu", "along_t", "along_bleu"}
-
-
-@pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda study: study.name)
-def test_studies_are_sound(study: studies.Study) -> None:
-    names = [arm.name for arm in study.arms]
-    assert len(names) == len(set(names)) and study.control in names
-    configs = [json.dumps(flat(with_values(RunConfig(), arm.values)), sort_keys=True) for arm in study.arms]
-    assert len(configs) == len(set(configs))
-
-
-def test_modules_are_the_2_x_2_x_2_of_the_paper() -> None:
-    arms = studies.get("modules").arms
-    assert len(arms) == 8
-    full = flat(with_values(RunConfig(), arms[0].values))
-    assert (full["token_loss"], full["embedding_norm"], full["noise_factor"]) == ("anchor", "latent", 4.0)
-    none = flat(with_values(RunConfig(), arms[-1].values))
-    assert (none["token_loss"], none["embedding_norm"], none["noise_factor"]) == ("rounding", "none", 1.0)
-
-
-@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
-def test_presets_are_valid_options(preset: presets.Preset) -> None:
-    assert all_options(preset.config).keys() == all_options(RunConfig()).keys()
-    assert preset.purpose and preset.expected and preset.command.startswith("make ")
-    assert preset.seeds >= 3 or preset.name == "smoke", "two seeds have no interval"
-
-
-@pytest.mark.parametrize(
-    ("call", "nearest"),
-    [
-        (lambda: studies.get("module"), "modules"),
-        (lambda: presets.get("tinny"), "tiny"),
-        (lambda: factors.factor("noise_facto"), "noise_factor"),
-        (lambda: with_values(RunConfig(), {"token_los": "anchor"}), "token_loss"),
-        (lambda: with_values(RunConfig(), {"schedule": "sqr"}), "sqrt"),
-    ],
-)
-def test_unknown_names_are_refused_with_the_nearest(call: Any, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"Did you mean '{nearest}'"):
-        call()
 
 
 def smoke(**values: Any) -> RunConfig:
@@ -368,140 +315,3 @@ def test_a_killed_run_resumes_to_the_same_scores(tmp_path: Path) -> None:
     assert scores(killed) == scores(whole)
     steps = [row["train/step"] for row in run_folder.read(killed / "metrics.jsonl") if "train/loss" in row]
     assert steps == list(range(1, 81))
-
-
-def test_without_any_option_it_is_the_usual_preset() -> None:
-    assert parse([]).run == presets.get("tiny").config
-    assert parse(["--data", "text"]).preset == "small"
-
-
-def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    text = " ".join(capsys.readouterr().out.split()).replace("-", "_")
-    for name in all_options(RunConfig()):
-        assert f"__{name}" in text, name
-
-
-@pytest.mark.parametrize("name", released())
-def test_a_released_recipe_is_a_preset(name: str) -> None:
-    """All that it says is what the run has."""
-    recipe = methods.released(name)
-    config = presets.get("as_released").config_for(name)
-    check(config)
-    found = all_options(config)
-    assert config.method.name == name
-    assert {option: found[option] for option in recipe} == recipe
-
-
-FORMS = [(name, *form, recipe) for name in methods.names() for form, recipe in methods.forms(name).items()]
-
-
-@pytest.mark.parametrize(("name", "option", "value", "recipe"), FORMS)
-def test_another_released_form_of_a_method_has_a_recipe_that_its_option_takes(
-    name: str, option: str, value: Any, recipe: dict[str, Any]
-) -> None:
-    chosen = parse(["--preset", "as_released", "--method", name, f"--{option}={value}", "--seed", "3"]).run
-    check(chosen)
-    found = all_options(chosen)
-    assert recipe[option] == value and recipe != methods.released(name)
-    assert {each: found[each] for each in recipe} == recipe
-    study = presets.get("as_released").applied(replace(studies.get("systems"), given={option: value}))
-    (arm,) = [arm for arm in study.arms if arm.name == name]
-    assert arm.values == {each: v for each, v in recipe.items() if each != option} | {"method": name}
-
-
-def test_the_forms_with_a_recipe_of_their_own_are_those_that_are_told_of() -> None:
-    assert [each[:3] for each in FORMS] == [
-        ("cmlm", "form", "mask_predict"),
-        ("diffuseq", "absorbing", True),
-        ("rdm", "noise", "multinomial"),
-    ]
-
-
-RECIPES = [(name, methods.released(name)) for name in methods.names()] + [(each[0], each[3]) for each in FORMS]
-
-
-@pytest.mark.parametrize(("name", "recipe"), RECIPES)
-def test_no_released_recipe_has_what_is_meant_for_two_cores(name: str, recipe: dict[str, Any]) -> None:
-    """And all share the tokenizer of a study."""
-    config = with_values(RunConfig(), {"method": name, **recipe})
-    assert config.data == with_values(RunConfig(), methods.released(methods.DEFAULT)).data
-    assert config.training.batch_tokens > 1024 and config.training.valid_sentences == 1000
-    assert 10 <= config.training.updates / config.training.valid_every <= 100
-
-
-def test_batches_hold_as_many_sentences_as_the_released_ones() -> None:
-    """By the mean length of a pair of IWSLT14; DiffuSeq's are a sixteenth, as there are no micro-batches."""
-    sizes = {
-        name: methods.released(name)["batch_tokens"] for name in ("diffuseq", "seqdiffuseq", "diffusion_lm", "mdlm")
-    }
-    assert sizes == {"diffuseq": 26 * 8192 / 16, "seqdiffuseq": 26 * 128, "diffusion_lm": 26 * 64, "mdlm": 26 * 512}
-    assert methods.released("diffuseq", {"absorbing": True})["batch_tokens"] == 26 * 2 * 425
-
-
-def test_diffusion_lms_recipe_is_that_of_one_corpus() -> None:
-    recipe = methods.released("diffusion_lm")
-    assert [recipe[name] for name in ("latent_dim", "time_dim", "updates")] == [16, 128, 200_000]
-
-
-def test_dinoisers_recipe_takes_the_best_weights_and_clips_nothing() -> None:
-    recipe = methods.released("dinoiser")
-    assert [recipe[name] for name in ("averaging", "keep_best", "clip_norm")] == ["best", 1, 1e9]
-
-
-def test_a_sweep_as_released_gives_each_arm_its_own_recipe() -> None:
-    study = presets.get("as_released").applied(
-        replace(studies.get("systems").of_arms(released()), given={"updates": 7})
-    )
-    arms = {arm.name: arm.values for arm in study.arms}
-    assert sorted(arms) == released()
-    for name, values in arms.items():
-        recipe = methods.released(name)
-        assert values == {option: v for option, v in recipe.items() if option != "updates"} | {"method": name}
-    assert presets.get("tiny").applied(study) is study
-
-
-def test_a_run_of_a_sweep_as_released_is_that_of_the_command() -> None:
-    """Options that two methods have by one name, with other choices, do not meet."""
-    recipe = Recipe.of(studies.get("systems").of_arms(released()), "as_released")
-    for arm in recipe.study.arms:
-        config = with_values(recipe.config, arm.values)
-        assert flat(config) == flat(presets.get("as_released").config_for(arm.name))
-
-
-@pytest.mark.parametrize("study", studies.STUDIES)
-@pytest.mark.parametrize("preset", presets.PRESETS)
-def test_a_study_goes_with_a_preset_or_names_the_one_that_it_goes_with(
-    study: str, preset: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.sizes.memory", lambda: None)  # released batches need a GPU's
-    asked = studies.get(study)
-    if preset == "as_released":  # a method of one's own may have no recipe
-        asked = asked.of_arms(
-            [arm.name for arm in asked.arms if arm.values.get("method", methods.DEFAULT) in released()]
-        )
-    try:
-        Recipe.of(asked, preset).jobs(1)
-    except UserError as error:
-        assert preset == "iwslt14" and "method" in studies.get(study).factors
-        assert "preset iwslt14 does not go with method diffuseq" in str(error) or "(arm diffuseq)" in str(error)
-
-
-@pytest.mark.parametrize("name", methods.names())
-@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
-def test_the_values_of_a_preset_for_a_method_give_its_options(preset: presets.Preset, name: str) -> None:
-    """From Python: train(text, name, **values)."""
-    try:
-        config = preset.config_for(name)
-    except UserError:
-        with pytest.raises(UserError):
-            preset.values_for(name)
-        return
-    assert flat(with_values(RunConfig(), {"method": name, **preset.values_for(name)})) == flat(config)
-
-
-def test_a_method_without_a_released_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("core.methods.cmlm_options.AS_RELEASED")
-    with pytest.raises(UserError, match=r"recipe: write AS_RELEASED in core/methods/cmlm_options.py, or"):
-        presets.get("as_released").config_for("cmlm")
