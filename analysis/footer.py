@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.effects import complete_seeds, is_factorial
+from analysis.judging import floors
 from analysis.load import StudyResults
 from analysis.mixture import mixture_note
 from analysis.questions import unknown_claims
@@ -95,8 +96,7 @@ def _more_scores(study: StudyResults) -> str:
 
 def _floor(study: StudyResults) -> str:
     """What an output that never changes gets."""
-    name = f"floor/{study.metric}"
-    values = study.scores[name].dropna() if name in study.scores else study.scores["seed"].iloc[:0]
+    values = floors(study.scores, study.metric)
     if values.empty:
         return "unknown: runs of earlier versions do not say what one and the same output for every sentence gets"
     low, high = f"{values.min():.3g}", f"{values.max():.3g}"

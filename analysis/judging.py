@@ -95,20 +95,23 @@ def is_unlearned(rows: pd.DataFrame, metric: str) -> bool:
 
 def unlearned_text(who: str, whose: str, rows: pd.DataFrame, metric: str) -> str:
     """The sentence that says so; whose: the subject and verb of what is said of scores."""
-    floors = pd.to_numeric(rows[f"floor/{metric}"], errors="coerce")
     seeds = rows["seed"].nunique()
     over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
     return (
         f"nothing shows that {who} has learned. With {rows[metric].mean():.3g} {over} {whose} not clearly "
-        f"above {floors.mean():.3g}, which one and the same output for every sentence gets."
+        f"above {floors(rows, metric).mean():.3g}, which one and the same output for every sentence gets."
     )
+
+
+def floors(rows: pd.DataFrame, metric: str) -> "pd.Series[float]":
+    """What one and the same output for every sentence gets, of the results that say it."""
+    name = f"floor/{metric}"
+    return pd.to_numeric(rows[name], errors="coerce").dropna() if name in rows else pd.Series(dtype=float)
 
 
 def above_floor(rows: pd.DataFrame, metric: str) -> np.ndarray:
     """How far the results of an arm lie above their floor [n]; of those that have one."""
-    if f"floor/{metric}" not in rows:
-        return np.zeros(0)
-    above = rows[metric] - pd.to_numeric(rows[f"floor/{metric}"], errors="coerce")
+    above = rows[metric] - floors(rows, metric)
     found: np.ndarray = above[np.isfinite(above)].to_numpy(dtype=float)
     return found
 

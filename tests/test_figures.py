@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from analysis.choices import Choices
-from analysis.figures import drawing, embedding_norms, loss_collapse, per_step
+from analysis.figures import ablation, drawing, embedding_norms, loss_collapse, per_step
 from analysis.figures.captions import CAPTIONS
 from analysis.figures.layout import panels
 from analysis.load import load
@@ -249,3 +249,13 @@ def test_the_banner_stands_in_every_caption_and_in_the_picture_where_a_note_is_c
     for module in drawing.MODULES:
         caption = (tmp_path / "out" / f"{module.NAME}.txt").read_text()
         assert caption.startswith(CAPTIONS[module.NAME][0]) and BANNER in caption and "1 seed" in caption
+
+
+@pytest.mark.parametrize(("floor", "drawn"), [(20.0, True), (1.5, False)])
+def test_what_a_constant_gets_is_drawn_where_scores_reach_down_to_it(tmp_path: Path, floor: float, drawn: bool) -> None:
+    path = write_study(tmp_path, "token_loss", seeds=(1, 2))
+    for n, file in enumerate(sorted(path.glob("*/scores.json"))):
+        edit(file, **{"bleu": 19.0 + n, "floor/bleu": floor})
+    fig, _ = ablation.figure(load(path))
+    dotted = [line for line in fig.axes[0].lines if np.array_equal(np.asarray(line.get_xdata()), [floor, floor])]
+    assert len(dotted) == drawn and ("one and the same output" in fig.caption) == drawn  # type: ignore[attr-defined]

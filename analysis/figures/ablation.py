@@ -21,7 +21,7 @@ from analysis.figures.common import Missing, part_of
 from analysis.figures.group_effects import drawn_effects, label_lines, lines
 from analysis.figures.layout import banner, note_height
 from analysis.formats import PAGE
-from analysis.judging import bounds
+from analysis.judging import bounds, floors
 from analysis.levels import on_levels, short
 from analysis.load import StudyResults
 from analysis.results import (
@@ -89,7 +89,9 @@ def draw_arms(ax: Axes, study: StudyResults, stats: pd.DataFrame) -> None:
         draw_seeds(ax, i, own[own["kind"] == "seed"]["estimate"])
         draw_interval(ax, i, own[own["kind"] == "arm"].iloc[0], looks[arm.name], within=within)
     ax.set_ylim(len(study.arms) - 0.4, -0.6)
-    ax.set_xlim(*limits(stats[stats["kind"].isin(["seed", "arm"])], *within))
+    ax.set_xlim(*score_limits(study, stats))
+    if (floor := floor_within(study, stats)) is not None:
+        ax.axvline(floor, color=GREY, linestyle=(0, (1, 1)), linewidth=1, zorder=1)
     ax.grid(axis="y", visible=False)
 
 
@@ -107,6 +109,20 @@ def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.04 * max(high - low, min(1.0, abs(high) or 1.0))
     return max(low - margin, least - margin), min(high + margin, most + margin)
+
+
+FLOOR = "dotted: one and the same output for every sentence"
+
+
+def score_limits(study: StudyResults, stats: pd.DataFrame) -> tuple[float, float]:
+    """The range of the panel of scores."""
+    return limits(stats[stats["kind"].isin(["seed", "arm"])], *bounds(study.metric))
+
+
+def floor_within(study: StudyResults, stats: pd.DataFrame) -> float | None:
+    """What one and the same output for every sentence gets, if the panel of scores reaches down to it."""
+    values = floors(study.scores, study.metric)
+    return float(values.max()) if len(values) and values.max() > score_limits(study, stats)[0] else None
 
 
 def draw_toggles(ax: Axes, study: StudyResults) -> None:
@@ -185,7 +201,8 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
     fig, axes = (_beside if width >= BESIDE else _below)(study, tested, width)
     control = whole.arm(whole.control).label if whole.control else ""
     _fill(axes, study, stats, tested, control)
-    banner(fig, study.banner, shown_text(study, stats))
+    dotted = "arms" in axes and floor_within(study, stats) is not None
+    banner(fig, study.banner, shown_text(study, stats), *[FLOOR] * dotted)
     return fig, stats
 
 

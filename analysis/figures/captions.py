@@ -35,7 +35,7 @@ CAPTIONS = {
     "score_steps": ("Score against decoding effort", "What more decoding steps buy, in steps and in time."),
     "quality_time": (
         "Quality against decoding time",
-        "A curve a method over its steps. On the front (dotted) no other is both as fast and as good.",
+        "A curve a method over its steps. On the front (ringed) no other is both as fast and as good.",
     ),
     "tuned": (
         "Each arm at the default and at its own best",

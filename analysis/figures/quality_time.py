@@ -28,7 +28,10 @@ NAME = "quality_time"
 METRICS = {"ms": "BLEU"}
 MOST = 12
 """Arms that a panel can tell apart."""
-FRONT: dict[str, Any] = {"color": GREY, "linestyle": (0, (1, 1)), "linewidth": 1.2}
+FRONT: dict[str, Any] = {
+    "color": GREY, "linestyle": "none", "marker": "o", "markersize": 7.5, "markerfacecolor": "none",
+}  # fmt: skip
+"""The rings around points that no other beats."""
 
 
 def x_label(_: StudyResults) -> str:
@@ -102,17 +105,14 @@ def on_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def draw(ax: Axes, study: StudyResults, stats: pd.DataFrame, panel: Panel, x: str) -> None:
-    """BLEU over time: curves over steps with the seeds' range as bars, points on the front filled and larger."""
-    looks = arm_style(study)
-    front = stats[stats["front"]].sort_values(x)
-    ax.step(front[x], front["mean"], where="post", zorder=1, **FRONT)
+    """BLEU over time: curves over steps with the seeds' range as bars, rings around the points on the front."""
+    looks, front = arm_style(study), stats[stats["front"]]
+    ax.plot(front[x], front["mean"], zorder=3, **FRONT)
     for arm in panel.arms:
         rows, look = stats[stats["arm"] == arm].sort_values(["steps", x]), looks[arm]
         if (rows["n_seeds"] > 1).any():
             ax.vlines(rows[x], rows["low"], rows["high"], color=look.color, linewidth=0.6, alpha=0.6)
-        ax.plot(rows[x], rows["mean"], **look.line(markersize=2.8, markerfacecolor="white", linewidth=0.9))
-        best = rows[rows["front"]]
-        ax.plot(best[x], best["mean"], **look.line(markersize=4.6, markerfacecolor=look.color, linestyle="none"))
+        ax.plot(rows[x], rows["mean"], **look.line(markersize=2.8, linewidth=0.9))
     ax.set_xscale("log")
     log_ticks(ax)
     zero_based(ax, stats["high"])
@@ -126,8 +126,7 @@ def figure(study: StudyResults, width: float | None = None) -> tuple[Figure, pd.
     draw(ax, study, stats, Panel("", tuple(arm.name for arm in study.arms)), "ms")
     ax.set_xlabel(x_label(study))
     ax.set_ylabel(METRICS["ms"])
-    colors = {name: look.color for name, look in arm_style(study).items()}
-    handles = [arm_handle(study, arm.name, markersize=3.5, markerfacecolor=colors[arm.name]) for arm in study.arms]
+    handles = [arm_handle(study, arm.name, markersize=3.5) for arm in study.arms]
     legend(fig, [*handles, Line2D([], [], label="front of all", **FRONT)])
     banner(fig, study.banner, *explain(study, stats))
     return fig, stats.assign(steps=stats["steps"].where(stats["steps"] > 0))
@@ -146,4 +145,4 @@ def explain(study: StudyResults, stats: pd.DataFrame) -> tuple[str, ...]:
         few = (points["sentences"] == curves["sentences"].max()).all()
         scored = "BLEU on the same sentences" if few else "BLEU and time on the whole test set"
         said.append(f"without steps: {labels}, {scored}{', time on the whole test set' if few else ''}")
-    return (*said, "filled: on the front of all")
+    return (*said, "ringed: on the front of all")
