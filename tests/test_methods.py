@@ -1,4 +1,4 @@
-"""The seam: a method whose noise process adapts, terms and their reduction, options that belong to one method."""
+"""The seam: a method whose noise process adapts, stopping early, writing, options that belong to one method."""
 
 import dataclasses
 import math
@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from parts import reduced_apart
 from torch import Tensor, nn
 
 from ablations import presets, records
@@ -22,7 +21,6 @@ from core.distributed import Ranks
 from core.errors import UserError
 from core.methods.method import Loss, Method, OnStep, Term
 from core.options import MethodOptions, added
-from core.randomness import generator
 from core.run_folder import STATE, WEIGHTS
 from core.text.batches import Batch, BatchStream
 from core.text.materials import prepare
@@ -30,7 +28,6 @@ from core.training import train
 from core.training.job import Job, Outcome, Stop, never
 from core.training.loop import Loop
 from core.training.saved import best_path
-from core.training.step import reduced, take_part
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -277,51 +274,6 @@ def test_no_method_keeps_gradients_as_it_decodes(monkeypatch: pytest.MonkeyPatch
     made.texts(fresh(), made.valid, None)
     made.texts_by_step(fresh(), made.batched(made.valid), None)
     assert Watching.kept and not any(Watching.kept)
-
-
-# Terms
-
-
-def rows_of(lengths: list[int]) -> Batch:
-    """Sentences of these lengths."""
-    rows = nn.utils.rnn.pad_sequence([torch.full((n,), 5) for n in lengths], batch_first=True, padding_value=1)
-    return Batch.padded(rows, rows)
-
-
-def terms(batch: Batch) -> dict[str, Term]:
-    """One term of tokens and one of sentences, of random numbers that depend on the length alone."""
-    lengths = batch.target_mask.sum(1)
-    values = torch.randn(100, generator=generator(CPU, "values"), dtype=torch.float64)
-    token = torch.cat([values[:n] * n for n in lengths.tolist()])
-    return {"token": Term(token), "sentence": Term(values[lengths], None, 0.3)}
-
-
-def test_the_loss_of_a_whole_batch_is_the_weighted_sum_of_means() -> None:
-    batch = rows_of([3, 9, 4])
-    made = terms(batch)
-    expected = made["token"].values.mean() + 0.3 * made["sentence"].values.mean()
-    torch.testing.assert_close(reduced(loss_of(made)), expected)
-
-
-def loss_of(made: dict[str, Term]) -> Loss:
-    return Loss(made, dict)
-
-
-@pytest.mark.parametrize("name", ["token", "sentence"])
-@pytest.mark.parametrize("size", [2, 3, 7])
-def test_losses_of_parts_add_up_to_that_of_the_whole(name: str, size: int) -> None:
-    batch = rows_of([3, 9, 4, 7, 2])
-    whole = reduced(loss_of({name: terms(batch)[name]}))
-    draws = Draws(torch.arange(5), torch.zeros(5, 9, 1), coin=False)
-    found = []
-    for rank in range(size):
-        part, drawn = take_part(Ranks(rank, size), batch, draws)
-        assert len(drawn.t) == len(part.target)
-        found.append(loss_of({name: terms(part)[name]}))
-    torch.testing.assert_close(torch.stack(reduced_apart(found)).sum().double(), whole, atol=1e-6, rtol=1e-6)
-    means = torch.stack([terms(rows_of([n]))[name].values.mean() for n in (3, 9, 4, 7, 2)])
-    if name == "token":
-        assert float((means.mean() - whole).abs()) > 0.01, "means of means would be wrong"
 
 
 # Options
