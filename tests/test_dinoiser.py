@@ -1,4 +1,4 @@
-"""DINOISER: the least noise, both passes, decoding."""
+"""DINOISER: the least noise, both passes, and decoding."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""SeqDiffuSeq: schedules that adapt to the loss of each position, its network, decoding."""
+"""SeqDiffuSeq: schedules that adapt to the loss of each position, its network and its decoding."""
 
 import math
 from typing import Any
