@@ -61,13 +61,13 @@ class Study:
         return tuple(self.as_run(arm) for arm in self.combinations)
 
     def as_run(self, arm: Arm) -> Arm:
-        """The arm with what it would lose of `given`: the values that the control's method has by default, and its own
-        has not (`with_values`)."""
+        """The arm with what it would lose of `given`: the values that the control's method has by default or has no
+        option for, and its own has not by default (`with_values`)."""
         if not self.given:
             return arm
         control = next((each for each in self.combinations if each.name == self.control), arm)
         usual, own = (defaults(each) for each in (control, arm))
-        lost = {name: v for name, v in self.given.items() if name in own and v == usual.get(name) != own[name]}
+        lost = {name: v for name, v in self.given.items() if name in own and v == usual.get(name, v) != own[name]}
         return replace(arm, values={**lost, **arm.values}) if lost else arm
 
     @property

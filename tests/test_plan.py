@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,30 @@ def test_what_is_set_is_asked_of_the_recipe_that_an_arm_has() -> None:
     """2,000 steps of DiffuSeq, where the default has 20."""
     _, arms = systems(prepare, "early_stop=100", only=("diffuseq",), preset="as_released")
     assert arms == ["diffuseq"]
+
+
+TRANSFER = [
+    f"seqdiffuseq+{loss}+{norm}+{noise}"
+    for loss in ("rounding", "anchor") for norm in ("nonorm", "norm") for noise in ("F1", "F4")
+]  # fmt: skip
+
+
+def test_what_a_study_sets_for_the_arms_left_out_is_not_asked_of_the_chosen() -> None:
+    """The positions of DiffuSeq, in study transfer."""
+    options = SweepOptions(
+        study="transfer", preset="smoke", seeds=1, only=(tuple(TRANSFER),), overrides=("stride=none",)
+    )
+    sweep, _ = prepare(options, "sweeps.study")
+    assert [job.arm for job in sweep.jobs] == TRANSFER
+    assert {job.config["stride"] for job in sweep.jobs} == {None}
+    assert not any("restart_positions" in job.config for job in sweep.jobs)
+
+
+def test_what_a_study_sets_holds_whichever_arm_options_start_from() -> None:
+    study = replace(studies.get("transfer"), control=TRANSFER[0])
+    configs = {arm.name: plan.config_of(arm, Recipe.of(study).config) for arm in Recipe.of(study).study.arms}
+    asked = {name: flat(config).get("restart_positions") for name, config in configs.items()}
+    assert asked == {name: True if name.startswith("diffuseq") else None for name in configs}
 
 
 def test_a_method_may_be_set_for_all_arms() -> None:

@@ -47,7 +47,7 @@ def test_another_released_form_of_a_method_has_a_recipe_that_its_option_takes(
     found = all_options(chosen)
     assert recipe[option] == value and recipe != methods.released(name)
     assert {each: found[each] for each in recipe} == recipe
-    study = presets.get("as_released").applied(replace(studies.get("systems"), given={option: value}))
+    study = presets.get("as_released").applied(replace(studies.get("systems"), control=name, given={option: value}))
     (arm,) = [arm for arm in study.arms if arm.name == name]
     assert arm.values == {each: v for each, v in recipe.items() if each != option} | {"method": name}
 

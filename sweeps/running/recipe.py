@@ -12,7 +12,7 @@ from ablations.provenance import commit
 from ablations.studies import Arm, Study
 from core import methods
 from core.checks import check
-from core.config import DataConfig, RunConfig, all_options, flat, with_values
+from core.config import DataConfig, RunConfig, all_options, belongs_to, flat, with_values
 from core.errors import UserError
 from core.run_folder import STUDY, read, write_json
 from core.scoring.tokenizers import AUTO, Chosen, choose
@@ -81,12 +81,15 @@ class Recipe:
         text = {"data": data, "src": src, "tgt": tgt} if data else {}
         control = next((arm for arm in study.combinations if arm.name == study.control), None)
         own = study.sets(chosen.name)
-        values = {**text, "metric": study.metric, **own, **(overrides or {})}
         method = (control.values if control else {}).get("method", methods.DEFAULT)
+        known = all_options(with_values(RunConfig(), {"method": method}))
+        others = {name: value for name, value in own.items() if name not in known and belongs_to(name)}
+        values = {**text, "metric": study.metric, **own, **(overrides or {})}
+        values = {name: value for name, value in values.items() if name not in others}
         config = with_values(chosen.shared(method), values)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         given = {name: value for name, value in all_options(config).items() if name in {**own, **(overrides or {})}}
-        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=given))
+        study = chosen.applied(replace(study, metric=config.training.metric, fixed=own, given=others | given))
         check(with_values(config, study.as_run(control).values) if control else config)
         return cls(study, chosen, config, folder or title, named=bool(folder))
 
