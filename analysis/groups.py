@@ -20,6 +20,12 @@ class Group:
     control: str | None
 
 
+def varied(factors: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The factors that arms differ in: those of one level alone are none, where others have more."""
+    found = {name: list(levels) for name, levels in factors.items()}
+    return {name: levels for name, levels in found.items() if len(levels) > 1} or found
+
+
 def grouping(factors: Mapping[str, Sequence[Any]]) -> str:
     """The factor whose levels are the groups; empty if there is none."""
     many = [name for name, levels in factors.items() if len(levels) > 2]
@@ -44,4 +50,4 @@ def groups_of(
 def described(info: Mapping[str, Any]) -> tuple[Group, ...]:
     """The groups of a study as its study.json describes it."""
     toggles = {arm["name"]: arm.get("toggles") or {} for arm in info.get("arms") or []}
-    return groups_of(info.get("factors") or {}, toggles, info.get("control"))
+    return groups_of(varied(info.get("factors") or {}), toggles, info.get("control"))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.files import read_each, read_records, read_study
-from analysis.groups import Group, groups_of
+from analysis.groups import Group, groups_of, varied
 from analysis.judging import why_no_verdict, why_none_of_arms
 from analysis.missing_study import no_folder, no_runs
 from analysis.training_rows import EXTREME as EXTREME
@@ -157,7 +157,7 @@ def load(study_dir: str | Path, metric: str | None = None) -> StudyResults:
         path=path,
         info=info,
         arms=arms,
-        factors={name: list(levels) for name, levels in (info.get("factors") or {}).items()},
+        factors=varied(info.get("factors") or {}),
         runs=pd.DataFrame([_run_row(name, record) for name, record in records.items()], columns=RUN_COLUMNS),
         scores=pd.DataFrame([heads[name] | _score_row(scores[name], records[name]) for name in kept]),
         steps=_steps({name: heads[name] for name in kept}, scores),

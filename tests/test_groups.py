@@ -295,3 +295,18 @@ def test_the_study_transfer_has_each_method_as_released_as_its_control() -> None
             "embedding_norm": "none",
             "noise_factor": 1.0,
         }
+
+
+def test_of_one_method_alone_the_other_factors_have_their_effects(tmp_path: Path) -> None:
+    """What `--only` leaves of a study: its factor of one level is none."""
+    path = write_study(tmp_path, "transfer", seeds=(1, 2, 3))
+    whole = effects(load(path))
+    info = json.loads((path / "study.json").read_text())
+    arms = [arm for arm in info["arms"] if arm["toggles"]["method"] == "seqdiffuseq"]
+    factors = info["factors"] | {"method": ["seqdiffuseq"]}
+    edit(path / "study.json", arms=arms, factors=factors, control="seqdiffuseq+rounding+nonorm+F1")
+    part = load(path)
+    assert list(part.factors) == ["anchor_loss", "embedding_norm", "noise_factor"] and not part.groups
+    alone, within = effects(part).set_index("effect"), whole[whole["group"] == "seqdiffuseq"].set_index("effect")
+    assert len(alone) == 7 and alone["estimate"].to_dict() == pytest.approx(within["estimate"].to_dict())
+    draw_module(ablation, part, None)
