@@ -112,6 +112,7 @@ def limits(rows: pd.DataFrame, least: float, most: float) -> tuple[float, float]
 
 
 FLOOR = "dotted: one and the same output for every sentence"
+"""What the line in the panel of scores is."""
 
 
 def score_limits(study: StudyResults, stats: pd.DataFrame) -> tuple[float, float]:

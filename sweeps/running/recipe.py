@@ -84,8 +84,8 @@ class Recipe:
         method = (control.values if control else {}).get("method", methods.DEFAULT)
         known = all_options(with_values(RunConfig(), {"method": method}))
         others = {name: value for name, value in own.items() if name not in known and belongs_to(name)}
-        values = {**text, "metric": study.metric, **own, **(overrides or {})}
-        values = {name: value for name, value in values.items() if name not in others}
+        read_by_control = {name: value for name, value in own.items() if name not in others}
+        values = {**text, "metric": study.metric, **read_by_control, **(overrides or {})}
         config = with_values(chosen.shared(method), values)
         title = plan.title(study.name, chosen.name, config, usual, overrides or {})
         given = {name: value for name, value in all_options(config).items() if name in {**own, **(overrides or {})}}
